@@ -1,0 +1,1 @@
+"""Faust around the pure part: decode, call core, send."""

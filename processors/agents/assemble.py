@@ -1,0 +1,45 @@
+"""``assemble``: messages into clean, ordered, gap-filled tracks."""
+
+import asyncio
+from typing import Any
+
+from faust.types import TP
+
+from processors.agents.shell import Shell
+from processors.core.events import Event
+from processors.core.partition import Machine
+from processors.core.stream import StreamAssembler
+from processors.core.track import AssemblyConfig
+from schemas.codec import Record, Writer
+from schemas.topics import TRACKS, key_of
+
+
+class Assemble(Shell[Record, Event]):
+    """Reads ``voxology.messages``, writes ``voxology.tracks``."""
+
+    def __init__(self, *args: Any, assembly: AssemblyConfig, writer: Writer) -> None:
+        super().__init__(*args)
+        self._assembly = assembly
+        self._writer = writer
+        self._content_type = ("content-type", writer.content_type.encode())
+
+    def decoded(self, record: Record) -> Record:
+        """The record as it is: this is the hottest path of the pipeline."""
+        return record
+
+    def new_machine(self, stream_id: int, partition: int) -> Machine[Record, Event]:
+        """An assembler."""
+        return StreamAssembler(stream_id, partition, self._assembly)
+
+    def restored_machine(self, snapshot: bytes) -> Machine[Record, Event]:
+        """An assembler from its checkpoint."""
+        return StreamAssembler.restore(snapshot, self._assembly)
+
+    async def emit(self, tp: TP, outputs: list[tuple[int, Event]]) -> None:
+        """Send events in order, and wait for Kafka to have them all."""
+        acknowledgements = []
+        for stream_id, event in outputs:
+            headers = [("type", type(event.payload).__name__.encode()), self._content_type]
+            value = self._writer.encode(event.to_record())
+            acknowledgements.append(await self.send(TRACKS, key_of(stream_id), value, headers))
+        await asyncio.gather(*acknowledgements)

@@ -1,0 +1,44 @@
+"""``measure``: tracks into measures, live and final."""
+
+import asyncio
+from typing import Any
+
+from faust.types import TP
+
+from processors.agents.shell import Shell
+from processors.core.events import Event, from_record
+from processors.core.metrics import StreamMeter
+from processors.core.partition import Machine
+from schemas.codec import Record, Writer
+from schemas.topics import METRICS, key_of
+
+
+class Measure(Shell[Event, Record]):
+    """Reads ``voxology.tracks``, writes ``voxology.metrics``."""
+
+    def __init__(self, *args: Any, window_ms: int, writer: Writer) -> None:
+        super().__init__(*args)
+        self._window_ms = window_ms
+        self._writer = writer
+        self._content_type = ("content-type", writer.content_type.encode())
+
+    def decoded(self, record: Record) -> Event:
+        """The event."""
+        return from_record(record)
+
+    def new_machine(self, stream_id: int, partition: int) -> Machine[Event, Record]:
+        """A meter."""
+        return StreamMeter(self._window_ms)
+
+    def restored_machine(self, snapshot: bytes) -> Machine[Event, Record]:
+        """A meter from its checkpoint."""
+        return StreamMeter.restore(snapshot, self._window_ms)
+
+    async def emit(self, tp: TP, outputs: list[tuple[int, Record]]) -> None:
+        """Send measures, and wait for Kafka to have them all."""
+        acknowledgements = []
+        for stream_id, record in outputs:
+            headers = [("type", record["kind"].encode()), self._content_type]
+            value = self._writer.encode(record)
+            acknowledgements.append(await self.send(METRICS, key_of(stream_id), value, headers))
+        await asyncio.gather(*acknowledgements)

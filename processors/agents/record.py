@@ -1,0 +1,241 @@
+"""``record``: tracks into recordings in the object store."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from faust.types import TP
+
+from processors.agents.shell import Shell
+from processors.core.manifest import IncompletePartsError
+from processors.core.partition import Checkpoint, Machine
+from processors.core.recorder import GiveUp, RecorderOutput, StorePart, StreamRecorder
+from processors.storage.recordings import Recordings, Saved
+from processors.storage.store import StoreError
+from schemas.codec import Record as AvroRecord
+from schemas.codec import Writer
+from schemas.topics import RECORDINGS, key_of
+
+T = TypeVar("T")
+
+#: What the store may raise: its own errors, and the operating system's.
+STORE_ERRORS = (StoreError, OSError, TimeoutError)
+
+
+@dataclass(frozen=True, slots=True)
+class StorageConfig:
+    """How recordings are stored."""
+
+    part_ms: int = 10_000
+    """Audio of a track that is stored together."""
+    give_up_s: float = 300.0
+    """How long a store that fails is tried again before the recording is given up."""
+    timeout_s: float = 60.0
+    """How long one operation on the store may take; composing a recording is many."""
+    in_flight: int = 16
+    """Parts and recordings being written at once; more wait in the log."""
+
+
+class StoreGaveUpError(Exception):
+    """The store failed for too long."""
+
+
+class Record(Shell[AvroRecord, RecorderOutput]):
+    """Reads ``voxology.tracks``, writes the store and ``voxology.recordings``.
+
+    Storing goes on in the background, in order within a stream and side by side between streams, so
+    that composing a long call holds up nobody. What is not stored yet keeps its offsets unsafe.
+    """
+
+    def __init__(
+        self, *args: Any, storage: StorageConfig, recordings: Recordings, writer: Writer
+    ) -> None:
+        super().__init__(*args)
+        self._config = storage
+        self._recordings = recordings
+        self._writer = writer
+        self._content_type = ("content-type", writer.content_type.encode())
+        self._slots = asyncio.Semaphore(storage.in_flight)
+        self._work: dict[int, asyncio.Task[None]] = {}
+        self._cleaning: set[asyncio.Task[None]] = set()
+        self._locations: dict[int, str] = {}
+        self.saved = 0
+        self.failed = 0
+
+    def decoded(self, record: AvroRecord) -> AvroRecord:
+        """The record as it is: it is stored as it came."""
+        return record
+
+    def new_machine(
+        self, stream_id: int, partition: int
+    ) -> Machine[AvroRecord, RecorderOutput]:
+        """A recorder."""
+        return StreamRecorder(self._config.part_ms)
+
+    def restored_machine(self, snapshot: bytes) -> Machine[AvroRecord, RecorderOutput]:
+        """A recorder from its checkpoint."""
+        return StreamRecorder.restore(snapshot, self._config.part_ms)
+
+    async def emit(self, tp: TP, outputs: list[tuple[int, RecorderOutput]]) -> None:
+        """Start storing; waits only while too much is being stored already."""
+        for stream_id, output in outputs:
+            partition = self._partitions[tp.partition]
+            machine = partition.machine(stream_id)
+            assert isinstance(machine, StreamRecorder)
+            await self._slots.acquire()
+            before = self._work.get(stream_id)
+            task = asyncio.create_task(self._store(output, machine, before))
+            self._work[stream_id] = task
+            task.add_done_callback(self._stored(stream_id, tp.partition))
+
+    def _stored(self, stream_id: int, partition: int) -> Callable[[asyncio.Task[None]], None]:
+        def done(task: asyncio.Task[None]) -> None:
+            self._slots.release()
+            if self._work.get(stream_id) is task:
+                del self._work[stream_id]
+            if task.cancelled():
+                return
+            error = task.exception()
+            if error is not None:
+                self.log.error("agent_failed", stream_id=stream_id, reason=repr(error))
+                self._cleaning.add(asyncio.ensure_future(self.app.crash(error)))
+            elif partition in self._partitions:
+                self._partitions[partition].touch(stream_id)
+
+        return done
+
+    async def _store(
+        self, output: RecorderOutput, machine: StreamRecorder, before: asyncio.Task[None] | None
+    ) -> None:
+        if before is not None:
+            await asyncio.wait({before})
+        if machine.closed:
+            return  # given up on an earlier part
+        if isinstance(output, GiveUp):
+            await self._announce_failure(output.stream_id, output.call_id, None, output.reason)
+            machine.finish()
+            return
+        try:
+            await self._retried(
+                output,
+                lambda: asyncio.wait_for(
+                    self._recordings.store_part(
+                        output.location, output.first_index, output.records
+                    ),
+                    self._config.timeout_s,
+                ),
+            )
+            if not output.last:
+                machine.stored(output.last_index)
+                return
+            saved = await self._retried(output, lambda: self._compose(output.location))
+        except (StoreGaveUpError, IncompletePartsError) as error:
+            path = f"recordings/{output.location}"
+            await self._announce_failure(output.stream_id, output.call_id, path, str(error))
+        else:
+            await self._announce(output, saved)
+            self._locations[output.stream_id] = output.location
+        machine.finish()
+
+    async def _compose(self, location: str) -> Saved:
+        try:
+            return await self._recordings.compose(location)
+        except IncompletePartsError:
+            # Another worker may have composed it, and cleaned up, before it lost the partition.
+            saved = await self._recordings.composed(location)
+            if saved is None:
+                raise
+            return saved
+
+    async def _retried(self, output: StorePart, attempt: Callable[[], Awaitable[T]]) -> T:
+        """What an operation returns, tried again with growing pauses while the store fails."""
+        deadline = asyncio.get_running_loop().time() + self._config.give_up_s
+        pause_s = 0.1
+        while True:
+            try:
+                return await attempt()
+            except STORE_ERRORS as error:
+                left_s = deadline - asyncio.get_running_loop().time()
+                if left_s <= 0:
+                    raise StoreGaveUpError(
+                        f"the store failed for {self._config.give_up_s:.0f} s "
+                        f"(TAPELINE_STORE_GIVE_UP_S), at last with: {error}"
+                    ) from error
+                self.log.warning(
+                    "store_failed", stream_id=output.stream_id, reason=str(error), retry_s=pause_s
+                )
+                await asyncio.sleep(min(pause_s, left_s))
+                pause_s = min(pause_s * 2, 10.0)
+
+    # What becomes of a recording --------------------------------------------------------------
+
+    async def _announce(self, output: StorePart, saved: Saved) -> None:
+        tracks = [
+            {
+                "track": track["track"],
+                "file": track["file"],
+                "sha256": track["sha256"],
+                "samples": track["samples"],
+                "duration_ms": track["duration_ms"],
+                "chunks_received": track["chunks"]["received"],
+                "chunks_lost": track["chunks"]["lost"],
+            }
+            for track in saved.manifest["tracks"]
+        ]
+        payload = {
+            "path": saved.path,
+            "complete": saved.manifest["state"] == "complete",
+            "reasons": saved.manifest["reasons"],
+            "manifest_sha256": saved.manifest_sha256,
+            "tracks": tracks,
+        }
+        await self._publish(output.stream_id, output.call_id, "RecordingSaved", payload)
+        self.saved += 1
+        self.log.info("recording_saved", stream_id=output.stream_id, path=saved.path)
+
+    async def _announce_failure(
+        self, stream_id: int, call_id: str | None, path: str | None, reason: str
+    ) -> None:
+        payload = {"path": path, "reason": reason}
+        await self._publish(stream_id, call_id, "RecordingFailed", payload)
+        self.failed += 1
+        self.log.error("recording_failed", stream_id=stream_id, reason=reason)
+
+    async def _publish(
+        self, stream_id: int, call_id: str | None, kind: str, payload: AvroRecord
+    ) -> None:
+        value = self._writer.encode(
+            {
+                "stream_id": stream_id,
+                "call_id": call_id,
+                "type": kind,
+                "payload": (f"tapeline.{kind}", payload),
+            }
+        )
+        headers = [("type", kind.encode()), self._content_type]
+        await (await self.send(RECORDINGS, key_of(stream_id), value, headers))
+
+    # Parts that nobody needs any more ---------------------------------------------------------
+
+    def on_saved(
+        self, checkpoint: Checkpoint, machine: Machine[AvroRecord, RecorderOutput]
+    ) -> None:
+        """Once it is known for good that a recording is composed, its parts may go."""
+        location = self._locations.pop(checkpoint.stream_id, None)
+        if location is not None:
+            task = asyncio.create_task(self._delete_parts(location))
+            self._cleaning.add(task)
+            task.add_done_callback(self._cleaning.discard)
+
+    async def _delete_parts(self, location: str) -> None:
+        try:
+            await self._recordings.delete_parts(location)
+        except STORE_ERRORS as error:
+            self.log.warning("parts_left", location=location, reason=str(error))
+
+    async def on_dropped(self) -> None:
+        """Stop storing what another worker will store."""
+        for task in self._work.values():
+            task.cancel()
+        self._locations.clear()

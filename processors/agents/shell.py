@@ -1,0 +1,225 @@
+"""What the three agents share: batches in, outputs out, checkpoints and safe offsets in the right order.
+
+An agent fills in how a value is decoded, what a stream's machine is, and where its outputs go.
+"""
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterable, Iterable
+from typing import Any, Generic, TypeVar
+
+import faust
+import structlog
+from faust.types import TP
+
+from processors.agents.checkpoints import CheckpointTable
+from processors.agents.transport import Batch
+from processors.core.partition import Checkpoint, CheckpointConfig, Machine, Partition, Rejected
+from schemas.codec import Reader, Record, Registry
+from schemas.dead_letter import DeadLetter
+from schemas.errors import SchemaError
+from schemas.topics import DEAD_LETTERS, Topic
+
+log = structlog.get_logger()
+
+#: The broker's clock, which stamps the records, may be ahead of ours by this much.
+CLOCK_SKEW_MS = 1000
+#: Seeking back is tried this often before the log is taken to begin where it does.
+_SEEKS = 3
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+class Shell(ABC, Generic[A, B]):
+    """One agent's side effects, around the pure partitions."""
+
+    def __init__(
+        self,
+        app: faust.App,
+        name: str,
+        source: Topic,
+        table: CheckpointTable,
+        registry: Registry | None,
+        checkpoints: CheckpointConfig,
+    ) -> None:
+        self.app = app
+        self.name = name
+        self.source = source
+        self._table = table
+        self._reader = Reader(registry)
+        self._checkpoints = checkpoints
+        self._partitions: dict[int, Partition[A, B]] = {}
+        self._seeks: dict[int, int] = {}
+        self.log = log.bind(agent=name)
+        app.on_partitions_revoked.connect(self._on_revoked)
+
+    # For an agent to fill in -----------------------------------------------------------------
+
+    @abstractmethod
+    def decoded(self, record: Record) -> A:
+        """What the machine takes of a decoded record."""
+
+    @abstractmethod
+    def new_machine(self, stream_id: int, partition: int) -> Machine[A, B]:
+        """The machine of a stream that begins."""
+
+    @abstractmethod
+    def restored_machine(self, snapshot: bytes) -> Machine[A, B]:
+        """The machine of a checkpoint."""
+
+    @abstractmethod
+    async def emit(self, tp: TP, outputs: list[tuple[int, B]]) -> None:
+        """Send the outputs of streams on their way, and return when they are durable.
+
+        An agent that works on in the background says so in its machines' ``needs_offset``.
+        """
+
+    def on_saved(self, checkpoint: Checkpoint, machine: Machine[A, B]) -> None:
+        """A checkpoint has become durable."""
+
+    async def on_dropped(self) -> None:
+        """All state was dropped."""
+
+    # The order that makes a crash harmless ---------------------------------------------------
+
+    async def run(self, batches: AsyncIterable[Batch]) -> None:
+        """Process batches until the worker stops. A failure ends the worker: what is not safe is read again."""
+        async for batch in batches:
+            try:
+                await self.process(batch)
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                self.log.exception("agent_failed", partition=batch.tp.partition)
+                await self.app.crash(error)
+                raise
+
+    async def process(self, batch: Batch) -> None:
+        """Take one batch all the way to safety."""
+        if batch.epoch != self.app.consumer.epoch:
+            return
+        partition = self._partitions.get(batch.tp.partition)
+        if partition is None:
+            partition = await self._take_up(batch)
+            if partition is None:
+                return
+        outputs, faults = self._feed(partition, batch)
+        await self._reject(faults)
+        await self.emit(batch.tp, outputs)
+        await self._save(partition, batch)
+
+    def _feed(
+        self, partition: Partition[A, B], batch: Batch
+    ) -> tuple[list[tuple[int, B]], list[tuple[Any, str, str]]]:
+        outputs: list[tuple[int, B]] = []
+        faults: list[tuple[Any, str, str]] = []
+        for record in batch.records:
+            try:
+                decoded = self._reader.decode(record.value or b"")
+                stream_id = decoded["stream_id"]
+                fed = partition.feed(
+                    stream_id, self.decoded(decoded), record.offset, record.timestamp
+                )
+                for output in fed:
+                    if isinstance(output, Rejected):
+                        faults.append((record, output.reason, output.detail))
+                    else:
+                        outputs.append((stream_id, output))
+            except SchemaError as error:
+                faults.append((record, type(error).__name__.removesuffix("Error"), str(error)))
+                partition.skip(record.offset)
+            except Exception as error:  # one stream's trouble is nobody else's
+                self.log.exception("record_failed", partition=record.partition, offset=record.offset)
+                faults.append((record, type(error).__name__, str(error)))
+                partition.skip(record.offset)
+        if not batch.records:
+            for stream_id, expired in partition.expire(int(time.time() * 1000) - CLOCK_SKEW_MS):
+                outputs += [(stream_id, output) for output in expired]
+        return outputs, faults
+
+    async def _save(self, partition: Partition[A, B], batch: Batch) -> None:
+        tp = batch.tp
+        due = partition.due()
+        old = [] if batch.records else partition.forgotten(int(time.time() * 1000))
+        if not self._holds(tp, partition, batch.epoch):
+            return
+        await asyncio.gather(
+            *(self._table.save(tp.partition, c.stream_id, c.snapshot) for c in (*due, *old))
+        )
+        if not self._holds(tp, partition, batch.epoch):
+            return
+        for checkpoint in due:
+            machine = partition.machine(checkpoint.stream_id)
+            assert machine is not None
+            partition.saved(checkpoint)
+            self.on_saved(checkpoint, machine)
+        if batch.records or due:
+            self.app.consumer.declare_safe(tp, partition.safe_offset, batch.epoch)
+
+    def _holds(self, tp: TP, partition: Partition[A, B], epoch: int) -> bool:
+        """Whether the partition is still ours, after time has passed."""
+        return self._partitions.get(tp.partition) is partition and epoch == self.app.consumer.epoch
+
+    # Partitions come and go ------------------------------------------------------------------
+
+    async def _take_up(self, batch: Batch) -> Partition[A, B] | None:
+        """A partition's streams from their checkpoints; None when the log must be read from further back."""
+        number = batch.tp.partition
+        partition: Partition[A, B] = Partition(
+            lambda stream_id: self.new_machine(stream_id, number), self._checkpoints
+        )
+        for stream_id, snapshot in self._table.of_partition(number):
+            partition.restore(stream_id, self.restored_machine(snapshot))
+        first = (
+            batch.records[0].offset
+            if batch.records
+            else await self.app.consumer.position(batch.tp)
+        )
+        resume = partition.resume_offset
+        if resume is not None and first is not None and resume < first:
+            self._seeks[number] = self._seeks.get(number, 0) + 1
+            if self._seeks[number] <= _SEEKS:
+                self.log.info("reading_again", partition=number, from_offset=resume, instead_of=first)
+                await self.app.consumer.seek(batch.tp, resume)
+                return None
+            self.log.error("log_truncated", partition=number, wanted=resume, begins=first)
+        self._seeks.pop(number, None)
+        self._partitions[number] = partition
+        self.log.info(
+            "partition_taken_up", partition=number, streams=partition.open_streams, offset=first
+        )
+        return partition
+
+    async def _on_revoked(self, *args: Any, **kwargs: Any) -> None:
+        self._partitions.clear()
+        self._seeks.clear()
+        await self.on_dropped()
+
+    # Sending ---------------------------------------------------------------------------------
+
+    async def send(
+        self, topic: Topic, key: bytes | None, value: bytes, headers: list[tuple[str, bytes]]
+    ) -> Any:
+        """Send a record on its way; the awaitable returned is done when Kafka has acknowledged it."""
+        return await self.app.producer.send(topic.name, key, value, None, None, headers)
+
+    async def _reject(self, faults: Iterable[tuple[Any, str, str]]) -> None:
+        acknowledgements = []
+        for record, reason, detail in faults:
+            letter = DeadLetter(
+                reason,
+                detail,
+                self.name,
+                topic=record.topic,
+                partition=record.partition,
+                offset=record.offset,
+            )
+            self.log.warning("record_rejected", reason=reason, offset=record.offset)
+            acknowledgements.append(
+                await self.send(DEAD_LETTERS, record.key, record.value or b"", letter.headers())
+            )
+        await asyncio.gather(*acknowledgements)
+
+

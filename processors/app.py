@@ -1,0 +1,151 @@
+"""Where an agent's parts are wired together into a Faust application."""
+
+from collections.abc import AsyncIterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import faust
+from aiokafka.admin import AIOKafkaAdminClient
+
+from processors.agents.assemble import Assemble
+from processors.agents.checkpoints import CheckpointTable
+from processors.agents.measure import Measure
+from processors.agents.record import Record, StorageConfig
+from processors.agents.shell import Shell
+from processors.agents.transport import Batch, BatchSchema
+from processors.core.partition import CheckpointConfig
+from processors.core.track import AssemblyConfig
+from processors.storage.recordings import Recordings
+from processors.storage.store import open_store
+from schemas.broker import connected
+from schemas.codec import Writer, registry_from
+from schemas.topics import (
+    ALL_TOPICS,
+    MAX_RECORD_BYTES,
+    MESSAGES,
+    METRICS,
+    RECORDINGS,
+    TRACKS,
+    consumer_group,
+)
+
+#: A worker that says nothing for so long is taken for dead, and its partitions go to others.
+SESSION_TIMEOUT_S = 10.0
+HEARTBEAT_S = 3.0
+COMMIT_INTERVAL_S = 1.0
+#: Records taken in one fetch, over all partitions: what a worker holds at once, beside its buffers.
+MAX_POLL_RECORDS = 2000
+#: Batches waiting for the agent.
+BUFFERED_BATCHES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """What the agents need to know; the command line's settings explain each."""
+
+    kafka: str
+    store: str = "memory://"
+    registry: str | None = None
+    window_ms: int = 5000
+    assembly: AssemblyConfig = field(default_factory=AssemblyConfig)
+    checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig)
+    storage: StorageConfig = field(default_factory=StorageConfig)
+
+
+class TopicsError(Exception):
+    """The topics are not as they must be."""
+
+
+async def check_topics(bootstrap_servers: str) -> int:
+    """The number of partitions, the same for every topic. Waits for the broker. Raises TopicsError."""
+    admin = await connected(
+        lambda: AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers), bootstrap_servers
+    )
+    try:
+        described = await admin.describe_topics([topic.name for topic in ALL_TOPICS])
+    finally:
+        await admin.close()
+    partitions = {t["topic"]: len(t["partitions"]) for t in described if not t["error_code"]}
+    missing = [topic.name for topic in ALL_TOPICS if topic.name not in partitions]
+    if missing:
+        raise TopicsError(
+            f"missing topics: {', '.join(missing)}; create them with `tapeline topics`"
+        )
+    if len(set(partitions.values())) > 1:
+        counts = ", ".join(f"{name} has {count}" for name, count in sorted(partitions.items()))
+        raise TopicsError(f"all topics must have the same number of partitions, but {counts}")
+    return next(iter(partitions.values()))
+
+
+def create_app(agent: str, config: WorkerConfig, partitions: int) -> faust.App:
+    """The Faust application of one agent: ``assemble``, ``measure`` or ``record``."""
+    servers = ";".join(f"tapeline://{server.strip()}" for server in config.kafka.split(","))
+    app = faust.App(
+        consumer_group(agent),
+        broker=servers,
+        store="memory://",
+        autodiscover=False,
+        web_enabled=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        topic_partitions=partitions,
+        stream_wait_empty=False,
+        stream_buffer_maxsize=BUFFERED_BATCHES,
+        broker_max_poll_records=MAX_POLL_RECORDS,
+        broker_commit_interval=COMMIT_INTERVAL_S,
+        broker_session_timeout=SESSION_TIMEOUT_S,
+        broker_heartbeat_interval=HEARTBEAT_S,
+        broker_request_timeout=60.0,
+        consumer_auto_offset_reset="earliest",
+        producer_acks=-1,
+        producer_linger=0.005,
+        producer_max_request_size=MAX_RECORD_BYTES,
+    )
+    table = CheckpointTable.of(app, partitions)
+    shell = _shell(agent, app, config, table)
+    topic = app.topic(shell.source.name, schema=BatchSchema(key_type=bytes, value_type=bytes))
+
+    # Named: without a name Faust derives one, and a module's rename would be a new agent.
+    @app.agent(topic, name=agent)
+    async def run(batches: AsyncIterable[Batch]) -> None:
+        await shell.run(batches)
+
+    return app
+
+
+def _shell(
+    agent: str, app: faust.App, config: WorkerConfig, table: CheckpointTable
+) -> Shell[Any, Any]:
+    registry = registry_from(config.registry)
+    common = (table, registry, config.checkpoints)
+    match agent:
+        case "assemble":
+            return Assemble(
+                app,
+                agent,
+                MESSAGES,
+                *common,
+                assembly=config.assembly,
+                writer=Writer(TRACKS, registry),
+            )
+        case "measure":
+            return Measure(
+                app,
+                agent,
+                TRACKS,
+                *common,
+                window_ms=config.window_ms,
+                writer=Writer(METRICS, registry),
+            )
+        case "record":
+            return Record(
+                app,
+                agent,
+                TRACKS,
+                *common,
+                storage=config.storage,
+                recordings=Recordings(open_store(config.store)),
+                writer=Writer(RECORDINGS, registry),
+            )
+        case _:
+            raise ValueError(f"no agent is called {agent!r}: assemble, measure, record")

@@ -1,0 +1,133 @@
+"""What happens to a stream, in order: the records of ``voxology.tracks``, as frozen values.
+
+The fields are those of the Avro records of the same names in ``schemas/avro``, documented there.
+``start``, ``stop``, ``init`` and ``end`` are the protocol's own records, as decoded.
+"""
+
+from typing import Any, cast
+
+import msgspec
+
+from schemas.codec import Record
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """Samples that never came and were filled with silence."""
+
+    first_sample: int
+    samples: int
+
+
+class StreamOpened(msgspec.Struct, frozen=True):
+    """The first record of a stream was read."""
+
+    opened_at: int
+    sender: str | None
+    init: Record | None
+
+
+class TrackOpened(msgspec.Struct, frozen=True):
+    """A track's audio begins."""
+
+    track: str
+    track_index: int
+    encoding: str
+    sample_rate_hz: int
+    format_assumed: bool
+    start: Record | None
+
+
+class TrackSegment(msgspec.Struct, frozen=True):
+    """A run of a track's clean audio; segments of a track adjoin."""
+
+    track: str
+    track_index: int
+    first_sample: int
+    samples: int
+    audio: bytes
+    gaps: list[Gap]
+    first_offset: int
+    last_offset: int
+
+
+class TrackClosed(msgspec.Struct, frozen=True):
+    """A track's audio ended, with the books of its chunks."""
+
+    track: str
+    track_index: int
+    samples: int
+    duration_ms: float
+    finished: bool
+    stop: Record | None
+    expected: int
+    received: int
+    lost: int
+    duplicate: int
+    late: int
+    gap_samples: int
+    first_offset: int
+    last_offset: int
+
+
+class StreamClosed(msgspec.Struct, frozen=True):
+    """The stream is over; nothing follows for it."""
+
+    complete: bool
+    reasons: list[str]
+    closed_at: int
+    end: Record | None
+    late_init: Record | None
+    tracks: int
+    messages_used: int
+    messages_duplicate: int
+    messages_late: int
+    messages_rejected: int
+    first_offset: int
+    last_offset: int
+
+
+Payload = StreamOpened | TrackOpened | TrackSegment | TrackClosed | StreamClosed
+
+_TYPES: dict[str, type[msgspec.Struct]] = {
+    t.__name__: t for t in (StreamOpened, TrackOpened, TrackSegment, TrackClosed, StreamClosed)
+}
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One numbered step of a stream."""
+
+    stream_id: int
+    event_index: int
+    call_id: str | None
+    source_partition: int
+    source_offset: int
+    payload: Payload
+
+    def to_record(self) -> Record:
+        """The Avro record ``TrackEvent``."""
+        kind = type(self.payload).__name__
+        fields = msgspec.structs.asdict(self.payload)
+        if "gaps" in fields:
+            fields["gaps"] = [msgspec.structs.asdict(gap) for gap in fields["gaps"]]
+        return {
+            "stream_id": self.stream_id,
+            "event_index": self.event_index,
+            "type": kind,
+            "call_id": self.call_id,
+            "source_partition": self.source_partition,
+            "source_offset": self.source_offset,
+            "payload": (f"tapeline.{kind}", fields),
+        }
+
+
+def from_record(record: Record) -> Event:
+    """The event of a decoded ``TrackEvent``."""
+    payload: Any = msgspec.convert(record["payload"], _TYPES[record["type"]])
+    return Event(
+        record["stream_id"],
+        record["event_index"],
+        record["call_id"],
+        record["source_partition"],
+        record["source_offset"],
+        cast("Payload", payload),
+    )

@@ -1,0 +1,162 @@
+"""When the events of a stream are stored, and as what. Pure.
+
+Events are buffered until some track has ``part_ms`` of audio, and then stored together as one part,
+named after its first event's number. A part is a function of the events alone, so storing it twice
+changes nothing, and memory holds one part however long the call.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import msgspec
+
+from schemas.codec import Record
+
+
+@dataclass(frozen=True, slots=True)
+class StorePart:
+    """Events to be stored; ``last`` when the stream is over and its recording can be composed."""
+
+    stream_id: int
+    call_id: str | None
+    location: str
+    first_index: int
+    last_index: int
+    records: list[Record]
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """A stream that cannot be recorded, and why."""
+
+    stream_id: int
+    call_id: str | None
+    reason: str
+
+
+RecorderOutput = StorePart | GiveUp
+
+
+def location(opened_at_ms: int, stream_id: int) -> str:
+    """Where a recording lies below ``recordings/``, for a first record of this Kafka timestamp."""
+    date = datetime.fromtimestamp(opened_at_ms / 1000, UTC).date()
+    return f"date={date.isoformat()}/stream={stream_id}"
+
+
+class RecorderState(msgspec.Struct, array_like=True):
+    """What a checkpoint holds of a stream's recording."""
+
+    stored_index: int = -1
+    location: str = ""
+    last_ms: int = 0
+    closed: bool = False
+    rates: dict[int, int] = {}
+
+
+class StreamRecorder:
+    """The events of one stream in, its parts out.
+
+    The shell says when a part is stored (``stored``) and when the recording is (``finish``): only
+    then do checkpoints let go of the events.
+    """
+
+    def __init__(self, part_ms: int, state: RecorderState | None = None) -> None:
+        self._part_ms = part_ms
+        self._state = state or RecorderState()
+        self._last_index = self._state.stored_index
+        self._location = self._state.location
+        self._last_ms = self._state.last_ms
+        self._lost = False
+        self._records: list[Record] = []
+        self._first_offset = -1
+        self._buffered: dict[int, int] = {}
+        self._in_flight: list[tuple[int, int]] = []
+
+    def handle(self, record: Record, offset: int, timestamp_ms: int) -> list[RecorderOutput]:
+        """Take a ``TrackEvent`` record; one that was taken before changes nothing."""
+        index, kind, payload = record["event_index"], record["type"], record["payload"]
+        if self._state.closed or index <= self._last_index:
+            return []
+        if index != self._last_index + 1:
+            self._lost = True
+        self._last_index = index
+        self._last_ms = timestamp_ms
+        if self._lost:
+            return self._give_up(record) if kind == "StreamClosed" else []
+        if kind == "StreamOpened":
+            self._location = location(payload["opened_at"], record["stream_id"])
+        if not self._records:
+            self._first_offset = offset
+        self._records.append({**record, "payload": (f"tapeline.{kind}", payload)})
+        if kind == "TrackOpened":
+            self._state.rates[payload["track_index"]] = payload["sample_rate_hz"]
+        elif kind == "TrackSegment":
+            track = payload["track_index"]
+            self._buffered[track] = self._buffered.get(track, 0) + payload["samples"]
+            if self._buffered[track] * 1000 >= self._part_ms * self._state.rates[track]:
+                return [self._part(record, last=False)]
+        elif kind == "StreamClosed":
+            return [self._part(record, last=True)]
+        return []
+
+    def _part(self, record: Record, *, last: bool) -> StorePart:
+        records, self._records = self._records, []
+        self._buffered.clear()
+        first, final = records[0]["event_index"], records[-1]["event_index"]
+        self._in_flight.append((final, self._first_offset))
+        return StorePart(
+            record["stream_id"], record["call_id"], self._location, first, final, records, last
+        )
+
+    def _give_up(self, record: Record) -> list[RecorderOutput]:
+        reason = "events are missing from voxology.tracks; rebuild the recording from voxology.messages"
+        return [GiveUp(record["stream_id"], record["call_id"], reason)]
+
+    def stored(self, last_index: int) -> None:
+        """The part up to this event is in the store, and so are those before it."""
+        self._in_flight = [(last, first) for last, first in self._in_flight if last > last_index]
+        self._state.stored_index = last_index
+
+    def finish(self) -> None:
+        """The recording is in the store and announced, or given up for good."""
+        self._in_flight.clear()
+        self._state.stored_index = self._last_index
+        self._state.closed = True
+
+    def expire(self, now_ms: int) -> list[RecorderOutput]:
+        """Nothing: time alone ends no recording; ``assemble`` closes streams that went silent."""
+        return []
+
+    @property
+    def deadline_ms(self) -> int | None:
+        """Never."""
+        return None
+
+    @property
+    def closed(self) -> bool:
+        """Whether the recording is done with."""
+        return self._state.closed
+
+    @property
+    def last_ms(self) -> int:
+        """Kafka timestamp of the last event."""
+        return self._last_ms
+
+    @property
+    def needs_offset(self) -> int | None:
+        """The first event that is not yet in the store."""
+        if self._in_flight:
+            return self._in_flight[0][1]
+        return self._first_offset if self._records else None
+
+    def snapshot(self) -> bytes:
+        """Up to where the events are in the store."""
+        self._state.location = self._location
+        self._state.last_ms = self._last_ms
+        return msgspec.msgpack.encode(self._state)
+
+    @classmethod
+    def restore(cls, snapshot: bytes, part_ms: int) -> "StreamRecorder":
+        """The recorder a snapshot was taken of."""
+        return cls(part_ms, msgspec.msgpack.decode(snapshot, type=RecorderState))

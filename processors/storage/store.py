@@ -1,0 +1,50 @@
+"""The object store at a URL, by obstore: local files, S3, GCS, Azure and memory behind one interface."""
+
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
+
+StoreError = BaseError
+
+
+class StoreUrlError(Exception):
+    """The store's URL is none that can be used."""
+
+
+def open_store(url: str) -> ObjectStore:
+    """The store at a URL such as ``file:///var/recordings``, ``s3://bucket/prefix`` or ``memory://``.
+
+    Credentials of S3, GCS and Azure come from their usual environment variables (for an S3-compatible
+    store, ``AWS_ENDPOINT`` and ``AWS_ALLOW_HTTP``). Raises StoreUrlError.
+    """
+    parsed = urlparse(url)
+    if parsed.scheme == "memory":
+        return MemoryStore()
+    if parsed.scheme == "file":
+        path = Path(unquote(parsed.path))
+        if parsed.netloc or not path.is_absolute():
+            raise StoreUrlError(f"{url!r}: a file store is an absolute path, file:///path")
+        return LocalStore(path, mkdir=True)
+    try:
+        return from_url(url)
+    except (BaseError, ValueError) as error:
+        raise StoreUrlError(
+            f"{url!r} is no store: use file:///path, s3://bucket/prefix, gs://, az:// or memory:// "
+            f"({error})"
+        ) from error
+
+
+async def read(store: ObjectStore, path: str) -> bytes:
+    """An object's bytes. Raises FileNotFoundError, or a StoreError."""
+    return bytes(await (await obstore.get_async(store, path)).bytes_async())
+
+
+async def names(store: ObjectStore, prefix: str) -> list[str]:
+    """The paths below a prefix, sorted."""
+    found: list[str] = []
+    async for page in obstore.list(store, prefix=prefix):
+        found += [item["path"] for item in page]
+    return sorted(found)

@@ -1,0 +1,65 @@
+"""A dead letter's headers, under the names of Kafka Connect's dead-letter queue (KIP-298).
+
+So the tools that read Connect's dead letters read ours. The value is the original bytes; the headers
+say where it came from and what was wrong.
+"""
+
+from dataclasses import dataclass
+
+Headers = list[tuple[str, bytes]]
+
+_PREFIX = "__connect.errors."
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """What was wrong with a value, and where it was met."""
+
+    reason: str
+    """A short class name, such as ``InvalidJson``."""
+    detail: str
+    """The fault in words, with the value at fault."""
+    component: str
+    """Who refused it: ``gateway``, ``assemble``, …"""
+    stage: str = "VALUE_CONVERTER"
+    topic: str | None = None
+    partition: int | None = None
+    offset: int | None = None
+    connection: str | None = None
+
+    def headers(self) -> Headers:
+        """The Kafka headers that say so."""
+        named = {
+            "stage": self.stage,
+            "exception.class.name": self.reason,
+            "exception.message": self.detail,
+            "connector.name": f"tapeline-{self.component}",
+            "topic": self.topic,
+            "partition": self.partition,
+            "offset": self.offset,
+        }
+        headers = [
+            (_PREFIX + name, str(value).encode()) for name, value in named.items() if value is not None
+        ]
+        if self.connection is not None:
+            headers.append(("tapeline.connection", self.connection.encode()))
+        return headers
+
+
+def parse_headers(headers: Headers) -> DeadLetter:
+    """The dead letter that headers describe; what they lack is empty."""
+    found = {name.removeprefix(_PREFIX): value.decode(errors="replace") for name, value in headers}
+
+    def number(name: str) -> int | None:
+        return int(found[name]) if found.get(name, "").lstrip("-").isdigit() else None
+
+    return DeadLetter(
+        reason=found.get("exception.class.name", ""),
+        detail=found.get("exception.message", ""),
+        component=found.get("connector.name", "").removeprefix("tapeline-"),
+        stage=found.get("stage", ""),
+        topic=found.get("topic"),
+        partition=number("partition"),
+        offset=number("offset"),
+        connection=found.get("tapeline.connection"),
+    )

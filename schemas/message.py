@@ -1,0 +1,181 @@
+"""A protocol message as JSON, and as the Avro record ``Message``: nothing is lost either way.
+
+Each record is described once below, by its fields and their kinds. A value that fits its field goes
+there; everything else that the JSON object says (unknown fields, explicit nulls, a string where a
+number belongs) goes into the record's ``extra``, as the JSON text that was sent.
+"""
+
+from collections.abc import Mapping
+from enum import Enum, auto
+from typing import Any
+
+import msgspec
+import pybase64
+
+from schemas.codec import Record
+
+#: The top level of a JSON object, each value as the text that was sent.
+#: Raises msgspec.ValidationError for JSON of another kind, msgspec.DecodeError (its base) for no JSON.
+decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_encode = msgspec.json.encode
+
+#: What an Avro long holds.
+INT64 = range(-(2**63), 2**63)
+
+
+class Kind(Enum):
+    """How a field's JSON value is held in Avro."""
+
+    STRING = auto()
+    LONG = auto()
+    JSON = auto()
+    """Any value, as the JSON text that was sent."""
+    BASE64 = auto()
+
+
+#: A record's fields: a kind, a nested record, or a list of nested records.
+Fields = Mapping[str, "Kind | Fields | list[Fields]"]
+
+_MEDIA_FORMAT: Fields = {"encoding": Kind.STRING, "type": Kind.STRING, "sample_rate": Kind.LONG}
+_TRACK: Fields = {"name": Kind.STRING, "track_sequence_number": Kind.LONG}
+_NUMBERS: Fields = {"api_no": Kind.STRING, "caller_no": Kind.STRING}
+_TIMES: Fields = {"start_time": Kind.STRING, "end_time": Kind.STRING, "duration": Kind.LONG}
+_STREAM: Fields = {
+    "app_id": Kind.STRING,
+    "subaccount_id": Kind.LONG,
+    "service": Kind.STRING,
+    "stream_name": Kind.STRING,
+    "stream_data": Kind.JSON,
+}
+
+#: The fields of each message type's own record, after the examples of the platform's document.
+PAYLOADS: Mapping[str, tuple[str, Fields]] = {
+    "init_stream": (
+        "tapeline.InitStream",
+        {**_STREAM, "direction": Kind.STRING, "tracks": [{"name": Kind.STRING}]},
+    ),
+    "start_track": ("tapeline.StartTrack", {**_TRACK, **_NUMBERS, "media_format": _MEDIA_FORMAT}),
+    "live_track": ("tapeline.LiveTrack", {**_TRACK, "media": Kind.BASE64}),
+    "stop_track": ("tapeline.StopTrack", {**_TRACK, **_NUMBERS, **_TIMES}),
+    "end_stream": (
+        "tapeline.EndStream",
+        {
+            **_STREAM,
+            "tracks": [{"name": Kind.STRING, **_TIMES}],
+            "error": Kind.STRING,
+            "error_code": Kind.LONG,
+        },
+    ),
+}
+UNKNOWN = "tapeline.UnknownMessage"
+
+#: The fields of the envelope that come from the message.
+_ENVELOPE: Fields = {"stream_sequence_number": Kind.LONG, "call_id": Kind.STRING}
+
+
+def to_record(
+    text: bytes,
+    fields: dict[str, msgspec.Raw],
+    *,
+    received_at_us: int,
+    connection: str,
+    sender: str | None = None,
+) -> Record:
+    """The ``Message`` record of a message, given as its JSON text and ``decode_fields(text)``.
+
+    Raises KeyError or msgspec.ValidationError without an integer ``stream_id`` and a string ``type``.
+    A ``name``, ``track_sequence_number`` or ``media`` that is absent or does not fit is left out of
+    the payload, and such a record will not encode: who publishes must refuse it first.
+    """
+    rest = dict(fields)
+    message_type = msgspec.json.decode(rest.pop("type"), type=str)
+    record: Record = {
+        "stream_id": msgspec.json.decode(rest.pop("stream_id"), type=int),
+        "type": message_type,
+        "received_at": received_at_us,
+        "connection": connection,
+        "sender": sender,
+        **_take(rest, _ENVELOPE),
+    }
+    if message_type in PAYLOADS:
+        name, fields = PAYLOADS[message_type]
+        record["payload"] = (name, _typed(rest, fields))
+    else:
+        record["payload"] = (UNKNOWN, {"json": text.decode()})
+    return record
+
+
+def to_message(record: Record) -> dict[str, Any]:
+    """The JSON object that a ``Message`` record was made of. Audio comes back as base64."""
+    payload = record["payload"]
+    if record["type"] not in PAYLOADS:
+        unknown: dict[str, Any] = msgspec.json.decode(payload["json"])
+        return unknown
+    message = {"stream_id": record["stream_id"], "type": record["type"]}
+    for name in _ENVELOPE:
+        if record[name] is not None:
+            message[name] = record[name]
+    return message | to_object(payload, PAYLOADS[record["type"]][1])
+
+
+def to_object(record: Record, fields: Fields) -> dict[str, Any]:
+    """The JSON object that a typed record was made of."""
+    out: dict[str, Any] = {}
+    for name, kind in fields.items():
+        value = record.get(name)
+        if value is None:
+            continue
+        match kind:
+            case Kind.JSON:
+                out[name] = msgspec.json.decode(value)
+            case Kind.BASE64:
+                out[name] = pybase64.b64encode(value).decode()
+            case Kind():
+                out[name] = value
+            case [element]:
+                out[name] = [to_object(item, element) for item in value]
+            case _:
+                out[name] = to_object(value, kind)
+    if record.get("extra"):
+        out |= msgspec.json.decode(record["extra"])
+    return out
+
+
+def _typed(raw: dict[str, msgspec.Raw], fields: Fields) -> Record:
+    record = _take(raw, fields)
+    record["extra"] = _encode(raw).decode() if raw else None
+    return record
+
+
+def _take(raw: dict[str, msgspec.Raw], fields: Fields) -> Record:
+    """Move what fits its field from ``raw`` into a record; the rest stays in ``raw``."""
+    record: Record = {}
+    for name, kind in fields.items():
+        if name in raw:
+            try:
+                record[name] = _value(raw[name], kind)
+            except (msgspec.ValidationError, ValueError):
+                continue
+            del raw[name]
+    return record
+
+
+def _value(raw: msgspec.Raw, kind: Any) -> Any:
+    match kind:
+        case Kind.JSON:
+            return bytes(raw).decode()
+        case Kind.STRING:
+            return msgspec.json.decode(raw, type=str)
+        case Kind.LONG:
+            # 4928.0 is JSON for a float: msgspec refuses it, and it comes back from `extra`.
+            value = msgspec.json.decode(raw, type=int)
+            if value not in INT64:
+                raise ValueError(f"{value} is no 64-bit integer")
+            return value
+        case Kind.BASE64:
+            return pybase64.b64decode(msgspec.json.decode(raw, type=str), validate=True)
+        case [element]:
+            return [_typed(decode_fields(item), element) for item in _decode_list(raw)]
+        case _:
+            return _typed(decode_fields(raw), kind)

@@ -1,0 +1,1 @@
+"""What people run: the command line, the embedded Kafka, the Voxology emulator."""

@@ -1,0 +1,103 @@
+"""``tapeline tap``: the records of a topic as JSON lines."""
+
+import base64
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from schemas.broker import TOOL_PATIENCE_S, connected
+from schemas.codec import Reader
+from schemas.dead_letter import parse_headers
+from schemas.errors import SchemaError
+from schemas.topics import DATA_TOPICS, DEAD_LETTERS
+
+
+class UnknownTopicError(Exception):
+    """No such topic."""
+
+
+async def records(
+    bootstrap_servers: str, topic: str, *, from_beginning: bool, exit_at_end: bool
+) -> AsyncIterator[Any]:
+    """aiokafka's ConsumerRecords of a topic, in the order of each partition.
+
+    Raises UnknownTopicError and BrokerAwayError.
+    """
+    numbers = await _partitions(bootstrap_servers, topic)
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        partitions = [TopicPartition(topic, number) for number in numbers]
+        consumer.assign(partitions)
+        ends = await consumer.end_offsets(partitions)
+        if from_beginning:
+            await consumer.seek_to_beginning(*partitions)
+        else:
+            await consumer.seek_to_end(*partitions)
+        while True:
+            if exit_at_end:
+                positions = [(await consumer.position(tp), ends[tp]) for tp in partitions]
+                if all(position >= end for position, end in positions):
+                    return
+            fetched = await consumer.getmany(timeout_ms=200)
+            for batch in fetched.values():
+                for record in batch:
+                    yield record
+    finally:
+        await consumer.stop()
+
+
+async def _partitions(bootstrap_servers: str, topic: str) -> list[int]:
+    admin = await connected(
+        lambda: AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers),
+        bootstrap_servers,
+        TOOL_PATIENCE_S,
+    )
+    try:
+        (described,) = await admin.describe_topics([topic])
+    finally:
+        await admin.close()
+    if described["error_code"]:
+        known = ", ".join(t.name for t in DATA_TOPICS)
+        raise UnknownTopicError(f"there is no topic {topic!r}; `tapeline topics` creates {known}")
+    return sorted(p["partition"] for p in described["partitions"])
+
+
+def as_object(record: Any, reader: Reader) -> dict[str, Any]:
+    """A Kafka record as a JSON object; its value decoded, bytes as base64."""
+    shown: dict[str, Any] = {
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "timestamp_ms": record.timestamp,
+        "key": record.key.decode(errors="replace") if record.key is not None else None,
+    }
+    if record.topic == DEAD_LETTERS.name:
+        letter = parse_headers(list(record.headers))
+        shown |= {"reason": letter.reason, "detail": letter.detail, "component": letter.component}
+        shown |= {"headers": {name: _text(value) for name, value in record.headers}}
+        return shown | {"value": _text(record.value)}
+    try:
+        return shown | {"value": reader.decode(record.value or b"")}
+    except SchemaError as error:
+        return shown | {"error": str(error), "value": _text(record.value)}
+
+
+def as_line(record: Any, reader: Reader) -> str:
+    """A Kafka record as a line of JSON."""
+    return json.dumps(as_object(record, reader), default=_text, ensure_ascii=False)
+
+
+
+
+def _text(value: bytes | None) -> str | None:
+    """Bytes as text where they are text, else as base64."""
+    if value is None:
+        return None
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return base64.b64encode(value).decode()
