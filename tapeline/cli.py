@@ -317,3 +317,38 @@ def tap(
         raise fail(str(error)) from error
     except (KeyboardInterrupt, BrokenPipeError):
         raise typer.Exit(0) from None
+
+
+@app.command()
+def demo(
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the stack up afterwards, on the usual ports, until Ctrl-C.")
+    ] = False,
+    data: Annotated[Path, typer.Option(help="The folder of its data; emptied first.")] = Path(
+        ".tapeline/demo"
+    ),
+) -> None:
+    """Start everything, play eight calls through it, and compare every byte."""
+    import signal
+
+    from tapeline.demo import run_demo
+    from tapeline.embedded import EmbeddedKafkaError
+    from tapeline.play import PlayError
+    from tapeline.speech import SpeechError
+    from tapeline.stack import StackError
+
+    settings(log_level="error")
+
+    async def main() -> int:
+        running = asyncio.create_task(run_demo(data.absolute(), Console(highlight=False), keep=keep))
+        # A signal must stop what was started, too.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, running.cancel)
+        return await running
+
+    try:
+        raise typer.Exit(run(main()))
+    except asyncio.CancelledError:
+        raise typer.Exit(0 if keep else 130) from None
+    except (StackError, SpeechError, PlayError, EmbeddedKafkaError) as error:
+        raise fail(str(error)) from error

@@ -1,0 +1,44 @@
+# Needs Python 3.11 (or 3.12, 3.13), make and git; everything else comes from the package registries.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || echo python3)
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.set-up
+
+.PHONY: help setup demo test check bench lock clean
+
+help: ## What can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(STAMP) ## Set up .venv: locked dependencies, the Java runtime, Kafka's jars
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else f"Tapeline needs Python 3.11 to 3.13; {sys.executable} is {v[0]}.{v[1]} (make PYTHON=…)")'
+	@echo "setting up $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/tapeline kafka --fetch-only
+	@touch $@
+
+demo: setup ## Eight calls through the whole pipeline, compared byte for byte
+	@$(BIN)/tapeline demo
+
+test: setup ## Every test
+	@$(BIN)/pytest
+
+check: setup ## Style, types, layers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: setup ## The benchmarks of this machine; docs/performance.md explains them
+	@$(BIN)/python -m benchmarks
+
+lock: setup ## Renew requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras \
+		--no-emit-index-url --no-emit-find-links --no-annotate --no-header --upgrade \
+		pyproject.toml --output-file requirements.lock
+
+clean: ## Remove what make and the demo made
+	rm -rf $(VENV) .tapeline
