@@ -179,10 +179,6 @@ class TrackAssembler:
         while not self.closed and (item := self._pending.pop(self._next_seq, None)) is not None:
             self._deliver(item)
             self._next_seq += 1
-        if self.closed:
-            # Numbers beyond the stop's: the platform said there are none.
-            self.late += len(self._pending)
-            self._pending.clear()
 
     def _deliver(self, item: Item) -> None:
         self._first_offset = item.offset if self._first_offset < 0 else min(self._first_offset, item.offset)
@@ -223,6 +219,9 @@ class TrackAssembler:
         self._open(None)
         if self._buffered:
             self._emit_segment(self._buffered)
+        # Numbers beyond the stop's: the platform said there are none.
+        self.late += len(self._pending)
+        self._pending.clear()
         self.closed = True
         self.finished = stop is not None
         self._out.append(

@@ -1,0 +1,35 @@
+"""What tests share: the running pipeline, on the embedded Kafka, once a session."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from hypothesis import settings
+
+from tapeline.stack import Stack
+
+settings.register_profile("tapeline", deadline=None, print_blob=True)
+settings.load_profile("tapeline")
+
+
+@pytest.fixture(scope="session")
+async def broker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """A stack of which only the broker runs."""
+    stack = Stack(
+        tmp_path_factory.mktemp("stack"),
+        settings={"TAPELINE_PARTITIONS": "4", "TAPELINE_IDLE_TIMEOUT_S": "4"},
+    )
+    try:
+        await stack.start_broker()
+        yield stack
+    finally:
+        await stack.stop_all()
+
+
+@pytest.fixture(scope="session")
+async def pipeline(broker: Stack) -> Stack:
+    """The whole stack: broker, gateway, three agents, each a process."""
+    await broker.start_agents()
+    await broker.start_gateway()
+    return broker
+
+

@@ -1,0 +1,55 @@
+"""A connection without a socket."""
+
+from ingest.protocol import Accepted
+from ingest.session import Rejection, Session
+from schemas.dead_letter import parse_headers
+
+
+def test_a_message_passes_and_counts() -> None:
+    session = Session("c")
+    accepted = session.receive('{"stream_id":1,"type":"init_stream"}', 9)
+    assert isinstance(accepted, Accepted)
+    assert accepted.record["received_at"] == 9
+    assert accepted.record["connection"] == "c"
+    assert (session.frames, session.rejected, session.open_streams) == (1, 0, {1})
+
+
+def test_a_stream_is_open_until_its_end() -> None:
+    session = Session("c")
+    session.receive('{"stream_id":1,"type":"init_stream"}', 0)
+    session.receive('{"stream_id":1,"type":"end_stream"}', 0)
+    assert session.open_streams == set()
+
+
+def test_garbage_becomes_a_dead_letter_with_its_bytes() -> None:
+    session = Session("c")
+    rejection = session.receive("{nonsense", 0)
+    assert isinstance(rejection, Rejection)
+    assert rejection.value == b"{nonsense"
+    assert rejection.stream_id is None
+    assert session.rejected == 1
+
+
+def test_a_session_lives_on_after_garbage() -> None:
+    session = Session("c")
+    session.receive("{nonsense", 0)
+    assert isinstance(session.receive('{"stream_id":1,"type":"x"}', 0), Accepted)
+
+
+def test_dead_letters_use_the_header_names_of_kafka_connect() -> None:
+    rejection = Session("c").receive("[]", 0)
+    assert isinstance(rejection, Rejection)
+    headers = dict(rejection.letter.headers())
+    assert headers["__connect.errors.exception.class.name"] == b"NotAnObject"
+    assert headers["__connect.errors.stage"] == b"VALUE_CONVERTER"
+    assert headers["__connect.errors.connector.name"] == b"tapeline-gateway"
+    assert b"JSON object" in headers["__connect.errors.exception.message"]
+    assert parse_headers(list(headers.items())) == rejection.letter
+
+
+def test_an_oversized_message_leaves_a_trace_that_says_the_limit() -> None:
+    rejection = Session("c").receive_oversized(1024, "over size limit (20000000 > 1024 bytes)")
+    assert rejection.value == b""
+    assert rejection.letter.reason == "FrameTooLarge"
+    assert "20000000" in rejection.letter.detail
+    assert "TAPELINE_MAX_MESSAGE_BYTES" in rejection.letter.detail

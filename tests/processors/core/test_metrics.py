@@ -1,0 +1,155 @@
+"""Measures against values known by hand, and against another decoder."""
+
+import io
+import math
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processors.core.events import Event, Gap, Payload, StreamClosed, TrackClosed, TrackOpened, TrackSegment
+from processors.core.metrics import CLIP_LEVEL, PCM, StreamMeter
+from processors.core.wav import wav_header
+from schemas.codec import Record
+from tapeline.audio import to_ulaw
+
+SILENCE = b"\xff"
+
+
+def events(audio: bytes, cuts: list[int] | None = None, gaps: tuple[Gap, ...] = ()) -> list[Event]:
+    """The events of a stream of one track, its segments cut at the given positions."""
+    borders = [0, *sorted({c for c in cuts or [] if 0 < c < len(audio)}), len(audio)]
+    payloads: list[Payload] = [TrackOpened("far", 0, "ulaw", 8000, False, None)]
+    for first, end in zip(borders, borders[1:], strict=False):
+        if end > first:
+            inside = [g for g in gaps if first <= g.first_sample < end]
+            payloads.append(
+                TrackSegment("far", 0, first, end - first, audio[first:end], inside, 0, 0)
+            )
+    payloads += [
+        TrackClosed("far", 0, len(audio), len(audio) / 8, True, None, 3, 2, 1, 4, 5, 0, 0, 9),
+        StreamClosed(True, [], 0, None, None, 1, 0, 0, 0, 0, 0, 9),
+    ]
+    return [Event(1, index, "call", 0, index, payload) for index, payload in enumerate(payloads)]
+
+
+def measured(audio: bytes, cuts: list[int] | None = None, **kwargs: tuple[Gap, ...]) -> list[Record]:
+    meter = StreamMeter(5000)
+    return [r for e in events(audio, cuts, **kwargs) for r in meter.handle(e, e.event_index, 0)]
+
+
+def final(audio: bytes, cuts: list[int] | None = None) -> Record:
+    return measured(audio, cuts)[-1]
+
+
+def sine(amplitude: float, seconds: float = 1.0) -> bytes:
+    t = np.arange(int(8000 * seconds)) / 8000
+    return to_ulaw((amplitude * np.sin(2 * np.pi * 400 * t)).astype(np.int16), 8000)
+
+
+@pytest.mark.parametrize("law", ["ulaw", "alaw"])
+def test_codes_decode_as_libsndfile_decodes_them(law: str) -> None:
+    file = wav_header(law, 8000, 1, 256) + bytes(range(256))
+    theirs, _ = soundfile.read(io.BytesIO(file), dtype="int16")
+    assert (PCM[law] == theirs).all()
+
+
+def test_the_clip_level_is_the_outermost_code() -> None:
+    assert PCM["ulaw"].max() == CLIP_LEVEL
+    assert PCM["ulaw"][0x80] == CLIP_LEVEL
+
+
+def test_a_sine_has_its_amplitude_over_root_two() -> None:
+    rms = final(sine(10_000))["rms_dbfs"]
+    assert rms == pytest.approx(20 * math.log10(10_000 / math.sqrt(2) / 32768), abs=0.05)
+
+
+def test_a_square_of_one_code_has_rms_equal_to_peak() -> None:
+    record = final(b"\x80" * 8000)
+    expected = 20 * math.log10(32124 / 32768)
+    assert record["rms_dbfs"] == pytest.approx(expected)
+    assert record["peak_dbfs"] == pytest.approx(expected)
+    assert record["clipped_samples"] == 8000
+
+
+def test_digital_silence_has_no_level_and_is_all_silent() -> None:
+    record = final(SILENCE * 8000)
+    assert record["rms_dbfs"] is None
+    assert record["peak_dbfs"] is None
+    assert record["silence_share"] == 1.0
+
+
+def test_half_silence_is_half() -> None:
+    assert final(sine(8000) + SILENCE * 8000)["silence_share"] == 0.5
+
+
+def test_nothing_below_the_clip_level_is_clipped() -> None:
+    assert final(sine(20_000))["clipped_samples"] == 0
+
+
+def test_an_empty_track_has_a_final_record_and_no_window() -> None:
+    records = measured(b"")
+    assert [r["kind"] for r in records] == ["FINAL"]
+    assert (records[0]["samples"], records[0]["silence_share"]) == (0, 0.0)
+
+
+def test_windows_of_five_seconds_adjoin_and_the_last_is_shorter() -> None:
+    windows = [r for r in measured(sine(5000, 12)) if r["kind"] == "WINDOW"]
+    assert [(w["first_sample"], w["samples"]) for w in windows] == [
+        (0, 40_000),
+        (40_000, 40_000),
+        (80_000, 16_000),
+    ]
+
+
+def test_a_gap_is_counted_in_the_windows_it_lies_in() -> None:
+    audio = SILENCE * 60_000
+    windows = measured(audio, gaps=(Gap(39_000, 2_000),))
+    assert [w["gap_samples"] for w in windows] == [1_000, 1_000, 2_000]
+
+
+def test_the_final_record_has_the_books_of_the_track() -> None:
+    record = final(sine(5000))
+    books = {k: v for k, v in record.items() if k.startswith("chunks_")}
+    assert books == {
+        "chunks_expected": 3,
+        "chunks_received": 2,
+        "chunks_lost": 1,
+        "chunks_duplicate": 4,
+        "chunks_late": 5,
+    }
+
+
+AUDIO = np.random.default_rng(7).integers(0, 256, 90_001, dtype=np.uint8).tobytes()
+
+
+@given(cuts=st.lists(st.integers(1, 90_000), max_size=20))
+def test_how_the_audio_is_cut_changes_nothing(cuts: list[int]) -> None:
+    def bare(records: list[Record]) -> list[Record]:
+        return [{k: v for k, v in r.items() if k != "event_index"} for r in records]
+
+    assert bare(measured(AUDIO, cuts)) == bare(measured(AUDIO))
+
+
+@given(at=st.integers(0, 12), again=st.integers(0, 12))
+def test_a_restart_anywhere_changes_nothing(at: int, again: int) -> None:
+    told = events(AUDIO, list(range(0, 90_001, 8000)))
+    whole = StreamMeter(5000)
+    expected = [r for e in told for r in whole.handle(e, e.event_index, 0)]
+    meter = StreamMeter(5000)
+    records = [r for e in told[:at] for r in meter.handle(e, e.event_index, 0)]
+    meter = StreamMeter.restore(meter.snapshot(), 5000)
+    # The log is read again from somewhere before.
+    records += [r for e in told[min(at, again) :] for r in meter.handle(e, e.event_index, 0)]
+    assert records == expected
+
+
+def test_the_state_does_not_grow_with_the_call() -> None:
+    meter = StreamMeter(5000)
+    sizes = []
+    for event in events(AUDIO * 40, list(range(0, 3_600_000, 8000)))[:400]:
+        meter.handle(event, event.event_index, 0)
+        sizes.append(len(meter.snapshot()))
+    assert max(sizes[200:]) <= max(sizes[:200]) + 8

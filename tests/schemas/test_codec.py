@@ -1,0 +1,167 @@
+"""Framing: single-object encoding and Confluent's wire format, and what is wrong with other bytes."""
+
+import io
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+import fastavro
+import pytest
+
+from schemas.codec import (
+    ConfluentRegistry,
+    Reader,
+    Record,
+    Writer,
+    fingerprint,
+    registry_from,
+    schema,
+)
+from schemas.errors import CorruptRecordError, NotAvroError, UnknownSchemaError
+from schemas.topics import DATA_TOPICS, METRICS, RECORDINGS
+
+RECORD: Record = {
+    "stream_id": 7,
+    "call_id": None,
+    "type": "RecordingFailed",
+    "payload": ("tapeline.RecordingFailed", {"path": None, "reason": "full"}),
+}
+DECODED = RECORD | {"payload": {"path": None, "reason": "full"}}
+
+
+class RegistryHandler(BaseHTTPRequestHandler):
+    """The two requests of Confluent's REST interface that a client of ours makes, over real HTTP."""
+
+    schemas: list[str]
+
+    def do_POST(self) -> None:  # noqa: N802
+        """POST /subjects/(subject)/versions."""
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if body["schema"] not in self.schemas:
+            self.schemas.append(body["schema"])
+        self._answer(200, {"id": self.schemas.index(body["schema"]) + 1})
+
+    def do_GET(self) -> None:  # noqa: N802
+        """GET /schemas/ids/(id)."""
+        number = int(self.path.split("?")[0].rsplit("/", 1)[1])
+        if 0 < number <= len(self.schemas):
+            self._answer(200, {"schema": self.schemas[number - 1]})
+        else:
+            self._answer(404, {"error_code": 40403, "message": "Schema not found"})
+
+    def _answer(self, status: int, body: dict[str, Any]) -> None:
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *args: Any) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def registry_url() -> Iterator[str]:
+    """A registry that listens."""
+    handler = type("Handler", (RegistryHandler,), {"schemas": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+def test_fingerprint_is_that_of_the_avro_specification() -> None:
+    # The specification's own example of CRC-64-AVRO, in little-endian.
+    assert fingerprint("int") == (0x7275D51A3F395C8F).to_bytes(8, "little")
+
+
+def test_single_object_encoding_has_marker_fingerprint_and_body() -> None:
+    value = Writer(RECORDINGS).encode(RECORD)
+    assert value[:2] == b"\xc3\x01"
+    assert value[2:10] == fingerprint(schema("RecordingEvent"))
+    body = fastavro.schemaless_reader(io.BytesIO(value[10:]), schema("RecordingEvent"), None)
+    assert body == DECODED
+
+
+def test_a_reader_decodes_what_a_writer_wrote() -> None:
+    assert Reader().decode(Writer(RECORDINGS).encode(RECORD)) == DECODED
+
+
+def test_confluent_wire_format_has_zero_and_the_registered_id(registry_url: str) -> None:
+    registry = registry_from(registry_url)
+    value = Writer(RECORDINGS, registry).encode(RECORD)
+    assert value[0] == 0
+    schema_id = int.from_bytes(value[1:5], "big")
+    assert registry is not None
+    assert fingerprint(registry.schema_by_id(schema_id)) == fingerprint(schema("RecordingEvent"))
+
+
+def test_a_reader_with_a_registry_reads_both_framings(registry_url: str) -> None:
+    reader = Reader(ConfluentRegistry(registry_url))
+    with_registry = Writer(RECORDINGS, ConfluentRegistry(registry_url)).encode(RECORD)
+    assert reader.decode(with_registry) == DECODED
+    assert reader.decode(Writer(RECORDINGS).encode(RECORD)) == DECODED
+
+
+def test_a_registered_schema_keeps_documentation_and_logical_types(registry_url: str) -> None:
+    registry = ConfluentRegistry(registry_url)
+    number = registry.register("metrics", schema("Message"))
+    text = registry._client.get_schema(number).schema_str
+    assert text
+    assert "timestamp-micros" in text
+    assert "Not an identity" in text
+
+
+def test_an_unknown_schema_id_is_named(registry_url: str) -> None:
+    reader = Reader(ConfluentRegistry(registry_url))
+    with pytest.raises(UnknownSchemaError, match="99"):
+        reader.decode(b"\0" + (99).to_bytes(4, "big") + b"x")
+
+
+def test_confluent_framing_without_a_registry_says_what_to_set() -> None:
+    with pytest.raises(UnknownSchemaError, match="TAPELINE_REGISTRY"):
+        Reader().decode(b"\0\0\0\0\x01body")
+
+
+def test_a_foreign_fingerprint_is_an_unknown_schema() -> None:
+    with pytest.raises(UnknownSchemaError, match="0102030405060708"):
+        Reader().decode(b"\xc3\x01" + bytes(range(1, 9)) + b"body")
+
+
+@pytest.mark.parametrize("value", [b"", b"{", b"hello, world", b"\xc3", b"\xc3\x01\x00"])
+def test_unframed_bytes_are_no_avro(value: bytes) -> None:
+    with pytest.raises(NotAvroError):
+        Reader().decode(value)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_a_cut_body_is_corrupt(cut: int) -> None:
+    value = Writer(RECORDINGS).encode(RECORD)
+    with pytest.raises(CorruptRecordError):
+        Reader().decode(value[:-cut])
+
+
+def fields(node: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(node, dict):
+        yield from node.get("fields", [])
+        for value in node.values():
+            yield from fields(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from fields(item)
+
+
+@pytest.mark.parametrize("topic", [t for t in DATA_TOPICS if t.record], ids=lambda t: t.name)
+def test_every_field_of_every_record_is_documented(topic: Any) -> None:
+    found = list(fields(schema(topic.record)))
+    assert found
+    assert [f["name"] for f in found if not f.get("doc")] == []
+
+
+def test_metrics_say_their_units() -> None:
+    assert METRICS.record
+    names = {field["name"] for field in fields(schema(METRICS.record))}
+    assert {"duration_ms", "rms_dbfs", "sample_rate_hz"} <= names
