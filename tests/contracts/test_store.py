@@ -1,0 +1,199 @@
+"""What every store must do for recordings: the same files, whole or not at all."""
+
+import asyncio
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import obstore
+import pytest
+import soundfile
+from moto.server import ThreadedMotoServer
+from obstore.store import ObjectStore
+
+from processors.core.manifest import IncompletePartsError
+from processors.core.recorder import StorePart, StreamRecorder
+from processors.storage.recordings import Recordings, Saved, encode_part
+from processors.storage.store import StoreError, StoreUrlError, names, open_store, read
+from support import call_events
+
+LOCATION = "date=2026-11-18/stream=5"
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """An S3-compatible server that listens."""
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(params=["file", "memory", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    """Each kind of store, by its URL."""
+    if request.param == "s3":
+        endpoint = request.getfixturevalue("s3_endpoint")
+        for name, value in {
+            "AWS_ENDPOINT": endpoint,
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_REGION": "us-east-1",
+        }.items():
+            monkeypatch.setenv(name, value)
+        bucket = f"b{hashlib.sha256(str(tmp_path).encode()).hexdigest()[:20]}"
+        import urllib.request
+
+        urllib.request.urlopen(urllib.request.Request(f"{endpoint}/{bucket}", method="PUT"))
+        return open_store(f"s3://{bucket}/prefix")
+    url = (tmp_path / "a store").as_uri() if request.param == "file" else "memory://"
+    return open_store(url)
+
+
+async def store_all(recordings: Recordings, events: list[Any], part_ms: int = 1000) -> None:
+    recorder = StreamRecorder(part_ms)
+    for offset, event in enumerate(events):
+        for part in recorder.handle(event, offset, 0):
+            assert isinstance(part, StorePart)
+            assert part.location == LOCATION
+            await recordings.store_part(part.location, part.first_index, part.records)
+
+
+async def recorded(store: ObjectStore, **kwargs: Any) -> tuple[Saved, dict[str, bytes]]:
+    recordings = Recordings(store)
+    events, audio = call_events(**kwargs)
+    await store_all(recordings, events)
+    return await recordings.compose(LOCATION), audio
+
+
+async def test_tracks_are_bit_exact_wav_files(store: ObjectStore) -> None:
+    saved, audio = await recorded(store)
+    for track in saved.manifest["tracks"]:
+        file = await read(store, f"{saved.path}/{track['file']}")
+        assert hashlib.sha256(file).hexdigest() == track["sha256"]
+        with soundfile.SoundFile(io.BytesIO(file)) as sound:
+            assert (sound.subtype, sound.samplerate, sound.channels) == ("ULAW", 8000, 1)
+            assert sound.frames == len(audio[track["track"]])
+        assert audio[track["track"]] in file
+
+
+async def test_the_mix_has_the_tracks_as_channels_aligned_by_start_time(store: ObjectStore) -> None:
+    saved, audio = await recorded(store, starts={"caller": "00.000", "transfer": "00.250"})
+    mix = saved.manifest["mix"]
+    assert mix["channels"] == ["caller", "transfer"]
+    assert mix["first_sample"] == [0, 2000]
+    assert mix["aligned_by"] == "start_time"
+    file = await read(store, f"{saved.path}/mix.wav")
+    assert hashlib.sha256(file).hexdigest() == mix["sha256"]
+    with soundfile.SoundFile(io.BytesIO(file)) as sound:
+        assert (sound.channels, sound.frames) == (2, mix["samples"])
+    body = np.frombuffer(file, np.uint8)[-mix["samples"] * 2 :].reshape(-1, 2)
+    for channel, (name, before) in enumerate({"caller": 0, "transfer": 2000}.items()):
+        expected = (b"\xff" * before + audio[name]).ljust(mix["samples"], b"\xff")
+        assert body[:, channel].tobytes() == expected
+
+
+async def test_composing_twice_gives_the_same_bytes(store: ObjectStore) -> None:
+    saved, _ = await recorded(store)
+    again = await Recordings(store).compose(LOCATION)
+    assert again == saved
+    assert await Recordings(store).composed(LOCATION) == saved
+
+
+async def test_parts_of_other_borders_give_the_same_recording(store: ObjectStore) -> None:
+    saved, _ = await recorded(store)
+    await store_all(Recordings(store), call_events()[0], part_ms=2500)
+    assert await Recordings(store).compose(LOCATION) == saved
+
+
+async def test_a_missing_part_is_no_recording(store: ObjectStore) -> None:
+    recordings = Recordings(store)
+    await store_all(recordings, call_events()[0])
+    paths = await names(store, f"parts/{LOCATION}")
+    await obstore.delete_async(store, paths[1])
+    with pytest.raises(IncompletePartsError):
+        await recordings.compose(LOCATION)
+    assert await recordings.composed(LOCATION) is None
+    assert await names(store, "recordings") == []
+
+
+async def test_parts_can_be_deleted_and_deleted_again(store: ObjectStore) -> None:
+    saved, _ = await recorded(store)
+    recordings = Recordings(store)
+    await recordings.delete_parts(LOCATION)
+    await recordings.delete_parts(LOCATION)
+    assert await names(store, "parts") == []
+    assert await recordings.composed(LOCATION) == saved
+
+
+async def test_a_hostile_track_name_stays_in_its_folder(store: ObjectStore) -> None:
+    saved, _ = await recorded(store, names=("../../etc/passwd", "..", "a/b"))
+    files = [t["file"] for t in saved.manifest["tracks"]]
+    assert files == ["etc_passwd.wav", "track.wav", "a_b.wav"]
+    found = await names(store, "")
+    assert {f.rpartition("/")[0] for f in found} == {f"parts/{LOCATION}", f"recordings/{LOCATION}"}
+
+
+async def test_gaps_over_segment_borders_are_one(store: ObjectStore) -> None:
+    saved, _ = await recorded(store, gaps={"caller": [(7000, 1000), (8000, 500)]})
+    assert saved.manifest["tracks"][0]["gaps"] == [{"first_sample": 7000, "samples": 1500}]
+
+
+async def test_an_unknown_encoding_is_kept_as_bare_bytes(store: ObjectStore) -> None:
+    saved, audio = await recorded(store, encoding="opus")
+    assert saved.manifest["tracks"][0]["file"] == "caller.bin"
+    assert await read(store, f"{saved.path}/caller.bin") == audio["caller"]
+    assert "skipped" in saved.manifest["mix"]
+
+
+async def test_an_odd_length_is_padded_as_riff_asks(store: ObjectStore) -> None:
+    saved, audio = await recorded(store, samples=8001)
+    file = await read(store, f"{saved.path}/caller.wav")
+    assert len(file) % 2 == 0
+    assert file.endswith(audio["caller"] + b"\0")
+
+
+async def test_an_absurd_start_time_makes_no_file_of_silence(store: ObjectStore) -> None:
+    events, _ = call_events(starts={"caller": "00.000", "transfer": "00.000"})
+    for event in events:
+        if event["type"] == "TrackClosed" and event["payload"]["track"] == "caller":
+            event["payload"]["stop"]["start_time"] = "1920-01-01T00:00:00Z"
+    await store_all(Recordings(store), events)
+    saved = await Recordings(store).compose(LOCATION)
+    assert saved.manifest["mix"]["aligned_by"] == "assumed"
+    assert saved.manifest["mix"]["samples"] == 24_000
+
+
+async def test_the_manifest_says_what_was_declared_and_that_it_disagrees(store: ObjectStore) -> None:
+    saved, _ = await recorded(store, declared_ms=1)
+    track = saved.manifest["tracks"][0]
+    assert track["declared"]["stop_track"]["duration"] == 1
+    assert track["duration_ms"] == 3000.0
+    assert track["declared_duration_agrees"] is False
+    text = await read(store, f"{saved.path}/recording.json")
+    assert json.loads(text) == saved.manifest
+
+
+def test_parts_are_the_same_bytes_every_time() -> None:
+    events, _ = call_events()
+    records = [{**e, "payload": (f"tapeline.{e['type']}", e["payload"])} for e in events]
+    assert encode_part("p", records) == encode_part("p", records)
+
+
+@pytest.mark.parametrize("url", ["file://relative", "nonsense", "ftp://x/y", ""])
+def test_a_url_that_is_no_store_says_what_is(url: str) -> None:
+    with pytest.raises(StoreUrlError, match="file:///path"):
+        open_store(url)
+
+
+async def test_a_folder_that_cannot_be_written_is_an_error_of_the_store(tmp_path: Path) -> None:
+    store = open_store((tmp_path / "store").as_uri())
+    (tmp_path / "store" / "parts").write_text("a file where a folder should be")
+    with pytest.raises((StoreError, OSError)):
+        await asyncio.wait_for(Recordings(store).store_part(LOCATION, 0, []), 5)

@@ -1,0 +1,53 @@
+"""What several tests build: the events of a call, as ``assemble`` writes them."""
+
+import random
+from typing import Any
+
+from processors.core.events import (
+    Event,
+    Gap,
+    Payload,
+    StreamClosed,
+    StreamOpened,
+    TrackClosed,
+    TrackOpened,
+    TrackSegment,
+)
+from schemas.codec import Reader, Record, Writer
+from schemas.topics import TRACKS
+
+OPENED_AT_MS = 1_795_000_000_000
+
+
+def call_events(
+    names: tuple[str, ...] = ("caller", "transfer"),
+    samples: int = 24_000,
+    encoding: str = "ulaw",
+    starts: dict[str, str] | None = None,
+    gaps: dict[str, list[tuple[int, int]]] | None = None,
+    declared_ms: int | None = None,
+) -> tuple[list[Record], dict[str, bytes]]:
+    """The ``TrackEvent`` records of stream 5, decoded from Avro, and the audio of each track."""
+    audio = {name: random.Random(name).randbytes(samples) for name in names}
+    payloads: list[Payload] = [StreamOpened(OPENED_AT_MS, None, None)]
+    payloads += [TrackOpened(n, i, encoding, 8000, False, None) for i, n in enumerate(names)]
+    for first in range(0, samples, 8000):
+        for index, name in enumerate(names):
+            part = audio[name][first : first + 8000]
+            inside = [
+                Gap(g, size) for g, size in (gaps or {}).get(name, []) if first <= g < first + 8000
+            ]
+            payloads.append(TrackSegment(name, index, first, len(part), part, inside, 1, 2))
+    for index, name in enumerate(names):
+        stop: dict[str, Any] | None = None
+        if starts or declared_ms is not None:
+            start = f"2026-11-18T10:00:{(starts or {}).get(name, '00.000')}Z"
+            stop = {"name": name, "track_sequence_number": 9, "api_no": None, "caller_no": None}
+            stop |= {"duration": declared_ms, "start_time": start, "end_time": None, "extra": None}
+        payloads.append(
+            TrackClosed(name, index, samples, samples / 8, True, stop, 7, 7, 0, 0, 0, 0, 1, 9)
+        )
+    payloads.append(StreamClosed(True, [], OPENED_AT_MS, None, None, len(names), 9, 0, 0, 0, 0, 9))
+    writer, reader = Writer(TRACKS), Reader()
+    events = [Event(5, i, "call", 0, i, payload) for i, payload in enumerate(payloads)]
+    return [reader.decode(writer.encode(event.to_record())) for event in events], audio
