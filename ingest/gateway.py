@@ -37,9 +37,7 @@ class Gateway:
 
     def __init__(self, config: GatewayConfig) -> None:
         self._config = config
-        self.publisher = Publisher(
-            config.kafka, registry_from(config.registry), config.max_in_flight_bytes
-        )
+        self.publisher = Publisher(config.kafka, registry_from(config.registry), config.max_in_flight_bytes)
         self._server: Server | None = None
 
     async def start(self) -> None:
@@ -58,7 +56,7 @@ class Gateway:
         return port
 
     async def stop(self) -> None:
-        """Close the connections with 1012 (service restart), then wait for what Kafka has not acknowledged."""
+        """Close the connections with 1012 (service restart), then wait for Kafka's acknowledgements."""
         if self._server is not None:
             self._server.close(code=CloseCode.SERVICE_RESTART, reason="gateway stops")
             await self._server.wait_closed()
@@ -85,9 +83,7 @@ class Gateway:
                     await self.publisher.reject(decision)
         except ConnectionClosed as closed:
             if closed.sent is not None and closed.sent.code == CloseCode.MESSAGE_TOO_BIG:
-                decision = session.receive_oversized(
-                    self._config.max_message_bytes, closed.sent.reason
-                )
+                decision = session.receive_oversized(self._config.max_message_bytes, closed.sent.reason)
                 bound.warning("frame_rejected", reason=decision.letter.reason)
                 await self.publisher.reject(decision)
             bound.info(

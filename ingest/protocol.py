@@ -76,7 +76,9 @@ def parse(
     """What a frame says. ``received_at_us``: microseconds since the epoch."""
     if isinstance(frame, bytes):
         return Refused(
-            Reason.BINARY_FRAME, f"binary frame of {len(frame)} bytes; messages are text frames", frame
+            Reason.BINARY_FRAME,
+            f"binary frame of {len(frame)} bytes; messages are text frames",
+            frame,
         )
     envelope = {"received_at_us": received_at_us, "connection": connection, "sender": sender}
     if '"live_track"' in frame:
@@ -144,7 +146,10 @@ def _parse_any(text: bytes, envelope: dict[str, Any]) -> Accepted | Refused:
         message_type = msgspec.json.decode(fields.get("type", b"null"), type=str)
     except msgspec.DecodeError:
         return Refused(
-            Reason.INVALID_TYPE, f"type must be a string, got {_shown(fields.get('type'))}", text, stream_id
+            Reason.INVALID_TYPE,
+            f"type must be a string, got {_shown(fields.get('type'))}",
+            text,
+            stream_id,
         )
     try:
         record = to_record(text, fields, **envelope)
@@ -156,9 +161,7 @@ def _parse_any(text: bytes, envelope: dict[str, Any]) -> Accepted | Refused:
     return Accepted(stream_id, message_type, record)
 
 
-def _fault(
-    message_type: str, payload: Record, fields: dict[str, msgspec.Raw]
-) -> tuple[Reason, str] | None:
+def _fault(message_type: str, payload: Record, fields: dict[str, msgspec.Raw]) -> tuple[Reason, str] | None:
     """What a track's message cannot do without, and lacks."""
     if message_type not in PAYLOADS or message_type not in TRACK_TYPES:
         return None

@@ -5,11 +5,10 @@ from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 
 from ingest.protocol import Accepted
 from ingest.session import Rejection
-from schemas.broker import connected
+from schemas.broker import check_topics, connected
 from schemas.codec import Registry, Writer
 from schemas.topics import DEAD_LETTERS, MAX_RECORD_BYTES, MESSAGES, key_of
 
@@ -21,13 +20,6 @@ LINGER_MS = 5
 DELIVERY_TIMEOUT_MS = 120_000
 
 
-class MissingTopicError(Exception):
-    """A topic does not exist, and Tapeline creates none behind an operator's back."""
-
-    def __init__(self, topic: str) -> None:
-        super().__init__(f"the topic {topic} does not exist: create the topics with `tapeline topics`")
-
-
 class Publisher:
     """Publishes messages and dead letters.
 
@@ -36,9 +28,7 @@ class Publisher:
     A record that Kafka refuses for good is counted in ``lost`` and logged.
     """
 
-    def __init__(
-        self, bootstrap_servers: str, registry: Registry | None, max_in_flight_bytes: int
-    ) -> None:
+    def __init__(self, bootstrap_servers: str, registry: Registry | None, max_in_flight_bytes: int) -> None:
         self._bootstrap_servers = bootstrap_servers
         self._writer = Writer(MESSAGES, registry)
         self._content_type = ("content-type", self._writer.content_type.encode())
@@ -53,7 +43,8 @@ class Publisher:
         self.lost = 0
 
     async def start(self) -> None:
-        """Connect, waiting for the broker as long as it takes. Raises MissingTopicError."""
+        """Connect, waiting for the broker as long as it takes. Raises TopicsError."""
+        await check_topics(self._bootstrap_servers)
         self._producer = await connected(
             lambda: AIOKafkaProducer(
                 bootstrap_servers=self._bootstrap_servers,
@@ -65,12 +56,6 @@ class Publisher:
             ),
             self._bootstrap_servers,
         )
-        for topic in (MESSAGES, DEAD_LETTERS):
-            try:
-                await self._producer.partitions_for(topic.name)
-            except KafkaError as error:
-                await self._producer.stop()
-                raise MissingTopicError(topic.name) from error
 
     async def stop(self) -> None:
         """Wait for what is in flight, then disconnect."""

@@ -28,9 +28,7 @@ class Session:
     def receive(self, frame: str | bytes, now_us: int) -> Accepted | Rejection:
         """What to do with a frame that came at ``now_us``, microseconds since the epoch."""
         self.frames += 1
-        parsed = parse(
-            frame, received_at_us=now_us, connection=self.connection, sender=self.sender
-        )
+        parsed = parse(frame, received_at_us=now_us, connection=self.connection, sender=self.sender)
         if isinstance(parsed, Refused):
             return self._reject(parsed)
         if parsed.type == "init_stream":
@@ -47,7 +45,5 @@ class Session:
 
     def _reject(self, refused: Refused) -> Rejection:
         self.rejected += 1
-        letter = DeadLetter(
-            refused.reason.value, refused.detail, "gateway", connection=self.connection
-        )
+        letter = DeadLetter(refused.reason.value, refused.detail, "gateway", connection=self.connection)
         return Rejection(refused.stream_id, refused.frame, letter)

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import faust
-from aiokafka.admin import AIOKafkaAdminClient
 
 from processors.agents.assemble import Assemble
 from processors.agents.checkpoints import CheckpointTable
@@ -17,10 +16,8 @@ from processors.core.partition import CheckpointConfig
 from processors.core.track import AssemblyConfig
 from processors.storage.recordings import Recordings
 from processors.storage.store import open_store
-from schemas.broker import connected
 from schemas.codec import Writer, registry_from
 from schemas.topics import (
-    ALL_TOPICS,
     MAX_RECORD_BYTES,
     MESSAGES,
     METRICS,
@@ -50,31 +47,6 @@ class WorkerConfig:
     assembly: AssemblyConfig = field(default_factory=AssemblyConfig)
     checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig)
     storage: StorageConfig = field(default_factory=StorageConfig)
-
-
-class TopicsError(Exception):
-    """The topics are not as they must be."""
-
-
-async def check_topics(bootstrap_servers: str) -> int:
-    """The number of partitions, the same for every topic. Waits for the broker. Raises TopicsError."""
-    admin = await connected(
-        lambda: AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers), bootstrap_servers
-    )
-    try:
-        described = await admin.describe_topics([topic.name for topic in ALL_TOPICS])
-    finally:
-        await admin.close()
-    partitions = {t["topic"]: len(t["partitions"]) for t in described if not t["error_code"]}
-    missing = [topic.name for topic in ALL_TOPICS if topic.name not in partitions]
-    if missing:
-        raise TopicsError(
-            f"missing topics: {', '.join(missing)}; create them with `tapeline topics`"
-        )
-    if len(set(partitions.values())) > 1:
-        counts = ", ".join(f"{name} has {count}" for name, count in sorted(partitions.items()))
-        raise TopicsError(f"all topics must have the same number of partitions, but {counts}")
-    return next(iter(partitions.values()))
 
 
 def create_app(agent: str, config: WorkerConfig, partitions: int) -> faust.App:
@@ -113,9 +85,7 @@ def create_app(agent: str, config: WorkerConfig, partitions: int) -> faust.App:
     return app
 
 
-def _shell(
-    agent: str, app: faust.App, config: WorkerConfig, table: CheckpointTable
-) -> Shell[Any, Any]:
+def _shell(agent: str, app: faust.App, config: WorkerConfig, table: CheckpointTable) -> Shell[Any, Any]:
     registry = registry_from(config.registry)
     common = (table, registry, config.checkpoints)
     match agent:

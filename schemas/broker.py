@@ -1,4 +1,4 @@
-"""Waiting for the broker: everything of ours that starts before Kafka does waits, and says so."""
+"""Waiting for the broker, and finding the topics there: what every part does first."""
 
 import asyncio
 import math
@@ -7,7 +7,10 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 import structlog
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError
+
+from schemas.topics import ALL_TOPICS
 
 log = structlog.get_logger()
 
@@ -35,9 +38,7 @@ class BrokerAwayError(Exception):
         )
 
 
-async def connected(
-    make: Callable[[], C], bootstrap_servers: str, give_up_s: float = math.inf
-) -> C:
+async def connected(make: Callable[[], C], bootstrap_servers: str, give_up_s: float = math.inf) -> C:
     """A started client, as soon as the broker answers; tries once a second.
 
     A service waits for ever, a tool for ``give_up_s``. Raises BrokerAwayError.
@@ -62,3 +63,26 @@ async def connected(
             if waiting:
                 log.info("kafka_answers", servers=bootstrap_servers)
             return client
+
+
+class TopicsError(Exception):
+    """The topics are not as they must be."""
+
+
+async def check_topics(bootstrap_servers: str) -> int:
+    """The number of partitions, the same for every topic. Waits for the broker. Raises TopicsError."""
+    admin = await connected(
+        lambda: AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers), bootstrap_servers
+    )
+    try:
+        described = await admin.describe_topics([topic.name for topic in ALL_TOPICS])
+    finally:
+        await admin.close()
+    partitions = {t["topic"]: len(t["partitions"]) for t in described if not t["error_code"]}
+    missing = [topic.name for topic in ALL_TOPICS if topic.name not in partitions]
+    if missing:
+        raise TopicsError(f"missing topics: {', '.join(missing)}; create them with `tapeline topics`")
+    if len(set(partitions.values())) > 1:
+        counts = ", ".join(f"{name} has {count}" for name, count in sorted(partitions.items()))
+        raise TopicsError(f"all topics must have the same number of partitions, but {counts}")
+    return next(iter(partitions.values()))

@@ -147,7 +147,9 @@ class Reader:
             writer = self._registry.schema_by_id(schema_id)
             start = _CONFLUENT_HEADER
         else:
-            raise NotAvroError(f"{len(value)} bytes starting {value[:2].hex() or 'nowhere'} are not framed Avro")
+            raise NotAvroError(
+                f"{len(value)} bytes starting {value[:2].hex() or 'nowhere'} are not framed Avro"
+            )
         body = io.BytesIO(value)
         body.seek(start)
         try:

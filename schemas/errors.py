@@ -1,9 +1,9 @@
 """What can go wrong with the contract.
 
-    SchemaError
-     ├── NotAvroError       the bytes carry no framing we know
-     ├── UnknownSchemaError framed, but by a schema nobody can find
-     └── CorruptRecordError the schema is known, and the bytes do not fit it
+SchemaError
+ ├── NotAvroError       the bytes carry no framing we know
+ ├── UnknownSchemaError framed, but by a schema nobody can find
+ └── CorruptRecordError the schema is known, and the bytes do not fit it
 """
 
 

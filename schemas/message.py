@@ -35,7 +35,7 @@ class Kind(Enum):
 
 
 #: A record's fields: a kind, a nested record, or a list of nested records.
-Fields = Mapping[str, "Kind | Fields | list[Fields]"]
+Fields = Mapping[str, Any]
 
 _MEDIA_FORMAT: Fields = {"encoding": Kind.STRING, "type": Kind.STRING, "sample_rate": Kind.LONG}
 _TRACK: Fields = {"name": Kind.STRING, "track_sequence_number": Kind.LONG}
@@ -99,8 +99,8 @@ def to_record(
         **_take(rest, _ENVELOPE),
     }
     if message_type in PAYLOADS:
-        name, fields = PAYLOADS[message_type]
-        record["payload"] = (name, _typed(rest, fields))
+        name, kinds = PAYLOADS[message_type]
+        record["payload"] = (name, _typed(rest, kinds))
     else:
         record["payload"] = (UNKNOWN, {"json": text.decode()})
     return record

@@ -40,9 +40,7 @@ _CHANGELOG = {
 
 #: What the gateway received. The broker stamps the time, so every replay and every clock-less
 #: decision sees the same one, and it never runs backwards with a gateway's clock.
-MESSAGES = Topic(
-    "voxology.messages", "Message", _kept(7, **{"message.timestamp.type": "LogAppendTime"})
-)
+MESSAGES = Topic("voxology.messages", "Message", _kept(7, **{"message.timestamp.type": "LogAppendTime"}))
 #: Clean, ordered, gap-filled audio, and what happened to each stream.
 TRACKS = Topic("voxology.tracks", "TrackEvent", _kept(7))
 #: Measures per track.

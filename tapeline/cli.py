@@ -111,7 +111,7 @@ def kafka(
             embedded.java()
         else:
             embedded.run(port, data.absolute(), typer.echo)
-    except embedded.EmbeddedKafkaError as error:
+    except (embedded.EmbeddedKafkaError, OSError) as error:
         raise fail(str(error)) from error
 
 
@@ -154,7 +154,7 @@ def gateway(
 ) -> None:
     """Receive WebSocket streams and publish them to Kafka."""
     from ingest.gateway import run_gateway
-    from ingest.publisher import MissingTopicError
+    from schemas.broker import TopicsError
 
     chosen = settings(
         kafka=kafka,
@@ -167,7 +167,7 @@ def gateway(
     )
     try:
         run(run_gateway(chosen.gateway()))
-    except (MissingTopicError, OSError) as error:
+    except (TopicsError, OSError) as error:
         raise fail(str(error)) from error
 
 
@@ -192,8 +192,8 @@ def worker(
     log_format: LogFormat = None,
 ) -> None:
     """Run agents: one in this process, several in a process each."""
-    from processors.app import TopicsError
     from processors.storage.store import StoreUrlError
+    from schemas.broker import TopicsError
     from tapeline.worker import run_agent, run_agents
 
     chosen = settings(
@@ -232,7 +232,8 @@ def play(
         list[Path], typer.Argument(help="Audio files: each channel of each is a track of the call.")
     ],
     url: Annotated[
-        str | None, typer.Option(help="The gateway. [default: ws:// and TAPELINE_LISTEN]", show_default=False)
+        str | None,
+        typer.Option(help="The gateway. [default: ws:// and TAPELINE_LISTEN]", show_default=False),
     ] = None,
     fast: Annotated[bool, typer.Option("--fast", help="As fast as it goes, not in real time.")] = False,
     calls: Annotated[int, typer.Option(min=1, help="Play it as so many calls at once.")] = 1,
@@ -241,7 +242,8 @@ def play(
     ] = "caller,transfer",
     chunk_ms: Annotated[int, typer.Option(min=1, help="Audio in a message, in milliseconds.")] = 176,
     stream_id: Annotated[
-        int | None, typer.Option(help="The first call's stream_id. [default: from the clock]", show_default=False)
+        int | None,
+        typer.Option(help="The first call's stream_id. [default: from the clock]", show_default=False),
     ] = None,
     listen: Listen = None,
 ) -> None:
@@ -266,8 +268,7 @@ def play(
     first = stream_id if stream_id is not None else time.time_ns() // 1_000_000
     began = datetime.now(UTC)
     planned = [
-        Call(first + i, tracks, began, chunk_ms, call_id=f"{first + i}@tapeline-play")
-        for i in range(calls)
+        Call(first + i, tracks, began, chunk_ms, call_id=f"{first + i}@tapeline-play") for i in range(calls)
     ]
     try:
         run(
@@ -289,7 +290,8 @@ def play(
 def tap(
     topic: Annotated[str, typer.Argument(help="The topic, such as voxology.tracks.")],
     from_beginning: Annotated[
-        bool, typer.Option("--from-beginning", help="All there is, then what comes; else only what comes.")
+        bool,
+        typer.Option("--from-beginning", help="All there is, then what comes; else only what comes."),
     ] = False,
     exit_at_end: Annotated[
         bool, typer.Option("--exit-at-end", help="Stop where the topic ended when this began.")
@@ -322,7 +324,8 @@ def tap(
 @app.command()
 def demo(
     keep: Annotated[
-        bool, typer.Option("--keep", help="Leave the stack up afterwards, on the usual ports, until Ctrl-C.")
+        bool,
+        typer.Option("--keep", help="Leave the stack up afterwards, on the usual ports, until Ctrl-C."),
     ] = False,
     data: Annotated[Path, typer.Option(help="The folder of its data; emptied first.")] = Path(
         ".tapeline/demo"
@@ -350,5 +353,5 @@ def demo(
         raise typer.Exit(run(main()))
     except asyncio.CancelledError:
         raise typer.Exit(0 if keep else 130) from None
-    except (StackError, SpeechError, PlayError, EmbeddedKafkaError) as error:
+    except (StackError, SpeechError, PlayError, EmbeddedKafkaError, OSError) as error:
         raise fail(str(error)) from error

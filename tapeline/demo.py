@@ -180,7 +180,9 @@ def _results(shown: dict[int, Shown], store: Path) -> Group:
                 ("complete" if payload["complete"] else "partial") if first else "",
                 ("[green]identical[/green]" if same else "[red]different[/red]") if first else "",
             )
-    where = f"They lie in {_from_here(store)}/recordings/date=…/stream=…/, each with mix.wav and recording.json"
+    where = (
+        f"They lie in {_from_here(store)}/recordings/date=…/stream=…/, each with mix.wav and recording.json"
+    )
     return Group(table, Text(where))
 
 
@@ -204,5 +206,3 @@ async def _keep(stack: Stack, console: Console) -> None:
     while True:
         stack.check()
         await asyncio.sleep(1)
-
-

@@ -19,16 +19,18 @@ def configure(level: str, style: str) -> None:
     """Set logging up, once, at the start of a process."""
     number = logging.getLevelNamesMapping()[level.upper()]
     as_json = style == "json" or (style == "auto" and not sys.stderr.isatty())
-    renderer: Any = (
-        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
-    )
+    renderer: Any = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     structlog.configure(
-        processors=[*shared, *([structlog.processors.format_exc_info] if as_json else []), renderer],
+        processors=[
+            *shared,
+            *([structlog.processors.format_exc_info] if as_json else []),
+            renderer,
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )

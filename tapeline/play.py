@@ -25,9 +25,7 @@ class Progress:
     done: bool = False
 
 
-async def play(
-    call: Call, url: str, *, fast: bool = False, progress: Progress | None = None
-) -> Progress:
+async def play(call: Call, url: str, *, fast: bool = False, progress: Progress | None = None) -> Progress:
     """Stream a call. Returns when the gateway has read all of it. Raises PlayError."""
     progress = progress or Progress()
     loop = asyncio.get_running_loop()

@@ -34,7 +34,8 @@ class Settings(BaseSettings):
     )
     listen: str = Field("127.0.0.1:8765", description="The gateway's host:port.")
     max_message_bytes: Positive = Field(
-        1024 * 1024, description="Largest WebSocket message taken; a larger one closes its connection."
+        1024 * 1024,
+        description="Largest WebSocket message taken; a larger one closes its connection.",
     )
     max_in_flight_bytes: Positive = Field(
         64 * 1024 * 1024,

@@ -10,9 +10,7 @@ _SYNCHRONOUS = 2  # AUDIO_OUTPUT_SYNCHRONOUS: espeak_Synth returns when all is s
 _UTF8 = 1  # espeakCHARS_UTF8
 _NO_EXIT = 0x8000  # espeakINITIALIZE_DONT_EXIT
 
-_Callback = ctypes.CFUNCTYPE(
-    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
-)
+_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
 
 class SpeechError(Exception):
@@ -26,9 +24,7 @@ class Voices:
         try:
             import espeakng_loader
         except ImportError as error:
-            raise SpeechError(
-                "speech needs the extra `play`: pip install 'tapeline[play]'"
-            ) from error
+            raise SpeechError("speech needs the extra `play`: pip install 'tapeline[play]'") from error
         self._library = ctypes.CDLL(espeakng_loader.get_library_path())
         data = str(espeakng_loader.get_data_path()).encode()
         self.rate_hz: int = self._library.espeak_Initialize(_SYNCHRONOUS, 0, data, _NO_EXIT)
@@ -42,7 +38,7 @@ class Voices:
         @_Callback
         def take(samples: object, count: int, events: object) -> int:
             if samples and count > 0:
-                spoken.append(np.ctypeslib.as_array(samples, (count,)).copy())  # type: ignore[arg-type]
+                spoken.append(np.ctypeslib.as_array(samples, (count,)).copy())
             return 0
 
         self._library.espeak_SetSynthCallback(take)

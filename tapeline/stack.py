@@ -126,9 +126,7 @@ class Stack:
         process = self.processes[name]
         waiting = asyncio.ensure_future(ready)
         died = asyncio.ensure_future(process.wait())
-        await asyncio.wait(
-            {waiting, died}, timeout=_UP_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED
-        )
+        await asyncio.wait({waiting, died}, timeout=_UP_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
         if waiting.done():
             died.cancel()
             await waiting

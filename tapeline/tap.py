@@ -91,8 +91,6 @@ def as_line(record: Any, reader: Reader) -> str:
     return json.dumps(as_object(record, reader), default=_text, ensure_ascii=False)
 
 
-
-
 def _text(value: bytes | None) -> str | None:
     """Bytes as text where they are text, else as base64."""
     if value is None:

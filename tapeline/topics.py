@@ -18,8 +18,7 @@ async def create_topics(bootstrap_servers: str, partitions: int, replication: in
     )
     try:
         wanted = [
-            NewTopic(topic.name, partitions, replication, topic_configs=topic.config)
-            for topic in ALL_TOPICS
+            NewTopic(topic.name, partitions, replication, topic_configs=topic.config) for topic in ALL_TOPICS
         ]
         response = await admin.create_topics(wanted)
     finally:

@@ -87,9 +87,7 @@ def _init(call: Call) -> Message:
     }
 
 
-def _track(
-    call: Call, index: int, track: SourceTrack
-) -> Iterator[tuple[float, int, Message]]:
+def _track(call: Call, index: int, track: SourceTrack) -> Iterator[tuple[float, int, Message]]:
     yield (
         float(track.start_ms),
         index,

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import structlog
 
-from processors.app import WorkerConfig, check_topics, create_app
+from processors.app import WorkerConfig, create_app
+from schemas.broker import check_topics
 
 log = structlog.get_logger()
 

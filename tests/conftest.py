@@ -31,5 +31,3 @@ async def pipeline(broker: Stack) -> Stack:
     await broker.start_agents()
     await broker.start_gateway()
     return broker
-
-

@@ -34,9 +34,7 @@ def call_events(
     for first in range(0, samples, 8000):
         for index, name in enumerate(names):
             part = audio[name][first : first + 8000]
-            inside = [
-                Gap(g, size) for g, size in (gaps or {}).get(name, []) if first <= g < first + 8000
-            ]
+            inside = [Gap(g, size) for g, size in (gaps or {}).get(name, []) if first <= g < first + 8000]
             payloads.append(TrackSegment(name, index, first, len(part), part, inside, 1, 2))
     for index, name in enumerate(names):
         stop: dict[str, Any] | None = None
@@ -44,9 +42,7 @@ def call_events(
             start = f"2026-11-18T10:00:{(starts or {}).get(name, '00.000')}Z"
             stop = {"name": name, "track_sequence_number": 9, "api_no": None, "caller_no": None}
             stop |= {"duration": declared_ms, "start_time": start, "end_time": None, "extra": None}
-        payloads.append(
-            TrackClosed(name, index, samples, samples / 8, True, stop, 7, 7, 0, 0, 0, 0, 1, 9)
-        )
+        payloads.append(TrackClosed(name, index, samples, samples / 8, True, stop, 7, 7, 0, 0, 0, 0, 1, 9))
     payloads.append(StreamClosed(True, [], OPENED_AT_MS, None, None, len(names), 9, 0, 0, 0, 0, 9))
     writer, reader = Writer(TRACKS), Reader()
     events = [Event(5, i, "call", 0, i, payload) for i, payload in enumerate(payloads)]

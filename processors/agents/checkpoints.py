@@ -9,7 +9,7 @@ from schemas.topics import CHECKPOINT_TABLE, key_of
 _PARTITION_BYTES = 4
 
 
-class CheckpointTable(faust.Table):  # type: ignore[misc]  # Faust ships no types
+class CheckpointTable(faust.Table):
     """Key: stream_id in decimal digits. Value: the partition in 4 bytes, then the snapshot.
 
     A stock table writes its changelog in its own time and shrugs when that fails. Here a write is
@@ -26,7 +26,8 @@ class CheckpointTable(faust.Table):  # type: ignore[misc]  # Faust ships no type
             value_type=bytes,
             partitions=partitions,
         )
-        return app.tables.add(table)  # type: ignore[no-any-return]
+        app.tables.add(table)
+        return table
 
     async def save(self, partition: int, stream_id: int, snapshot: bytes | None) -> None:
         """Write a checkpoint, or forget the stream; returns when Kafka has acknowledged it."""

@@ -48,9 +48,7 @@ class Record(Shell[AvroRecord, RecorderOutput]):
     that composing a long call holds up nobody. What is not stored yet keeps its offsets unsafe.
     """
 
-    def __init__(
-        self, *args: Any, storage: StorageConfig, recordings: Recordings, writer: Writer
-    ) -> None:
+    def __init__(self, *args: Any, storage: StorageConfig, recordings: Recordings, writer: Writer) -> None:
         super().__init__(*args)
         self._config = storage
         self._recordings = recordings
@@ -67,9 +65,7 @@ class Record(Shell[AvroRecord, RecorderOutput]):
         """The record as it is: it is stored as it came."""
         return record
 
-    def new_machine(
-        self, stream_id: int, partition: int
-    ) -> Machine[AvroRecord, RecorderOutput]:
+    def new_machine(self, stream_id: int, partition: int) -> Machine[AvroRecord, RecorderOutput]:
         """A recorder."""
         return StreamRecorder(self._config.part_ms)
 
@@ -120,9 +116,7 @@ class Record(Shell[AvroRecord, RecorderOutput]):
             await self._retried(
                 output,
                 lambda: asyncio.wait_for(
-                    self._recordings.store_part(
-                        output.location, output.first_index, output.records
-                    ),
+                    self._recordings.store_part(output.location, output.first_index, output.records),
                     self._config.timeout_s,
                 ),
             )
@@ -202,9 +196,7 @@ class Record(Shell[AvroRecord, RecorderOutput]):
         self.failed += 1
         self.log.error("recording_failed", stream_id=stream_id, reason=reason)
 
-    async def _publish(
-        self, stream_id: int, call_id: str | None, kind: str, payload: AvroRecord
-    ) -> None:
+    async def _publish(self, stream_id: int, call_id: str | None, kind: str, payload: AvroRecord) -> None:
         value = self._writer.encode(
             {
                 "stream_id": stream_id,
@@ -218,9 +210,7 @@ class Record(Shell[AvroRecord, RecorderOutput]):
 
     # Parts that nobody needs any more ---------------------------------------------------------
 
-    def on_saved(
-        self, checkpoint: Checkpoint, machine: Machine[AvroRecord, RecorderOutput]
-    ) -> None:
+    def on_saved(self, checkpoint: Checkpoint, machine: Machine[AvroRecord, RecorderOutput]) -> None:
         """Once it is known for good that a recording is composed, its parts may go."""
         location = self._locations.pop(checkpoint.stream_id, None)
         if location is not None:

@@ -85,7 +85,7 @@ class Shell(ABC, Generic[A, B]):
     # The order that makes a crash harmless ---------------------------------------------------
 
     async def run(self, batches: AsyncIterable[Batch]) -> None:
-        """Process batches until the worker stops. A failure ends the worker: what is not safe is read again."""
+        """Process batches until the worker stops; a failure stops it, and what is not safe is read again."""
         async for batch in batches:
             try:
                 await self.process(batch)
@@ -119,9 +119,7 @@ class Shell(ABC, Generic[A, B]):
             try:
                 decoded = self._reader.decode(record.value or b"")
                 stream_id = decoded["stream_id"]
-                fed = partition.feed(
-                    stream_id, self.decoded(decoded), record.offset, record.timestamp
-                )
+                fed = partition.feed(stream_id, self.decoded(decoded), record.offset, record.timestamp)
                 for output in fed:
                     if isinstance(output, Rejected):
                         faults.append((record, output.reason, output.detail))
@@ -145,9 +143,7 @@ class Shell(ABC, Generic[A, B]):
         old = [] if batch.records else partition.forgotten(int(time.time() * 1000))
         if not self._holds(tp, partition, batch.epoch):
             return
-        await asyncio.gather(
-            *(self._table.save(tp.partition, c.stream_id, c.snapshot) for c in (*due, *old))
-        )
+        await asyncio.gather(*(self._table.save(tp.partition, c.stream_id, c.snapshot) for c in (*due, *old)))
         if not self._holds(tp, partition, batch.epoch):
             return
         for checkpoint in due:
@@ -172,11 +168,7 @@ class Shell(ABC, Generic[A, B]):
         )
         for stream_id, snapshot in self._table.of_partition(number):
             partition.restore(stream_id, self.restored_machine(snapshot))
-        first = (
-            batch.records[0].offset
-            if batch.records
-            else await self.app.consumer.position(batch.tp)
-        )
+        first = batch.records[0].offset if batch.records else await self.app.consumer.position(batch.tp)
         resume = partition.resume_offset
         if resume is not None and first is not None and resume < first:
             self._seeks[number] = self._seeks.get(number, 0) + 1
@@ -187,9 +179,7 @@ class Shell(ABC, Generic[A, B]):
             self.log.error("log_truncated", partition=number, wanted=resume, begins=first)
         self._seeks.pop(number, None)
         self._partitions[number] = partition
-        self.log.info(
-            "partition_taken_up", partition=number, streams=partition.open_streams, offset=first
-        )
+        self.log.info("partition_taken_up", partition=number, streams=partition.open_streams, offset=first)
         return partition
 
     async def _on_revoked(self, *args: Any, **kwargs: Any) -> None:
@@ -221,5 +211,3 @@ class Shell(ABC, Generic[A, B]):
                 await self.send(DEAD_LETTERS, record.key, record.value or b"", letter.headers())
             )
         await asyncio.gather(*acknowledgements)
-
-

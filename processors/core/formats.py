@@ -51,4 +51,5 @@ def audio_format(encoding: str | None, rate_hz: int | None) -> AudioFormat:
     assumed = encoding is None or rate_hz not in _RATES_HZ
     spoken = (encoding or ULAW).lower()
     name = next((law for law, (names, _) in _LAWS.items() if spoken in names), spoken)
-    return AudioFormat(name, rate_hz if rate_hz in _RATES_HZ else ASSUMED.rate_hz, assumed)
+    rate = rate_hz if rate_hz is not None and rate_hz in _RATES_HZ else ASSUMED.rate_hz
+    return AudioFormat(name, rate, assumed)

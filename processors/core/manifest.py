@@ -60,9 +60,7 @@ class Outline:
         if record["event_index"] < self._next_index:
             return
         if record["event_index"] > self._next_index:
-            raise IncompletePartsError(
-                f"event {self._next_index} of stream {record['stream_id']} is missing"
-            )
+            raise IncompletePartsError(f"event {self._next_index} of stream {record['stream_id']} is missing")
         self._next_index += 1
         payload = record["payload"]
         match record["type"]:
@@ -70,9 +68,7 @@ class Outline:
                 self._opened, self._stream = payload, record
             case "TrackOpened":
                 taken = {track.file.rpartition(".")[0].lower() for track in self.tracks}
-                audio = AudioFormat(
-                    payload["encoding"], payload["sample_rate_hz"], payload["format_assumed"]
-                )
+                audio = AudioFormat(payload["encoding"], payload["sample_rate_hz"], payload["format_assumed"])
                 name = file_name(payload["track"], audio, taken)
                 self.tracks.append(Track(payload["track"], name, audio, payload["start"]))
             case "TrackSegment":
@@ -153,9 +149,7 @@ class Outline:
                 for said in declared.values()
                 if said and said["duration"] is not None
             ),
-            "chunks": {
-                name: closed[name] for name in ("expected", "received", "duplicate", "late", "lost")
-            },
+            "chunks": {name: closed[name] for name in ("expected", "received", "duplicate", "late", "lost")},
             "gaps": track.gaps,
             "gap_samples": closed["gap_samples"],
             "log": {

@@ -34,9 +34,7 @@ def _ulaw() -> npt.NDArray[np.int64]:
 def _alaw() -> npt.NDArray[np.int64]:
     code = np.arange(256, dtype=np.int64) ^ 0x55
     exponent, mantissa = (code & 0x70) >> 4, (code & 0x0F) << 4
-    magnitude = np.where(
-        exponent == 0, mantissa + 8, (mantissa + 0x108) << np.maximum(exponent - 1, 0)
-    )
+    magnitude = np.where(exponent == 0, mantissa + 8, (mantissa + 0x108) << np.maximum(exponent - 1, 0))
     return np.where(code & 0x80, magnitude, -magnitude)
 
 

@@ -11,7 +11,7 @@ costs nothing but reading again. Pure: the agent moves the bytes and calls in th
     partition.safe_offset                may be committed
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -36,10 +36,10 @@ class Machine(Protocol[In, Out]):
     A machine that was restored ignores, or takes again, the records it has seen.
     """
 
-    def handle(self, record: In, offset: int, timestamp_ms: int) -> list[Out]:
+    def handle(self, record: In, offset: int, timestamp_ms: int) -> Sequence[Out | Rejected]:
         """Take a record; the same records give the same outputs."""
 
-    def expire(self, now_ms: int) -> list[Out]:
+    def expire(self, now_ms: int) -> Sequence[Out]:
         """What time alone brings about, once the log has been read to its end."""
 
     @property
@@ -132,7 +132,7 @@ class Partition(Generic[A, B]):
         entry = self._entries.get(stream_id)
         return entry.machine if entry else None
 
-    def feed(self, stream_id: int, record: A, offset: int, timestamp_ms: int) -> list[B]:
+    def feed(self, stream_id: int, record: A, offset: int, timestamp_ms: int) -> Sequence[B | Rejected]:
         """Give a record to its stream's machine."""
         entry = self._entries.get(stream_id)
         if entry is None:
@@ -160,7 +160,7 @@ class Partition(Generic[A, B]):
             self._unsaved.add(stream_id)
             self._due.add(stream_id)
 
-    def expire(self, now_ms: int) -> list[tuple[int, list[B]]]:
+    def expire(self, now_ms: int) -> list[tuple[int, Sequence[B]]]:
         """What time alone brings about, per stream. Only for a log that has been read to its end."""
         out = []
         for stream_id, entry in self._entries.items():
@@ -225,5 +225,3 @@ class Partition(Generic[A, B]):
                 self._low_waters.discard((before, stream_id))
             if after is not None:
                 self._low_waters.add((after, stream_id))
-
-

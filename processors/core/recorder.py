@@ -105,9 +105,7 @@ class StreamRecorder:
         self._buffered.clear()
         first, final = records[0]["event_index"], records[-1]["event_index"]
         self._in_flight.append((final, self._first_offset))
-        return StorePart(
-            record["stream_id"], record["call_id"], self._location, first, final, records, last
-        )
+        return StorePart(record["stream_id"], record["call_id"], self._location, first, final, records, last)
 
     def _give_up(self, record: Record) -> list[RecorderOutput]:
         reason = "events are missing from voxology.tracks; rebuild the recording from voxology.messages"

@@ -157,8 +157,7 @@ class TrackAssembler:
         """Give up the gaps that have been waited for long enough."""
         while self._pending and (
             len(self._pending) > self._config.window_chunks
-            or now_ms - min(item.timestamp_ms for item in self._pending.values())
-            >= self._config.window_ms
+            or now_ms - min(item.timestamp_ms for item in self._pending.values()) >= self._config.window_ms
         ):
             self._give_up_gap()
             self._drain()
@@ -370,8 +369,7 @@ class TrackAssembler:
             lost_ranges=list(self._lost_ranges),
             pieces=[(p.offset, p.start, p.length) for p in self._pieces],
             pending=[
-                (number, i.kind, i.offset, i.timestamp_ms, i.length)
-                for number, i in self._pending.items()
+                (number, i.kind, i.offset, i.timestamp_ms, i.length) for number, i in self._pending.items()
             ],
         )
 

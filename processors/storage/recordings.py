@@ -187,9 +187,7 @@ async def _file(track: Track, blocks: AsyncIterator[bytes]) -> AsyncIterator[byt
         yield block
 
 
-async def _framed(
-    header: bytes, blocks: AsyncIterator[bytes], padding: bytes
-) -> AsyncIterator[bytes]:
+async def _framed(header: bytes, blocks: AsyncIterator[bytes], padding: bytes) -> AsyncIterator[bytes]:
     yield header
     async for block in blocks:
         yield block

@@ -32,8 +32,7 @@ def open_store(url: str) -> ObjectStore:
         return from_url(url)
     except (BaseError, ValueError) as error:
         raise StoreUrlError(
-            f"{url!r} is no store: use file:///path, s3://bucket/prefix, gs://, az:// or memory:// "
-            f"({error})"
+            f"{url!r} is no store: use file:///path, s3://bucket/prefix, gs://, az:// or memory:// ({error})"
         ) from error
 
 

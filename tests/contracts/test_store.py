@@ -14,12 +14,12 @@ import pytest
 import soundfile
 from moto.server import ThreadedMotoServer
 from obstore.store import ObjectStore
+from support import call_events
 
 from processors.core.manifest import IncompletePartsError
 from processors.core.recorder import StorePart, StreamRecorder
 from processors.storage.recordings import Recordings, Saved, encode_part
 from processors.storage.store import StoreError, StoreUrlError, names, open_store, read
-from support import call_events
 
 LOCATION = "date=2026-11-18/stream=5"
 
@@ -170,7 +170,9 @@ async def test_an_absurd_start_time_makes_no_file_of_silence(store: ObjectStore)
     assert saved.manifest["mix"]["samples"] == 24_000
 
 
-async def test_the_manifest_says_what_was_declared_and_that_it_disagrees(store: ObjectStore) -> None:
+async def test_the_manifest_says_what_was_declared_and_that_it_disagrees(
+    store: ObjectStore,
+) -> None:
     saved, _ = await recorded(store, declared_ms=1)
     track = saved.manifest["tracks"][0]
     assert track["declared"]["stop_track"]["duration"] == 1

@@ -131,9 +131,7 @@ CHANGES = st.fixed_dictionaries(
 @example(changes={}, missing=set())
 def test_the_fast_way_and_the_general_way_agree(changes: dict[str, Any], missing: set[str]) -> None:
     frame = json.dumps({k: v for k, v in (CHUNK | changes).items() if k not in missing})
-    general = _parse_any(
-        frame.encode(), {"received_at_us": 5, "connection": "c", "sender": "s"}
-    )
+    general = _parse_any(frame.encode(), {"received_at_us": 5, "connection": "c", "sender": "s"})
     assert parsed(frame) == general
 
 

@@ -36,14 +36,14 @@ class RegistryHandler(BaseHTTPRequestHandler):
 
     schemas: list[str]
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         """POST /subjects/(subject)/versions."""
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if body["schema"] not in self.schemas:
             self.schemas.append(body["schema"])
         self._answer(200, {"id": self.schemas.index(body["schema"]) + 1})
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         """GET /schemas/ids/(id)."""
         number = int(self.path.split("?")[0].rsplit("/", 1)[1])
         if 0 < number <= len(self.schemas):

@@ -27,8 +27,10 @@ JSON = st.recursive(
     | st.integers(-(2**70), 2**70)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=["Cs"])),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 #: Any value at all for any known field, so that every field meets every wrong type.
@@ -51,11 +53,18 @@ def test_track_messages_of_any_content_come_back(kind: str, odd: dict[str, Any])
 @given(media=st.binary(min_size=1), odd=ODD)
 def test_chunks_of_any_content_come_back(media: bytes, odd: dict[str, Any]) -> None:
     message = {"stream_id": 1, "type": "live_track"} | odd
-    message |= {"name": "far", "track_sequence_number": 3, "media": base64.b64encode(media).decode()}
+    message |= {
+        "name": "far",
+        "track_sequence_number": 3,
+        "media": base64.b64encode(media).decode(),
+    }
     assert there_and_back(message) == message
 
 
-@given(odd=ODD, kind=st.text(st.characters(exclude_categories=["Cs"])).filter(lambda t: t not in PAYLOADS))
+@given(
+    odd=ODD,
+    kind=st.text(st.characters(exclude_categories=["Cs"])).filter(lambda t: t not in PAYLOADS),
+)
 def test_messages_of_unknown_types_come_back(kind: str, odd: dict[str, Any]) -> None:
     message = odd | {"stream_id": 1, "type": kind}
     assert there_and_back(message) == message

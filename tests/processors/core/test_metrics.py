@@ -1,6 +1,7 @@
 """Measures against values known by hand, and against another decoder."""
 
 import io
+import itertools
 import math
 
 import numpy as np
@@ -9,7 +10,15 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.core.events import Event, Gap, Payload, StreamClosed, TrackClosed, TrackOpened, TrackSegment
+from processors.core.events import (
+    Event,
+    Gap,
+    Payload,
+    StreamClosed,
+    TrackClosed,
+    TrackOpened,
+    TrackSegment,
+)
 from processors.core.metrics import CLIP_LEVEL, PCM, StreamMeter
 from processors.core.wav import wav_header
 from schemas.codec import Record
@@ -22,12 +31,10 @@ def events(audio: bytes, cuts: list[int] | None = None, gaps: tuple[Gap, ...] = 
     """The events of a stream of one track, its segments cut at the given positions."""
     borders = [0, *sorted({c for c in cuts or [] if 0 < c < len(audio)}), len(audio)]
     payloads: list[Payload] = [TrackOpened("far", 0, "ulaw", 8000, False, None)]
-    for first, end in zip(borders, borders[1:], strict=False):
+    for first, end in itertools.pairwise(borders):
         if end > first:
             inside = [g for g in gaps if first <= g.first_sample < end]
-            payloads.append(
-                TrackSegment("far", 0, first, end - first, audio[first:end], inside, 0, 0)
-            )
+            payloads.append(TrackSegment("far", 0, first, end - first, audio[first:end], inside, 0, 0))
     payloads += [
         TrackClosed("far", 0, len(audio), len(audio) / 8, True, None, 3, 2, 1, 4, 5, 0, 0, 9),
         StreamClosed(True, [], 0, None, None, 1, 0, 0, 0, 0, 0, 9),

@@ -60,9 +60,7 @@ def test_missing_events_give_the_recording_up() -> None:
     assert [type(o) for o in out] == [GiveUp]
 
 
-@given(
-    crash_at=st.integers(0, 54), stored=st.integers(0, 3), again=st.integers(0, 54)
-)
+@given(crash_at=st.integers(0, 54), stored=st.integers(0, 3), again=st.integers(0, 54))
 def test_a_restart_stores_the_same_parts(crash_at: int, stored: int, again: int) -> None:
     told = events(25)
     recorder = StreamRecorder(10_000)

@@ -47,9 +47,7 @@ def chunk(name: str, number: int, media: bytes) -> Record:
 
 def start(name: str) -> Record:
     media_format = {"encoding": "ulaw", "type": "text", "sample_rate": 8000}
-    return record(
-        type="start_track", name=name, track_sequence_number=1, media_format=media_format
-    )
+    return record(type="start_track", name=name, track_sequence_number=1, media_format=media_format)
 
 
 def stop(name: str, number: int, **fields: Any) -> Record:

@@ -74,7 +74,7 @@ def test_segments_adjoin_and_tell_where_their_audio_lay() -> None:
 
 
 def test_reordered_within_the_window() -> None:
-    assert run([3, 1, 2, 5, 4, 6]) [1:] == run([1, 2, 3, 4, 5, 6])[1:]
+    assert run([3, 1, 2, 5, 4, 6])[1:] == run([1, 2, 3, 4, 5, 6])[1:]
 
 
 def test_duplicates_are_counted_and_kept_out() -> None:

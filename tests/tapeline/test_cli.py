@@ -1,0 +1,153 @@
+"""The command line, as a person meets it: real processes."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from schemas.topics import ALL_TOPICS
+from tapeline.stack import Stack
+
+
+async def tapeline(*arguments: str, environment: Mapping[str, str] | None = None) -> tuple[int, str, str]:
+    """Run a command to its end: status, standard output, standard error."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tapeline",
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=os.environ | {"COLUMNS": "200"} | dict(environment or {}),
+    )
+    out, error = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode is not None
+    return process.returncode, out.decode(), error.decode()
+
+
+COMMANDS = ("kafka", "topics", "gateway", "worker", "play", "tap", "demo")
+
+
+async def test_help_names_every_command() -> None:
+    status, out, _ = await tapeline("--help")
+    assert status == 0
+    assert [c for c in COMMANDS if f" {c} " not in out] == []
+
+
+@pytest.mark.parametrize(
+    ("command", "names"),
+    [
+        ("gateway", ["TAPELINE_KAFKA", "TAPELINE_LISTEN", "TAPELINE_REGISTRY"]),
+        ("worker", ["TAPELINE_KAFKA", "TAPELINE_STORE", "TAPELINE_WINDOW_MS"]),
+        ("kafka", ["--port", "--data"]),
+    ],
+)
+async def test_help_explains_the_settings(command: str, names: list[str]) -> None:
+    _, out, _ = await tapeline(command, "--help")
+    assert [n for n in names if n not in out] == []
+
+
+async def test_topics_are_created_once(broker: Stack) -> None:
+    status, out, _ = await tapeline("topics", environment=broker.environment)
+    assert status == 0
+    assert out.splitlines() == [f"exists   {topic.name}" for topic in ALL_TOPICS]
+
+
+async def test_play_and_tap(pipeline: Stack, tmp_path: Path) -> None:
+    file = tmp_path / "call.wav"
+    soundfile.write(file, np.zeros((8000, 2), np.int16), 8000)
+    status, out, error = await tapeline(
+        "play", str(file), "--fast", "--stream-id", "99", environment=pipeline.environment
+    )
+    assert (status, out) == (0, "stream 99: 2 tracks, 12 chunks, 1.0 s of audio sent\n"), error
+    status, out, error = await tapeline(
+        "tap",
+        "voxology.messages",
+        "--from-beginning",
+        "--exit-at-end",
+        environment=pipeline.environment,
+    )
+    assert status == 0, error
+    lines = [json.loads(line) for line in out.splitlines()]
+    mine = [line["value"]["type"] for line in lines if line["key"] == "99"]
+    assert mine[0] == "init_stream"
+    assert mine[-1] == "end_stream"
+    assert mine.count("live_track") == 12
+
+
+async def test_tap_of_no_topic_says_which_there_are(broker: Stack) -> None:
+    status, _, error = await tapeline("tap", "voxology.nothing", environment=broker.environment)
+    assert status == 1
+    assert "there is no topic 'voxology.nothing'" in error
+    assert "voxology.tracks" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "said"),
+    [
+        (("worker", "transcribe"), {}, "no agent is called 'transcribe': assemble, measure, record"),
+        (("gateway", "--listen", "here"), {}, "TAPELINE_LISTEN='here'"),
+        (("worker",), {"TAPELINE_SEGMENT_MS": "0"}, "TAPELINE_SEGMENT_MS='0'"),
+        (("worker",), {"TAPELINE_LOG_LEVEL": "loud"}, "TAPELINE_LOG_LEVEL='loud'"),
+        (("play", "nothing.wav"), {}, "nothing.wav cannot be read as audio"),
+        (("demo", "--data", "/dev/null/x"), {}, "/dev/null/x"),
+    ],
+)
+async def test_what_is_wrong_is_said_in_one_line(
+    arguments: tuple[str, ...], environment: dict[str, str], said: str
+) -> None:
+    status, _, error = await tapeline(*arguments, environment=environment)
+    assert status == 1
+    assert said in error
+    assert "Traceback" not in error
+
+
+async def test_play_without_a_gateway_says_where_it_looked(tmp_path: Path) -> None:
+    file = tmp_path / "call.wav"
+    soundfile.write(file, np.zeros(800, np.int16), 8000)
+    status, _, error = await tapeline("play", str(file), "--url", "ws://127.0.0.1:9")
+    assert status == 1
+    assert "ws://127.0.0.1:9" in error
+
+
+async def test_a_worker_of_all_agents_stops_on_sigterm(broker: Stack) -> None:
+    """Beside the running ones: it joins their groups, and leaves them."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tapeline",
+        "worker",
+        env=os.environ | broker.environment,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    started = 0
+    async with asyncio.timeout(60):
+        while started < 3:
+            started += b"agent_started" in await process.stderr.readline()
+    process.send_signal(signal.SIGTERM)
+    rest, status = await asyncio.wait_for(asyncio.gather(process.stderr.read(), process.wait()), 40)
+    assert status == 0, rest.decode()
+    assert rest.count(b"agent_stopped") == 3
+
+
+async def test_a_worker_without_topics_says_how_to_create_them(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    stack = Stack(tmp_path_factory.mktemp("bare"))
+    data = stack.folder / "kafka"
+    await stack.start("kafka", "kafka", "--port", str(stack.kafka_port), "--data", str(data))
+    try:
+        for command in (("worker", "assemble"), ("gateway",)):
+            status, _, error = await tapeline(*command, environment=stack.environment)
+            assert status == 1
+            assert "tapeline topics" in error
+    finally:
+        await stack.stop_all()
