@@ -1,0 +1,20 @@
+# Gateway and agents in one image; the command says which. No Java: Kafka is a service of its own.
+FROM python:3.11-slim AS build
+WORKDIR /src
+COPY requirements.lock pyproject.toml README.md LICENSE ./
+COPY schemas schemas
+COPY ingest ingest
+COPY processors processors
+COPY tapeline tapeline
+RUN python -m venv /opt/tapeline \
+ && /opt/tapeline/bin/pip install --no-cache-dir --require-hashes -r requirements.lock \
+ && /opt/tapeline/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
+
+FROM python:3.11-slim
+COPY --from=build /opt/tapeline /opt/tapeline
+RUN useradd --system --create-home tapeline
+USER tapeline
+WORKDIR /home/tapeline
+ENV PATH=/opt/tapeline/bin:$PATH TAPELINE_LOG_FORMAT=json
+ENTRYPOINT ["tapeline"]
+CMD ["--help"]

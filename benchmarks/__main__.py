@@ -1,0 +1,47 @@
+"""``python -m benchmarks [NAME…]``: run benchmarks, print what they measured as Markdown."""
+
+import asyncio
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import psutil
+
+from benchmarks import memory, saved_latency
+from tapeline import logs
+
+BENCHMARKS: dict[str, Callable[[Path], Awaitable[str]]] = {
+    "saved-latency": saved_latency.run,
+    "memory": memory.run,
+}
+
+
+def machine() -> str:
+    """What the figures were measured on, and what else was using it."""
+    total_gib = psutil.virtual_memory().total / 2**30
+    busy = psutil.cpu_percent(interval=1.0)
+    return (
+        f"{os.cpu_count()} cores, {total_gib:.0f} GiB, {platform.system()} {platform.machine()}, "
+        f"Python {platform.python_version()}; {busy:.0f} % of the processors busy before the start"
+    )
+
+
+async def main(names: list[str]) -> int:
+    """Run the benchmarks of these names, or all."""
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown:
+        print(f"no benchmark is called {unknown[0]!r}: {', '.join(BENCHMARKS)}", file=sys.stderr)
+        return 1
+    logs.configure("error", "console")
+    print(f"Machine: {machine()}\n")
+    for name in names or BENCHMARKS:
+        print(f"## {name}\n", flush=True)
+        with tempfile.TemporaryDirectory(prefix="tapeline-bench-") as folder:
+            print(await BENCHMARKS[name](Path(folder)), flush=True)
+    return 0
+
+
+sys.exit(asyncio.run(main(sys.argv[1:])))

@@ -1,0 +1,63 @@
+"""docker-compose.yml, which cannot be run here, says nothing that the tested code does not know."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from schemas.topics import AGENTS
+from tapeline.cli import app
+from tapeline.embedded import KAFKA_VERSION
+from tapeline.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+OURS = {name: s for name, s in COMPOSE["services"].items() if s.get("build")}
+
+
+def test_there_is_a_service_for_the_gateway_and_each_agent() -> None:
+    assert OURS.keys() == {"topics", "gateway", *AGENTS}
+    for agent in AGENTS:
+        assert OURS[agent]["command"] == ["worker", agent]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_command_is_one_of_ours(name: str) -> None:
+    assert CliRunner().invoke(app, [*OURS[name]["command"], "--help"]).exit_code == 0
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_variable_is_a_setting(name: str) -> None:
+    variables = OURS[name]["environment"]
+    named = {v.removeprefix("TAPELINE_").lower() for v in variables if v.startswith("TAPELINE_")}
+    assert named
+    assert named <= Settings.model_fields.keys()
+    values = {
+        v.removeprefix("TAPELINE_").lower(): x for v, x in variables.items() if v.startswith("TAPELINE_")
+    }
+    assert Settings(**values)
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_agents_can_be_scaled(agent: str) -> None:
+    # A fixed name or port would allow one only.
+    assert not {"container_name", "ports"} & OURS[agent].keys()
+
+
+def test_kafka_is_the_version_that_the_tests_run() -> None:
+    assert COMPOSE["services"]["kafka"]["image"] == f"apache/kafka:{KAFKA_VERSION}"
+
+
+def test_no_secret_has_a_default() -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    for line in text.splitlines():
+        if "PASSWORD:" in line or "SECRET" in line:
+            assert ":?" in line, line
+
+
+def test_the_image_holds_every_package() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    for package in ("schemas", "ingest", "processors", "tapeline"):
+        assert f"COPY {package} {package}" in dockerfile
