@@ -4,8 +4,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.set-up
+KILLS  ?= 20
 
-.PHONY: help setup demo test check bench lock clean
+.PHONY: help setup demo test check bench chaos lock clean
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -34,6 +35,9 @@ check: setup ## Style, types, layers
 
 bench: setup ## The benchmarks of this machine; docs/performance.md explains them
 	@$(BIN)/python -m benchmarks
+
+chaos: setup ## Calls while processes are killed: make chaos KILLS=20 SEED=1
+	@$(BIN)/python -m benchmarks.chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 
 lock: setup ## Renew requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras \

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Coroutine
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -226,6 +227,10 @@ def worker(
     raise typer.Exit(status)
 
 
+def _probability(what: str) -> Any:
+    return typer.Option(min=0.0, max=1.0, help=f"Probability that {what}.", rich_help_panel="Faults")
+
+
 @app.command()
 def play(
     files: Annotated[
@@ -245,18 +250,42 @@ def play(
         int | None,
         typer.Option(help="The first call's stream_id. [default: from the clock]", show_default=False),
     ] = None,
+    loss: Annotated[float, _probability("a message never comes")] = 0.0,
+    dup: Annotated[float, _probability("a message comes twice")] = 0.0,
+    reorder: Annotated[float, _probability("a message is overtaken by up to three of its track")] = 0.0,
+    burst: Annotated[float, _probability("messages are held back and come at once")] = 0.0,
+    cut: Annotated[float, _probability("the connection ends, and the stream goes on over a new one")] = 0.0,
+    no_end: Annotated[float, _probability("a call has no end_stream")] = 0.0,
+    wrong_duration: Annotated[float, _probability("a declared duration is wrong")] = 0.0,
+    unknown: Annotated[float, _probability("unknown fields, or a message of an unknown type, come")] = 0.0,
+    garbage: Annotated[float, _probability("something that is no message comes in between")] = 0.0,
+    seed: Annotated[
+        int, typer.Option(help="The same seed and stream_id: the same faults.", rich_help_panel="Faults")
+    ] = 0,
+    oracle: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write down what a perfect receiver must hold; `tapeline verify --oracle` judges by it.",
+            rich_help_panel="Faults",
+        ),
+    ] = None,
+    patience_s: Annotated[
+        float, typer.Option(min=0.0, help="How long to look for a gateway that went away.")
+    ] = 0.0,
     listen: Listen = None,
 ) -> None:
-    """Be Voxology: stream audio files to a gateway as a call."""
+    """Be Voxology: stream audio files to a gateway as a call, well or badly behaved."""
     import time
-    from datetime import UTC, datetime
 
+    from tapeline import oracle as oracles
     from tapeline.audio import AudioFileError, read_ulaw
+    from tapeline.faults import Faults, misbehave
     from tapeline.play import PlayError, play_all
-    from tapeline.voxology import Call, SourceTrack
+    from tapeline.voxology import Call, SourceTrack, messages
 
     chosen = settings(listen=listen)
     given = [name for name in names.split(",") if name]
+    faults = Faults(loss, dup, reorder, burst, cut, no_end, wrong_duration, unknown, garbage)
     try:
         channels = [channel for file in files for channel in read_ulaw(file)]
     except AudioFileError as error:
@@ -267,15 +296,20 @@ def play(
     ]
     first = stream_id if stream_id is not None else time.time_ns() // 1_000_000
     began = datetime.now(UTC)
-    planned = [
-        Call(first + i, tracks, began, chunk_ms, call_id=f"{first + i}@tapeline-play") for i in range(calls)
-    ]
+    planned = []
+    for number in range(first, first + calls):
+        call = Call(number, tracks, began, chunk_ms, call_id=f"{number}@tapeline-play")
+        steps = misbehave(messages(call), faults, seed, number)
+        planned.append((call, steps))
+        if oracle is not None:
+            oracles.write(oracle, oracles.oracle(number, [s.message for s in steps if s.message]))
     try:
         run(
             play_all(
                 planned,
                 url or f"ws://{chosen.listen}",
                 fast=fast,
+                patience_s=patience_s,
                 on_done=lambda call, progress: typer.echo(
                     f"stream {call.stream_id}: {len(call.tracks)} tracks, {progress.chunks} chunks, "
                     f"{call.duration_ms / 1000:.1f} s of audio sent"
@@ -355,3 +389,173 @@ def demo(
         raise typer.Exit(0 if keep else 130) from None
     except (StackError, SpeechError, PlayError, EmbeddedKafkaError, OSError) as error:
         raise fail(str(error)) from error
+
+
+@app.command()
+def rebuild(
+    stream: Annotated[
+        Optional[list[int]],  # noqa: UP045  # typer reads the annotation
+        typer.Option(help="Only this stream_id; may be given again."),
+    ] = None,
+    call: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="Only the streams of this call_id; may be given again."),
+    ] = None,
+    since: Annotated[
+        datetime | None, typer.Option(help="Only streams begun at or after this time (UTC).")
+    ] = None,
+    until: Annotated[datetime | None, typer.Option(help="Only streams begun before this time (UTC).")] = None,
+    kafka: Kafka = None,
+    store: Store = None,
+    registry: Registry = None,
+    segment_ms: SegmentMs = None,
+    window_chunks: WindowChunks = None,
+    window_ms: WindowMs = None,
+    idle_timeout_s: IdleTimeoutS = None,
+    max_gap_s: MaxGapS = None,
+    part_ms: PartMs = None,
+) -> None:
+    """Make recordings again from Kafka alone, byte for byte the same, in any store.
+
+    The settings of the assembly must be those the agents ran with.
+    """
+    from processors.storage.recordings import Recordings
+    from processors.storage.store import StoreError, StoreUrlError, open_store
+    from schemas.broker import BrokerAwayError
+    from schemas.codec import registry_from
+    from tapeline.rebuild import Selection
+    from tapeline.rebuild import rebuild as rebuilding
+
+    chosen = settings(
+        kafka=kafka,
+        store=store,
+        registry=registry,
+        segment_ms=segment_ms,
+        window_chunks=window_chunks,
+        window_ms=window_ms,
+        idle_timeout_s=idle_timeout_s,
+        max_gap_s=max_gap_s,
+        part_ms=part_ms,
+    )
+    selection = Selection(frozenset(stream or ()), frozenset(call or ()), _utc_ms(since), _utc_ms(until))
+    config = chosen.worker()
+
+    async def main() -> int:
+        # Parts of its own: a live agent may be writing the same stream's.
+        recordings = Recordings(open_store(chosen.store), parts="rebuild")
+        count = 0
+        with _console.status("reading the log") as status:
+            async for rebuilt in rebuilding(
+                chosen.kafka,
+                registry_from(chosen.registry),
+                recordings,
+                selection,
+                config.assembly,
+                config.storage.part_ms,
+                lambda read: status.update(f"{read} messages read"),
+            ):
+                count += rebuilt.saved is not None
+                what = f"-> {rebuilt.saved.path}" if rebuilt.saved else "is still open"
+                typer.echo(f"stream {rebuilt.stream_id} {what}")
+        return count
+
+    try:
+        count = run(main())
+    except (StoreUrlError, StoreError, BrokerAwayError) as error:
+        raise fail(str(error)) from error
+    if not count:
+        raise fail("no closed stream in the log is meant by that")
+
+
+def _utc_ms(at: datetime | None) -> int | None:
+    return None if at is None else round(at.replace(tzinfo=UTC).timestamp() * 1000)
+
+
+@app.command()
+def verify(
+    log: Annotated[
+        bool, typer.Option("--log", help="Also make each recording again from Kafka, and compare.")
+    ] = False,
+    oracle: Annotated[
+        Path | None, typer.Option(help="Also judge by what `tapeline play --oracle` wrote down here.")
+    ] = None,
+    kafka: Kafka = None,
+    store: Store = None,
+    registry: Registry = None,
+    segment_ms: SegmentMs = None,
+    window_chunks: WindowChunks = None,
+    window_ms: WindowMs = None,
+    idle_timeout_s: IdleTimeoutS = None,
+    max_gap_s: MaxGapS = None,
+) -> None:
+    """Check the recordings in a store against their manifests' hashes; status 1 when any differs."""
+    from processors.storage.store import StoreError, StoreUrlError, open_store
+    from schemas.broker import BrokerAwayError
+    from schemas.codec import registry_from
+    from tapeline import oracle as oracles
+    from tapeline.verify import against_log, against_manifest, against_oracle, manifests
+
+    chosen = settings(
+        kafka=kafka,
+        store=store,
+        registry=registry,
+        segment_ms=segment_ms,
+        window_chunks=window_chunks,
+        window_ms=window_ms,
+        idle_timeout_s=idle_timeout_s,
+        max_gap_s=max_gap_s,
+    )
+    config = chosen.worker()
+
+    async def main() -> tuple[int, list[str]]:
+        opened = open_store(chosen.store)
+        recorded = await manifests(opened)
+        found = []
+        for stream_id, (folder, text) in recorded.items():
+            found += [(stream_id, f) for f in await against_manifest(opened, folder, text)]
+        if log:
+            async for stream_id, faults in against_log(
+                recorded,
+                chosen.kafka,
+                registry_from(chosen.registry),
+                config.assembly,
+                config.storage.part_ms,
+            ):
+                found += [(stream_id, f"log: {f}") for f in faults]
+        if oracle is not None:
+            for judge in oracles.read_all(oracle):
+                faults = await against_oracle(opened, recorded, judge)
+                found += [(judge.stream_id, f"oracle: {f}") for f in faults]
+        return len(recorded), [f"stream {stream_id}: {fault}" for stream_id, fault in found]
+
+    try:
+        count, faults = run(main())
+    except (StoreUrlError, StoreError, BrokerAwayError) as error:
+        raise fail(str(error)) from error
+    for fault in faults:
+        typer.echo(fault)
+    typer.echo(f"{count} recordings checked, {len(faults)} faults")
+    raise typer.Exit(1 if faults else 0)
+
+
+@app.command()
+def audit(kafka: Kafka = None, registry: Registry = None) -> None:
+    """Balance the books: every message in the log accounted for; status 1 when one is not."""
+    from dataclasses import fields
+
+    from schemas.broker import BrokerAwayError
+    from schemas.codec import registry_from
+    from tapeline.audit import audit as auditing
+
+    chosen = settings(kafka=kafka, registry=registry)
+    try:
+        books = run(auditing(chosen.kafka, registry_from(chosen.registry)))
+    except BrokerAwayError as error:
+        raise fail(str(error)) from error
+    for item in fields(books):
+        if item.name != "faults":
+            typer.echo(f"{item.name.replace('_', ' '):20} {getattr(books, item.name):>10}")
+    for fault in books.faults:
+        typer.echo(fault)
+    typer.echo("the books balance" if not books.faults else f"{len(books.faults)} faults")
+    raise typer.Exit(1 if books.faults else 0)

@@ -9,7 +9,7 @@ from faust.types import TP
 
 from processors.agents.shell import Shell
 from processors.core.manifest import IncompletePartsError
-from processors.core.partition import Checkpoint, Machine
+from processors.core.partition import Machine, Partition
 from processors.core.recorder import GiveUp, RecorderOutput, StorePart, StreamRecorder
 from processors.storage.recordings import Recordings, Saved
 from processors.storage.store import StoreError
@@ -56,8 +56,8 @@ class Record(Shell[AvroRecord, RecorderOutput]):
         self._content_type = ("content-type", writer.content_type.encode())
         self._slots = asyncio.Semaphore(storage.in_flight)
         self._work: dict[int, asyncio.Task[None]] = {}
-        self._cleaning: set[asyncio.Task[None]] = set()
-        self._locations: dict[int, str] = {}
+        self._cleaning: dict[int, asyncio.Task[None]] = {}
+        self._crash: asyncio.Future[None] | None = None
         self.saved = 0
         self.failed = 0
 
@@ -75,17 +75,22 @@ class Record(Shell[AvroRecord, RecorderOutput]):
 
     async def emit(self, tp: TP, outputs: list[tuple[int, RecorderOutput]]) -> None:
         """Start storing; waits only while too much is being stored already."""
+        partition = self._partitions[tp.partition]
         for stream_id, output in outputs:
-            partition = self._partitions[tp.partition]
+            await self._slots.acquire()
+            if self._partitions.get(tp.partition) is not partition:
+                self._slots.release()
+                return  # revoked meanwhile: another worker stores it
             machine = partition.machine(stream_id)
             assert isinstance(machine, StreamRecorder)
-            await self._slots.acquire()
             before = self._work.get(stream_id)
             task = asyncio.create_task(self._store(output, machine, before))
             self._work[stream_id] = task
-            task.add_done_callback(self._stored(stream_id, tp.partition))
+            task.add_done_callback(self._stored(stream_id, partition))
 
-    def _stored(self, stream_id: int, partition: int) -> Callable[[asyncio.Task[None]], None]:
+    def _stored(
+        self, stream_id: int, partition: Partition[AvroRecord, RecorderOutput]
+    ) -> Callable[[asyncio.Task[None]], None]:
         def done(task: asyncio.Task[None]) -> None:
             self._slots.release()
             if self._work.get(stream_id) is task:
@@ -95,9 +100,9 @@ class Record(Shell[AvroRecord, RecorderOutput]):
             error = task.exception()
             if error is not None:
                 self.log.error("agent_failed", stream_id=stream_id, reason=repr(error))
-                self._cleaning.add(asyncio.ensure_future(self.app.crash(error)))
-            elif partition in self._partitions:
-                self._partitions[partition].touch(stream_id)
+                self._crash = asyncio.ensure_future(self.app.crash(error))
+            else:
+                partition.touch(stream_id)
 
         return done
 
@@ -110,7 +115,7 @@ class Record(Shell[AvroRecord, RecorderOutput]):
             return  # given up on an earlier part
         if isinstance(output, GiveUp):
             await self._announce_failure(output.stream_id, output.call_id, None, output.reason)
-            machine.finish()
+            machine.finish(keep_parts=True)
             return
         try:
             await self._retried(
@@ -127,10 +132,10 @@ class Record(Shell[AvroRecord, RecorderOutput]):
         except (StoreGaveUpError, IncompletePartsError) as error:
             path = f"recordings/{output.location}"
             await self._announce_failure(output.stream_id, output.call_id, path, str(error))
+            machine.finish(keep_parts=True)
         else:
             await self._announce(output, saved)
-            self._locations[output.stream_id] = output.location
-        machine.finish()
+            machine.finish()
 
     async def _compose(self, location: str) -> Saved:
         try:
@@ -210,22 +215,36 @@ class Record(Shell[AvroRecord, RecorderOutput]):
 
     # Parts that nobody needs any more ---------------------------------------------------------
 
-    def on_saved(self, checkpoint: Checkpoint, machine: Machine[AvroRecord, RecorderOutput]) -> None:
+    def on_durable(
+        self,
+        stream_id: int,
+        machine: Machine[AvroRecord, RecorderOutput],
+        partition: Partition[AvroRecord, RecorderOutput],
+    ) -> None:
         """Once it is known for good that a recording is composed, its parts may go."""
-        location = self._locations.pop(checkpoint.stream_id, None)
-        if location is not None:
-            task = asyncio.create_task(self._delete_parts(location))
-            self._cleaning.add(task)
-            task.add_done_callback(self._cleaning.discard)
+        assert isinstance(machine, StreamRecorder)
+        if machine.to_clean is not None and stream_id not in self._cleaning:
+            task = asyncio.create_task(self._clean(machine.to_clean, stream_id, machine, partition))
+            self._cleaning[stream_id] = task
+            task.add_done_callback(lambda _: self._cleaning.pop(stream_id, None))
 
-    async def _delete_parts(self, location: str) -> None:
+    async def _clean(
+        self,
+        location: str,
+        stream_id: int,
+        machine: StreamRecorder,
+        partition: Partition[AvroRecord, RecorderOutput],
+    ) -> None:
         try:
             await self._recordings.delete_parts(location)
         except STORE_ERRORS as error:
+            # Tried again when the partition is next taken up.
             self.log.warning("parts_left", location=location, reason=str(error))
+        else:
+            machine.cleaned()
+            partition.touch(stream_id)
 
     async def on_dropped(self) -> None:
         """Stop storing what another worker will store."""
         for task in self._work.values():
             task.cancel()
-        self._locations.clear()

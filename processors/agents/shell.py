@@ -15,7 +15,7 @@ from faust.types import TP
 
 from processors.agents.checkpoints import CheckpointTable
 from processors.agents.transport import Batch
-from processors.core.partition import Checkpoint, CheckpointConfig, Machine, Partition, Rejected
+from processors.core.partition import CheckpointConfig, Machine, Partition, Rejected
 from schemas.codec import Reader, Record, Registry
 from schemas.dead_letter import DeadLetter
 from schemas.errors import SchemaError
@@ -76,8 +76,8 @@ class Shell(ABC, Generic[A, B]):
         An agent that works on in the background says so in its machines' ``needs_offset``.
         """
 
-    def on_saved(self, checkpoint: Checkpoint, machine: Machine[A, B]) -> None:
-        """A checkpoint has become durable."""
+    def on_durable(self, stream_id: int, machine: Machine[A, B], partition: Partition[A, B]) -> None:
+        """A machine's state is durable: just saved, or just restored."""
 
     async def on_dropped(self) -> None:
         """All state was dropped."""
@@ -107,8 +107,9 @@ class Shell(ABC, Generic[A, B]):
                 return
         outputs, faults = self._feed(partition, batch)
         await self._reject(faults)
-        await self.emit(batch.tp, outputs)
-        await self._save(partition, batch)
+        if self._holds(batch.tp, partition, batch.epoch):
+            await self.emit(batch.tp, outputs)
+            await self._save(partition, batch)
 
     def _feed(
         self, partition: Partition[A, B], batch: Batch
@@ -150,7 +151,7 @@ class Shell(ABC, Generic[A, B]):
             machine = partition.machine(checkpoint.stream_id)
             assert machine is not None
             partition.saved(checkpoint)
-            self.on_saved(checkpoint, machine)
+            self.on_durable(checkpoint.stream_id, machine, partition)
         if batch.records or due:
             self.app.consumer.declare_safe(tp, partition.safe_offset, batch.epoch)
 
@@ -177,8 +178,12 @@ class Shell(ABC, Generic[A, B]):
                 await self.app.consumer.seek(batch.tp, resume)
                 return None
             self.log.error("log_truncated", partition=number, wanted=resume, begins=first)
+        if batch.epoch != self.app.consumer.epoch:
+            return None
         self._seeks.pop(number, None)
         self._partitions[number] = partition
+        for stream_id, machine in partition.machines():
+            self.on_durable(stream_id, machine, partition)
         self.log.info("partition_taken_up", partition=number, streams=partition.open_streams, offset=first)
         return partition
 

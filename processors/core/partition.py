@@ -132,6 +132,10 @@ class Partition(Generic[A, B]):
         entry = self._entries.get(stream_id)
         return entry.machine if entry else None
 
+    def machines(self) -> list[tuple[int, Machine[A, B]]]:
+        """All streams' machines."""
+        return [(stream_id, entry.machine) for stream_id, entry in self._entries.items()]
+
     def feed(self, stream_id: int, record: A, offset: int, timestamp_ms: int) -> Sequence[B | Rejected]:
         """Give a record to its stream's machine."""
         entry = self._entries.get(stream_id)

@@ -52,6 +52,7 @@ class RecorderState(msgspec.Struct, array_like=True):
     last_ms: int = 0
     closed: bool = False
     rates: dict[int, int] = {}
+    cleaned: bool = False
 
 
 class StreamRecorder:
@@ -116,11 +117,24 @@ class StreamRecorder:
         self._in_flight = [(last, first) for last, first in self._in_flight if last > last_index]
         self._state.stored_index = last_index
 
-    def finish(self) -> None:
-        """The recording is in the store and announced, or given up for good."""
+    def finish(self, *, keep_parts: bool = False) -> None:
+        """The recording is in the store and announced, or given up for good.
+
+        The parts of one that was given up are kept: they are what there is of it.
+        """
+        self._state.cleaned = keep_parts
         self._in_flight.clear()
         self._state.stored_index = self._last_index
         self._state.closed = True
+
+    @property
+    def to_clean(self) -> str | None:
+        """Where parts lie that nobody needs any more."""
+        return self._location if self._state.closed and not self._state.cleaned else None
+
+    def cleaned(self) -> None:
+        """Those parts are deleted."""
+        self._state.cleaned = True
 
     def expire(self, now_ms: int) -> list[RecorderOutput]:
         """Nothing: time alone ends no recording; ``assemble`` closes streams that went silent."""

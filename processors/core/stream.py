@@ -175,6 +175,7 @@ class StreamAssembler:
             *([] if self._has_init else ["no_init_stream"]),
             *([] if self._end is not None else ["no_end_stream"]),
             *(f"track_missing:{name}" for name in self._missing_tracks()),
+            *(f"start_lost:{t.name}" for t in self._tracks.values() if not t.started),
             *(f"track_unfinished:{t.name}" for t in self._tracks.values() if not t.finished),
             *(f"chunks_lost:{t.name}" for t in self._tracks.values() if t.lost),
         ]

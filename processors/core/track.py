@@ -84,6 +84,7 @@ class TrackState(msgspec.Struct, array_like=True):
     assumed: bool
     opened: bool
     closed: bool
+    started: bool
     finished: bool
     position: int
     chunk_length: int
@@ -113,6 +114,7 @@ class TrackAssembler:
         self._format: AudioFormat = ASSUMED
         self._opened = False
         self.closed = False
+        self.started = False
         self.finished = False
         self._next_seq = 1
         self._pending: dict[int, Item] = {}
@@ -190,8 +192,8 @@ class TrackAssembler:
             self._buffered += item.length
             self._cut()
         elif item.kind is Kind.START:
-            if not self._opened:
-                self._open(item.body)
+            self.started = True
+            self._open(item.body)
         else:
             self._finish(item.body)
 
@@ -356,6 +358,7 @@ class TrackAssembler:
             assumed=self._format.assumed,
             opened=self._opened,
             closed=self.closed,
+            started=self.started,
             finished=self.finished,
             position=self._position,
             chunk_length=self._chunk_length,
@@ -379,7 +382,8 @@ class TrackAssembler:
         track = cls(state.name, state.index, config)
         track._format = AudioFormat(state.encoding, state.rate_hz, state.assumed)
         track._segment_samples = track._samples_of(config.segment_ms)
-        track._opened, track.closed, track.finished = state.opened, state.closed, state.finished
+        track._opened, track.closed = state.opened, state.closed
+        track.started, track.finished = state.started, state.finished
         track._next_seq = state.next_seq
         track._position = state.position
         track._chunk_length = state.chunk_length

@@ -42,17 +42,18 @@ class Saved:
 class Recordings:
     """Stores parts, and composes recordings of them."""
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(self, store: ObjectStore, parts: str = "parts") -> None:
         self._store = store
+        self._parts_root = parts
 
     async def store_part(self, location: str, first_index: int, records: list[Record]) -> None:
         """Store events under the number of the first."""
-        path = f"{_parts(location)}/{first_index:010d}.avro"
+        path = f"{self._parts(location)}/{first_index:010d}.avro"
         await obstore.put_async(self._store, path, encode_part(path, records))
 
     async def delete_parts(self, location: str) -> None:
         """Delete the parts of a recording that has been composed and announced."""
-        paths = await names(self._store, _parts(location))
+        paths = await names(self._store, self._parts(location))
         if paths:
             await obstore.delete_async(self._store, paths)
 
@@ -62,7 +63,7 @@ class Recordings:
         Memory holds a few parts and blocks, however long the call. Raises IncompletePartsError when
         events are missing, and what the store raises.
         """
-        parts = _Parts(self._store, await names(self._store, _parts(location)))
+        parts = _Parts(self._store, await names(self._store, self._parts(location)))
         outline = Outline()
         async for record in parts.events():
             outline.add(record)
@@ -120,6 +121,9 @@ class Recordings:
             "aligned_by": aligned_by,
         }
 
+    def _parts(self, location: str) -> str:
+        return f"{self._parts_root}/{location}"
+
     async def _write(self, path: str, blocks: AsyncIterator[bytes]) -> str:
         """Stream an object into the store; its SHA-256. Nothing is visible before it is whole."""
         digest = hashlib.sha256()
@@ -137,10 +141,6 @@ def encode_part(path: str, records: Iterable[Record]) -> bytes:
     marker = hashlib.md5(path.encode(), usedforsecurity=False).digest()
     fastavro.writer(out, bare_schema("TrackEvent"), records, sync_marker=marker)
     return out.getvalue()
-
-
-def _parts(location: str) -> str:
-    return f"parts/{location}"
 
 
 class _Parts:

@@ -295,7 +295,12 @@ async def test_audio_for_a_stream_nobody_opened_is_kept_as_partial(pipeline: Sta
     folder = await folder_of(pipeline, call.stream_id)
     manifest = json.loads((folder / "recording.json").read_text())
     assert manifest["state"] == "partial"
-    assert manifest["reasons"] == ["no_init_stream", "no_end_stream", "track_unfinished:far"]
+    assert manifest["reasons"] == [
+        "no_init_stream",
+        "no_end_stream",
+        "start_lost:far",
+        "track_unfinished:far",
+    ]
     assert call.tracks[0].audio in (folder / "far.wav").read_bytes()
 
 

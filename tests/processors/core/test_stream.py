@@ -310,7 +310,12 @@ def test_live_audio_alone_is_kept() -> None:
     heard = hear([chunk("far", 2, media("far", 2))], now_ms=100_000)
     assert heard.audio("far") == media("far", 2)
     assert heard.of(TrackOpened)[0].format_assumed
-    assert heard.closed.reasons == ["no_init_stream", "no_end_stream", "track_unfinished:far"]
+    assert heard.closed.reasons == [
+        "no_init_stream",
+        "no_end_stream",
+        "start_lost:far",
+        "track_unfinished:far",
+    ]
 
 
 def test_an_init_that_came_late_is_kept_with_the_end() -> None:

@@ -1,0 +1,235 @@
+"""Calls go on while a seeded schedule kills processes; then every byte is compared with the log.
+
+``make chaos KILLS=n SEED=s``. The kills are real: SIGKILL to the agents, the gateway and the broker. The
+calls misbehave too. In the end:
+
+- every recording is what a fresh, undisturbed pipeline makes of the same log (``verify --log``);
+- the books balance (``audit``): nothing acknowledged is lost, nothing is doubled;
+- a call whose gateway was never killed under it is also what the oracle says it must be.
+"""
+
+import argparse
+import asyncio
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from processors.storage.store import open_store
+from schemas.topics import AGENTS, MESSAGES, RECORDINGS
+from tapeline.audit import Books, audit
+from tapeline.faults import Faults, misbehave
+from tapeline.log import entries
+from tapeline.oracle import Oracle, oracle
+from tapeline.play import play
+from tapeline.settings import Settings
+from tapeline.stack import Stack
+from tapeline.verify import against_log, against_manifest, against_oracle, manifests
+from tapeline.voxology import Call, SourceTrack, messages
+
+#: Two workers of each agent, so that every kill is a rebalance too.
+WORKERS = {f"{agent}-{n}": agent for agent in AGENTS for n in (1, 2)}
+VICTIMS = (*WORKERS, "gateway", "kafka")
+#: Kills come about this often; a broker needs a few seconds to come back.
+EVERY_S = 2.0
+FAULTS = Faults(loss=0.003, dup=0.01, reorder=0.01, burst=0.005, cut=0.01, no_end=0.1, garbage=0.003)
+PATIENCE_S = 60.0
+IDLE_S = 20
+SETTLE_S = 300
+
+
+@dataclass
+class Report:
+    """What a chaos run did, and what it found."""
+
+    seed: int
+    calls: int = 0
+    kills: Counter[str] = field(default_factory=Counter)
+    restarts: Counter[str] = field(default_factory=Counter)
+    recordings: int = 0
+    judged_by_oracle: int = 0
+    books: Books = field(default_factory=Books)
+    faults: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        killed = ", ".join(f"{name} {count}" for name, count in sorted(self.kills.items()))
+        lines = [
+            f"seed {self.seed}: {self.kills.total()} kills ({killed}) in {self.seconds:.0f} s",
+            f"{self.calls} calls, {self.recordings} recordings: {self.books.complete} complete, "
+            f"{self.books.partial} partial; {self.judged_by_oracle} judged by the oracle too",
+            f"{self.books.messages} messages = {self.books.used} used + {self.books.duplicate} duplicate "
+            f"+ {self.books.late} late + {self.books.dead_lettered} dead-lettered",
+            *self.faults,
+            f"{len(self.faults)} faults",
+        ]
+        return "\n".join(lines)
+
+
+@dataclass
+class _Run:
+    stack: Stack
+    chance: random.Random
+    report: Report
+    gateway_kills: list[float] = field(default_factory=list)
+    stopping: bool = False
+
+
+async def run(folder: Path, *, kills: int, calls: int, seed: int) -> Report:
+    """Play ``calls`` calls of random audio while ``kills`` processes are killed."""
+    began = time.monotonic()
+    report = Report(seed, calls)
+    stack = Stack(
+        folder,
+        settings={"TAPELINE_PARTITIONS": "4", "TAPELINE_IDLE_TIMEOUT_S": str(IDLE_S)},
+    )
+    running = _Run(stack, random.Random(seed), report)
+    try:
+        await stack.start_broker()
+        for name, agent in WORKERS.items():
+            await stack.start(name, "worker", agent)
+        await stack.start_gateway()
+        nurse = asyncio.create_task(_nurse(running))
+        killing = asyncio.create_task(_kill(running, kills))
+        judges = await _play(running, calls, kills * EVERY_S, seed)
+        await killing
+        await _settle(stack, {stream_id for stream_id, *_ in judges})
+        await _judge(running, judges)
+        running.stopping = True
+        await nurse
+    finally:
+        await stack.stop_all()
+    report.seconds = time.monotonic() - began
+    return report
+
+
+async def _kill(run_: _Run, kills: int) -> None:
+    stack, chance = run_.stack, run_.chance
+    await asyncio.sleep(5)
+    for number in range(1, kills + 1):
+        await asyncio.sleep(chance.uniform(0.5, 1.5) * EVERY_S)
+        # The broker less often than the rest: everything waits for it.
+        victim = chance.choice(VICTIMS if number % 3 == 0 else VICTIMS[:-1])
+        process = stack.processes.get(victim)
+        if process is None or process.returncode is not None:
+            victim = chance.choice([n for n, p in stack.processes.items() if p.returncode is None])
+            process = stack.processes[victim]
+        if victim == "gateway":
+            run_.gateway_kills.append(time.monotonic())
+        process.send_signal(signal.SIGKILL)
+        run_.report.kills[victim] += 1
+        print(f"\r{number} of {kills} kills: {victim:12}", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+
+
+async def _nurse(run_: _Run) -> None:
+    """Start again what has died, as an operator's supervisor does."""
+    stack = run_.stack
+    while not run_.stopping:
+        for name, process in list(stack.processes.items()):
+            if process.returncode is None:
+                continue
+            run_.report.restarts[name] += 1
+            if name == "kafka":
+                data = str(stack.folder / "kafka")
+                await stack.start("kafka", "kafka", "--port", str(stack.kafka_port), "--data", data)
+            elif name == "gateway":
+                await stack.start("gateway", "gateway")
+            else:
+                await stack.start(name, "worker", WORKERS[name])
+        await asyncio.sleep(0.3)
+
+
+async def _play(run_: _Run, calls: int, seconds: float, seed: int) -> list[tuple[int, Oracle, float, float]]:
+    """Play the calls spread over the time; their oracles, and when each was on the air."""
+    stack = run_.stack
+    source = random.Random(seed + 1)
+    noise = source.randbytes(30 * 8000)
+    judges: list[tuple[int, Oracle, float, float]] = []
+
+    async def one(stream_id: int, after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        size = int(source.uniform(3, 15) * 8000)
+        names = ("caller", "transfer") if stream_id % 3 else ("far",)
+        tracks = [SourceTrack(n, noise[i * 50 : i * 50 + size]) for i, n in enumerate(names)]
+        call = Call(stream_id, tracks, datetime.now(UTC), (176, 20)[stream_id % 5 == 0])
+        steps = misbehave(messages(call), FAULTS, seed, stream_id)
+        began = time.monotonic()
+        await play(call, stack.url, steps=steps, patience_s=PATIENCE_S)
+        judge = oracle(stream_id, [s.message for s in steps if s.message])
+        judges.append((stream_id, judge, began, time.monotonic()))
+
+    spread = max(seconds, 10.0)
+    await asyncio.gather(*(one(n + 1, source.uniform(0, spread)) for n in range(calls)))
+    return judges
+
+
+async def _settle(stack: Stack, streams: set[int]) -> None:
+    """Wait until every stream that reached the log has its recording."""
+    deadline = time.monotonic() + SETTLE_S
+    while True:
+        in_log = {e.value["stream_id"] async for e in entries(stack.kafka, MESSAGES, None) if e.value}
+        recorded = {e.value["stream_id"] async for e in entries(stack.kafka, RECORDINGS, None) if e.value}
+        if in_log <= recorded or time.monotonic() > deadline:
+            return
+        await asyncio.sleep(2)
+
+
+async def _judge(run_: _Run, judges: list[tuple[int, Oracle, float, float]]) -> None:
+    stack, report = run_.stack, run_.report
+    store = open_store(stack.environment["TAPELINE_STORE"])
+    recorded = await manifests(store)
+    report.recordings = len(recorded)
+    for stream_id, (folder, text) in recorded.items():
+        report.faults += [f"stream {stream_id}: {f}" for f in await against_manifest(store, folder, text)]
+    config = Settings(idle_timeout_s=IDLE_S).worker()
+    async for stream_id, faults in against_log(
+        recorded, stack.kafka, None, config.assembly, config.storage.part_ms
+    ):
+        report.faults += [f"stream {stream_id}: log: {f}" for f in faults]
+    report.books = await audit(stack.kafka, None)
+    report.faults += report.books.faults
+    if report.books.still_open or report.books.not_recorded_yet or report.books.failed:
+        report.faults.append(
+            f"{report.books.still_open} streams still open, {report.books.not_recorded_yet} not "
+            f"recorded, {report.books.failed} failed"
+        )
+    for stream_id, judge, began, ended in judges:
+        # A gateway that dies may take with it what Kafka had not acknowledged, and a stream that
+        # waited out an outage may have overtaken its window: the log alone judges those.
+        if not any(began - 1 < at < ended + 1 for at in run_.gateway_kills):
+            if run_.report.kills["kafka"]:
+                continue
+            report.judged_by_oracle += 1
+            faults = await against_oracle(store, recorded, judge)
+            report.faults += [f"stream {stream_id}: oracle: {f}" for f in faults]
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--calls", type=int, default=None, help="default: two for each kill")
+    parser.add_argument("--seed", type=int, default=None, help="default: a random one, printed")
+    given = parser.parse_args()
+    seed = given.seed if given.seed is not None else random.randrange(10**6)
+    print(f"seed {seed}", file=sys.stderr)
+    folder = Path(tempfile.mkdtemp(prefix="tapeline-chaos-"))
+    calls = given.calls if given.calls is not None else given.kills * 2
+    report = asyncio.run(run(folder, kills=given.kills, calls=calls, seed=seed))
+    print(report)
+    if report.faults:
+        print(f"everything there was lies in {folder}")
+    else:
+        shutil.rmtree(folder)
+    return 1 if report.faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""Recordings made again from ``voxology.messages`` alone, byte for byte the same.
+
+The agents' own pure core does it, without the agents: a stream's records through the assembler, its
+events through the recorder, its parts into the store.
+"""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+from processors.agents.shell import CLOCK_SKEW_MS
+from processors.core.events import Event
+from processors.core.partition import Rejected
+from processors.core.recorder import StorePart, StreamRecorder
+from processors.core.stream import StreamAssembler
+from processors.core.track import AssemblyConfig
+from processors.storage.recordings import Recordings, Saved
+from schemas.codec import Reader, Record, Registry, Writer
+from schemas.topics import MESSAGES, TRACKS
+from tapeline.log import entries
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which streams: any of these ids, any of these calls, begun in this time; nothing given: all."""
+
+    stream_ids: frozenset[int] = frozenset()
+    call_ids: frozenset[str] = frozenset()
+    since_ms: int | None = None
+    until_ms: int | None = None
+
+    def takes(self, stream_id: int, calls: set[str], began_ms: int) -> bool:
+        """Whether a stream is meant."""
+        return (
+            (not self.stream_ids or stream_id in self.stream_ids)
+            and (not self.call_ids or bool(self.call_ids & calls))
+            and (self.since_ms is None or began_ms >= self.since_ms)
+            and (self.until_ms is None or began_ms < self.until_ms)
+        )
+
+
+@dataclass(slots=True)
+class _Stream:
+    assembler: StreamAssembler
+    recorder: StreamRecorder
+    pending: list[StorePart] = field(default_factory=list)
+    events: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """A stream made again; ``saved`` is None while it is still open."""
+
+    stream_id: int
+    saved: Saved | None
+
+
+async def rebuild(
+    bootstrap_servers: str,
+    registry: Registry | None,
+    recordings: Recordings,
+    selection: Selection,
+    config: AssemblyConfig,
+    part_ms: int,
+    on_progress: Callable[[int], None] = lambda read: None,
+) -> AsyncIterator[Rebuilt]:
+    """Make the selected streams' recordings in a store; each when its last record has been read."""
+    chosen = await _select(bootstrap_servers, registry, selection)
+    codec = _Codec()
+    streams: dict[int, _Stream] = {}
+    read = 0
+    async for entry in entries(bootstrap_servers, MESSAGES, registry):
+        read += 1
+        if not read % 1000:
+            on_progress(read)
+        if entry.value is None or entry.value["stream_id"] not in chosen:
+            continue
+        stream_id = entry.value["stream_id"]
+        stream = streams.get(stream_id)
+        if stream is None:
+            assembler = StreamAssembler(stream_id, entry.partition, config)
+            stream = streams[stream_id] = _Stream(assembler, StreamRecorder(part_ms))
+        was_closed = stream.assembler.closed
+        out = stream.assembler.handle(entry.value, entry.offset, entry.timestamp_ms)
+        await _record(stream, out, codec, recordings, entry.timestamp_ms)
+        if stream.assembler.closed and not was_closed:
+            yield await _finish(stream_id, stream, recordings)
+    now_ms = int(time.time() * 1000) - CLOCK_SKEW_MS
+    for stream_id, stream in streams.items():
+        if stream.assembler.closed:
+            continue
+        await _record(stream, stream.assembler.expire(now_ms), codec, recordings, now_ms)
+        if stream.assembler.closed:
+            yield await _finish(stream_id, stream, recordings)
+        else:
+            yield Rebuilt(stream_id, None)
+
+
+async def _select(bootstrap_servers: str, registry: Registry | None, selection: Selection) -> set[int]:
+    """The ids of the streams meant: known only once the log has been read."""
+    if selection.stream_ids and not selection.call_ids and selection.since_ms == selection.until_ms is None:
+        return set(selection.stream_ids)
+    began: dict[int, int] = {}
+    calls: dict[int, set[str]] = {}
+    async for entry in entries(bootstrap_servers, MESSAGES, registry):
+        if entry.value is not None:
+            stream_id = entry.value["stream_id"]
+            began.setdefault(stream_id, entry.timestamp_ms)
+            if entry.value["call_id"] is not None:
+                calls.setdefault(stream_id, set()).add(entry.value["call_id"])
+    return {s for s, at_ms in began.items() if selection.takes(s, calls.get(s, set()), at_ms)}
+
+
+class _Codec:
+    """Events as ``record`` reads them: through Avro and back."""
+
+    def __init__(self) -> None:
+        self._writer, self._reader = Writer(TRACKS), Reader()
+
+    def decoded(self, event: Event) -> Record:
+        return self._reader.decode(self._writer.encode(event.to_record()))
+
+
+async def _record(
+    stream: _Stream,
+    out: "list[Event | Rejected] | list[Event]",
+    codec: _Codec,
+    recordings: Recordings,
+    timestamp_ms: int,
+) -> None:
+    for event in out:
+        if isinstance(event, Rejected):
+            continue
+        for part in stream.recorder.handle(codec.decoded(event), stream.events, timestamp_ms):
+            assert isinstance(part, StorePart)
+            await recordings.store_part(part.location, part.first_index, part.records)
+            stream.recorder.stored(part.last_index)
+            stream.pending = [part]
+        stream.events += 1
+
+
+async def _finish(stream_id: int, stream: _Stream, recordings: Recordings) -> Rebuilt:
+    (last,) = stream.pending
+    saved = await recordings.compose(last.location)
+    await recordings.delete_parts(last.location)
+    return Rebuilt(stream_id, saved)
