@@ -40,7 +40,8 @@ VICTIMS = (*WORKERS, "gateway", "kafka")
 EVERY_S = 2.0
 FAULTS = Faults(loss=0.003, dup=0.01, reorder=0.01, burst=0.005, cut=0.01, no_end=0.1, garbage=0.003)
 PATIENCE_S = 60.0
-IDLE_S = 20
+#: Longer than any outage here lasts: a stream that goes on after one must still be open.
+IDLE_S = 60
 SETTLE_S = 300
 
 

@@ -75,8 +75,8 @@ class Stack:
         for agent in agents:
             await self.start(agent, "worker", agent)
 
-    async def start(self, name: str, *arguments: str) -> None:
-        """Start ``tapeline ARGUMENTS`` as the part of this name."""
+    async def start(self, name: str, *arguments: str, settings: Mapping[str, str] | None = None) -> None:
+        """Start ``tapeline ARGUMENTS`` as the part of this name, with settings of its own."""
         log = self.log_of(name)
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
@@ -88,7 +88,7 @@ class Stack:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=os.environ | self.environment,
+                env=os.environ | self.environment | dict(settings or {}),
                 # Ctrl-C is for us: we stop the parts in their order.
                 start_new_session=True,
             )

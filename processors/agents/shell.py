@@ -51,7 +51,7 @@ class Shell(ABC, Generic[A, B]):
         self._reader = Reader(registry)
         self._checkpoints = checkpoints
         self._partitions: dict[int, Partition[A, B]] = {}
-        self._seeks: dict[int, int] = {}
+        self._seeks: dict[int, tuple[int, int]] = {}
         self.log = log.bind(agent=name)
         app.on_partitions_revoked.connect(self._on_revoked)
 
@@ -103,8 +103,11 @@ class Shell(ABC, Generic[A, B]):
         partition = self._partitions.get(batch.tp.partition)
         if partition is None:
             partition = await self._take_up(batch)
-            if partition is None:
-                return
+        if batch.epoch != self.app.consumer.epoch:
+            return
+        self._partitions[batch.tp.partition] = partition
+        if batch.start > partition.next_offset and await self._seek_back(batch, partition.next_offset):
+            return
         outputs, faults = self._feed(partition, batch)
         await self._reject(faults)
         if self._holds(batch.tp, partition, batch.epoch):
@@ -161,31 +164,42 @@ class Shell(ABC, Generic[A, B]):
 
     # Partitions come and go ------------------------------------------------------------------
 
-    async def _take_up(self, batch: Batch) -> Partition[A, B] | None:
-        """A partition's streams from their checkpoints; None when the log must be read from further back."""
+    async def _take_up(self, batch: Batch) -> Partition[A, B]:
+        """A partition's streams from their checkpoints, to be read on from where they need it."""
         number = batch.tp.partition
+        needed = await self.app.consumer.first_needed(batch.tp)
         partition: Partition[A, B] = Partition(
-            lambda stream_id: self.new_machine(stream_id, number), self._checkpoints
+            lambda stream_id: self.new_machine(stream_id, number), self._checkpoints, needed
         )
         for stream_id, snapshot in self._table.of_partition(number):
             partition.restore(stream_id, self.restored_machine(snapshot))
-        first = batch.records[0].offset if batch.records else await self.app.consumer.position(batch.tp)
-        resume = partition.resume_offset
-        if resume is not None and first is not None and resume < first:
-            self._seeks[number] = self._seeks.get(number, 0) + 1
-            if self._seeks[number] <= _SEEKS:
-                self.log.info("reading_again", partition=number, from_offset=resume, instead_of=first)
-                await self.app.consumer.seek(batch.tp, resume)
-                return None
-            self.log.error("log_truncated", partition=number, wanted=resume, begins=first)
-        if batch.epoch != self.app.consumer.epoch:
-            return None
-        self._seeks.pop(number, None)
-        self._partitions[number] = partition
+        if partition.resume_offset is not None:
+            partition.next_offset = min(partition.next_offset, partition.resume_offset)
         for stream_id, machine in partition.machines():
             self.on_durable(stream_id, machine, partition)
-        self.log.info("partition_taken_up", partition=number, streams=partition.open_streams, offset=first)
+        self.log.info(
+            "partition_taken_up",
+            partition=number,
+            streams=partition.open_streams,
+            offset=partition.next_offset,
+        )
         return partition
+
+    async def _seek_back(self, batch: Batch, wanted: int) -> bool:
+        """Read again from an offset that was skipped; False when the log no longer has it.
+
+        Faust throws fetches away when partitions move, and does not always seek back far enough.
+        """
+        number = batch.tp.partition
+        offset, tries = self._seeks.get(number, (-1, 0))
+        tries = tries + 1 if offset == wanted else 1
+        if tries > _SEEKS:
+            self.log.error("log_truncated", partition=number, wanted=wanted, begins=batch.start)
+            return False
+        self._seeks[number] = (wanted, tries)
+        self.log.info("reading_again", partition=number, from_offset=wanted, instead_of=batch.start)
+        await self.app.consumer.seek(batch.tp, wanted)
+        return True
 
     async def _on_revoked(self, *args: Any, **kwargs: Any) -> None:
         self._partitions.clear()

@@ -28,11 +28,13 @@ class Batch:
     """What one fetch brought of one partition; no records: the partition's end was reached.
 
     ``epoch`` is the assignment it was fetched under: a batch of an earlier one is to be ignored.
-    ``records`` are aiokafka's ConsumerRecords.
+    ``start`` is the offset of the first record, or the one at which the partition ends: more than
+    the agent expects means that a fetch was lost on its way. ``records`` are aiokafka's ConsumerRecords.
     """
 
     tp: TP
     epoch: int
+    start: int
     records: list[Any]
 
 
@@ -80,30 +82,32 @@ class Consumer(stock.Consumer):
                     yield tp, self._to_message(tp, record)
             elif fetched:
                 self._ticked[tp] = monotonic()
-                yield tp, self._batch(tp, fetched, fetched[-1].offset)
+                batch = Batch(tp, epoch, fetched[0].offset, fetched)
+                yield tp, self._as_message(batch, fetched[-1].offset)
         if self.app.in_recovery:
             return
         for tp in sorted(active or ()):
-            if self.flow_active and self.epoch == epoch and self._may_tick(tp):
+            end = self._end_reached(tp) if self.flow_active and self.epoch == epoch else None
+            if end is not None:
                 self._ticked[tp] = monotonic()
                 # Faust drops what lies below the offset it has read up to.
-                yield tp, self._batch(tp, [], self._read_offset[tp] or 0)
+                yield tp, self._as_message(Batch(tp, epoch, end, []), self._read_offset[tp] or 0)
 
-    def _may_tick(self, tp: TP) -> bool:
+    def _end_reached(self, tp: TP) -> int | None:
+        """The end of a partition that has been read up to it, once a second."""
         if self._is_changelog_tp(tp) or monotonic() - self._ticked.get(tp, 0) < TICK_S:
-            return False
+            return None
         subscription = self._thread._ensure_consumer()._subscription.subscription
         assignment = subscription and subscription.assignment
         state = assignment and assignment.state_value(tp)
         # The high watermark is None until the first fetch has told where the log ends.
-        return bool(
-            state
-            and state.has_valid_position
-            and state.highwater is not None
-            and state.position >= state.highwater
-        )
+        if not state or not state.has_valid_position or state.highwater is None:
+            return None
+        position: int = state.position
+        return position if position >= state.highwater else None
 
-    def _batch(self, tp: TP, records: list[Any], offset: int) -> Any:
+    def _as_message(self, batch: Batch, offset: int) -> Any:
+        tp = batch.tp
         return stock.ConsumerMessage(
             tp.topic,
             tp.partition,
@@ -112,13 +116,26 @@ class Consumer(stock.Consumer):
             0,
             None,
             None,
-            Batch(tp, self.epoch, records),
+            batch,
             None,
             0,
             0,
             tp,
             generation_id=self.app.consumer_generation_id,
         )
+
+    async def first_needed(self, tp: TP) -> int:
+        """Where the group must read on: what it has committed, else the beginning of the log.
+
+        Stock Faust seeks back to what was committed, but stays where it is when nothing was: a fetch
+        that a rebalance threw away would then be gone.
+        """
+        consumer = self._thread._ensure_consumer()
+        committed = await self._thread.call_thread(consumer.committed, stock.TopicPartition(*tp))
+        if committed is not None:
+            return int(committed)
+        earliest = await self.earliest_offsets(tp)
+        return int(next(iter(earliest.values())))
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Forget what was safe: it is another worker's to say now."""

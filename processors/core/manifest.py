@@ -30,6 +30,7 @@ class Track:
     """A track, as its events tell it."""
 
     name: str
+    index: int
     file: str
     format: AudioFormat
     start: Record | None
@@ -49,11 +50,16 @@ class Outline:
     """A recording's events, one by one, into everything but the audio."""
 
     def __init__(self) -> None:
-        self.tracks: list[Track] = []
+        self._tracks: dict[int, Track] = {}
         self._next_index = 0
         self._opened: Record = {}
         self._closed: Record = {}
         self._stream: Record = {}
+
+    @property
+    def tracks(self) -> list[Track]:
+        """The tracks, by their number."""
+        return [self._tracks[index] for index in sorted(self._tracks)]
 
     def add(self, record: Record) -> None:
         """Take a ``TrackEvent``; one that came before is dropped, one out of turn is an error."""
@@ -67,15 +73,16 @@ class Outline:
             case "StreamOpened":
                 self._opened, self._stream = payload, record
             case "TrackOpened":
-                taken = {track.file.rpartition(".")[0].lower() for track in self.tracks}
+                taken = {track.file.rpartition(".")[0].lower() for track in self._tracks.values()}
                 audio = AudioFormat(payload["encoding"], payload["sample_rate_hz"], payload["format_assumed"])
                 name = file_name(payload["track"], audio, taken)
-                self.tracks.append(Track(payload["track"], name, audio, payload["start"]))
+                index = payload["track_index"]
+                self._tracks[index] = Track(payload["track"], index, name, audio, payload["start"])
             case "TrackSegment":
                 for gap in payload["gaps"]:
-                    self.tracks[payload["track_index"]].add_gap(gap["first_sample"], gap["samples"])
+                    self._tracks[payload["track_index"]].add_gap(gap["first_sample"], gap["samples"])
             case "TrackClosed":
-                self.tracks[payload["track_index"]].closed = payload
+                self._tracks[payload["track_index"]].closed = payload
             case "StreamClosed":
                 self._closed = payload
 

@@ -105,14 +105,16 @@ class _Entry(Generic[A, B]):
 class Partition(Generic[A, B]):
     """The machines of one partition's streams, and their bookkeeping."""
 
-    def __init__(self, new: Callable[[int], Machine[A, B]], config: CheckpointConfig) -> None:
+    def __init__(
+        self, new: Callable[[int], Machine[A, B]], config: CheckpointConfig, next_offset: int = 0
+    ) -> None:
         self._new = new
         self._config = config
         self._entries: dict[int, _Entry[A, B]] = {}
         self._unsaved: set[int] = set()
         self._due: set[int] = set()
         self._low_waters = SortedSet()
-        self._next_offset = 0
+        self.next_offset = next_offset
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -151,12 +153,12 @@ class Partition(Generic[A, B]):
             self._note(stream_id, entry, before)
         if entry.unsaved_records >= self._config.every_records or entry.machine.closed:
             self._due.add(stream_id)
-        self._next_offset = offset + 1
+        self.next_offset = offset + 1
         return outputs
 
     def skip(self, offset: int) -> None:
         """Pass a record that belongs to no stream."""
-        self._next_offset = offset + 1
+        self.next_offset = offset + 1
 
     def touch(self, stream_id: int) -> None:
         """Save a stream's state soon: it changed by something other than a record."""
@@ -215,7 +217,7 @@ class Partition(Generic[A, B]):
     @property
     def safe_offset(self) -> int:
         """The offset to commit: a restart from there and the checkpoints loses nothing."""
-        return self._low_waters[0][0] if self._low_waters else self._next_offset
+        return self._low_waters[0][0] if self._low_waters else self.next_offset
 
     @property
     def resume_offset(self) -> int | None:

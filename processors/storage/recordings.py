@@ -71,8 +71,8 @@ class Recordings:
 
         folder = f"recordings/{location}"
         digests = {}
-        for index, track in enumerate(outline.tracks):
-            blocks = _blocks(parts.audio(index))
+        for track in outline.tracks:
+            blocks = _blocks(parts.audio(track.index))
             digests[track.file] = await self._write(f"{folder}/{track.file}", _file(track, blocks))
         mix = await self._mix(folder, outline, parts)
         manifest = outline.manifest(digests, mix)
@@ -104,8 +104,8 @@ class Recordings:
             offsets, aligned_by = [0] * len(tracks), "assumed"
             longest = max(t.closed["samples"] for t in tracks)
         channels = [
-            _padded(_blocks(parts.audio(i)), offset, longest, track.format.silence)
-            for i, (offset, track) in enumerate(zip(offsets, tracks, strict=True))
+            _padded(_blocks(parts.audio(track.index)), offset, longest, track.format.silence)
+            for offset, track in zip(offsets, tracks, strict=True)
         ]
         header = wav_header(tracks[0].format.encoding, tracks[0].format.rate_hz, len(tracks), longest)
         body = _interleaved(channels)

@@ -1,13 +1,24 @@
 """The object store at a URL, by obstore: local files, S3, GCS, Azure and memory behind one interface."""
 
+from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlparse
 
 import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
 
+if TYPE_CHECKING:
+    # Declared for type checkers only.
+    from obstore.store import ClientConfig, RetryConfig
+
 StoreError = BaseError
+
+#: A request that hangs is given up, and tried once more by obstore; longer trouble is the agent's to
+#: wait out, and to report.
+_CLIENT: "ClientConfig" = {"connect_timeout": timedelta(seconds=5), "timeout": timedelta(seconds=20)}
+_RETRY: "RetryConfig" = {"max_retries": 1, "retry_timeout": timedelta(seconds=30)}
 
 
 class StoreUrlError(Exception):
@@ -29,7 +40,7 @@ def open_store(url: str) -> ObjectStore:
             raise StoreUrlError(f"{url!r}: a file store is an absolute path, file:///path")
         return LocalStore(path, mkdir=True)
     try:
-        return from_url(url)
+        return from_url(url, client_options=_CLIENT, retry_config=_RETRY)
     except (BaseError, ValueError) as error:
         raise StoreUrlError(
             f"{url!r} is no store: use file:///path, s3://bucket/prefix, gs://, az:// or memory:// ({error})"

@@ -99,6 +99,17 @@ async def test_the_mix_has_the_tracks_as_channels_aligned_by_start_time(store: O
         assert body[:, channel].tobytes() == expected
 
 
+async def test_tracks_may_open_in_another_order_than_they_are_numbered(store: ObjectStore) -> None:
+    events, audio = call_events()
+    # As when the first track's start was lost: the second opens before it.
+    events[1]["payload"], events[2]["payload"] = events[2]["payload"], events[1]["payload"]
+    await store_all(Recordings(store), events)
+    saved = await Recordings(store).compose(LOCATION)
+    assert [t["track"] for t in saved.manifest["tracks"]] == ["caller", "transfer"]
+    for name, sound in audio.items():
+        assert sound in await read(store, f"{saved.path}/{name}.wav")
+
+
 async def test_composing_twice_gives_the_same_bytes(store: ObjectStore) -> None:
     saved, _ = await recorded(store)
     again = await Recordings(store).compose(LOCATION)
