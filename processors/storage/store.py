@@ -1,5 +1,6 @@
 """The object store at a URL, by obstore: local files, S3, GCS, Azure and memory behind one interface."""
 
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ StoreError = BaseError
 
 #: A request that hangs is given up, and tried once more by obstore; longer trouble is the agent's to
 #: wait out, and to report.
-_CLIENT: "ClientConfig" = {"connect_timeout": timedelta(seconds=5), "timeout": timedelta(seconds=20)}
+_REQUEST_TIMEOUT = timedelta(seconds=20)
 _RETRY: "RetryConfig" = {"max_retries": 1, "retry_timeout": timedelta(seconds=30)}
 
 
@@ -40,11 +41,21 @@ def open_store(url: str) -> ObjectStore:
             raise StoreUrlError(f"{url!r}: a file store is an absolute path, file:///path")
         return LocalStore(path, mkdir=True)
     try:
-        return from_url(url, client_options=_CLIENT, retry_config=_RETRY)
+        return from_url(url, client_options=_client(), retry_config=_RETRY)
     except (BaseError, ValueError) as error:
         raise StoreUrlError(
             f"{url!r} is no store: use file:///path, s3://bucket/prefix, gs://, az:// or memory:// ({error})"
         ) from error
+
+
+def _client() -> "ClientConfig":
+    # Given options replace all of those that obstore reads from the environment: keep the one that counts.
+    allow_http = os.environ.get("AWS_ALLOW_HTTP", "").lower() == "true"
+    return {
+        "connect_timeout": timedelta(seconds=5),
+        "timeout": _REQUEST_TIMEOUT,
+        "allow_http": allow_http,
+    }
 
 
 async def read(store: ObjectStore, path: str) -> bytes:
