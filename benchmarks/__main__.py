@@ -10,12 +10,14 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks import memory, saved_latency
+from benchmarks import growth, memory, saved_latency
 from tapeline import logs
 
 BENCHMARKS: dict[str, Callable[[Path], Awaitable[str]]] = {
     "saved-latency": saved_latency.run,
     "memory": memory.run,
+    "long-calls": growth.long_calls,
+    "open-streams": growth.open_streams,
 }
 
 

@@ -55,6 +55,6 @@ def test_the_links_lead_somewhere() -> None:
 
 def test_the_places_named_for_newcomers_exist() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text()
-    paths = re.findall(r"`((?:schemas|ingest|processors|tapeline|tests)/[\w/.*]+)`", text)
+    paths = re.findall(r"`((?:schemas|ingest|processors|tapeline|tests|benchmarks)/[\w/.*]+)`", text)
     assert len(paths) > 15
     assert [p for p in paths if not list(ROOT.glob(p))] == []

@@ -32,7 +32,10 @@ async def tapeline(*arguments: str, environment: Mapping[str, str] | None = None
     return process.returncode, out.decode(), error.decode()
 
 
-COMMANDS = ("kafka", "topics", "gateway", "worker", "play", "tap", "demo")
+COMMANDS = (
+    *("kafka", "topics", "gateway", "worker", "play", "tap", "demo"),
+    *("rebuild", "verify", "audit"),
+)
 
 
 async def test_help_names_every_command() -> None:

@@ -1,0 +1,1 @@
+"""The commands of `tapeline`, by what they are for."""

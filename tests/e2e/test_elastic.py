@@ -1,0 +1,59 @@
+"""Workers join and leave in the middle of calls, and die, with the broker and the gateway too."""
+
+import asyncio
+import random
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from benchmarks import chaos
+from schemas.topics import AGENTS, RECORDINGS
+from tapeline.compare import differences
+from tapeline.log import entries
+from tapeline.play import play
+from tapeline.stack import Stack
+from tapeline.voxology import Call, SourceTrack
+
+pytestmark = pytest.mark.timeout(300)
+
+
+async def test_one_worker_three_workers_one_worker(pipeline: Stack) -> None:
+    """1 → 3 → 1 of each agent while 12 calls are on the air, then a rolling restart."""
+    source = random.Random(8)
+    calls = [
+        Call(
+            8000 + n,
+            [SourceTrack(name, source.randbytes(25 * 8000)) for name in ("caller", "transfer")],
+            datetime.now(UTC),
+        )
+        for n in range(12)
+    ]
+    playing = asyncio.gather(*(play(call, pipeline.url) for call in calls))
+    await asyncio.sleep(2)
+    for number in (2, 3):
+        for agent in AGENTS:
+            await pipeline.start(f"{agent}-{number}", "worker", agent)
+    await asyncio.sleep(9)
+    for number in (2, 3):
+        await asyncio.gather(*(pipeline.stop(f"{agent}-{number}") for agent in AGENTS))
+    for agent in AGENTS:
+        assert await pipeline.stop(agent) == 0
+        await pipeline.start_agents([agent])
+    await playing
+    async with asyncio.timeout(90):
+        while True:
+            events = [e.value async for e in entries(pipeline.kafka, RECORDINGS, None) if e.value]
+            saved = {e["stream_id"]: e["payload"] for e in events if e["type"] == "RecordingSaved"}
+            if all(call.stream_id in saved for call in calls):
+                break
+            await asyncio.sleep(0.5)
+    for call in calls:
+        assert differences(call, pipeline.store / saved[call.stream_id]["path"]) == []
+
+
+async def test_a_short_chaos_run_finds_no_fault(tmp_path: Path) -> None:
+    report = await chaos.run(tmp_path, kills=6, calls=12, seed=4)
+    assert report.faults == [], str(report)
+    assert report.kills.total() == 6
+    assert report.recordings == report.books.streams > 6
