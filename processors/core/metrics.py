@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from processors.core.events import Event, TrackClosed, TrackOpened, TrackSegment
 from processors.core.formats import ALAW, ULAW, AudioFormat
+from processors.core.partition import Untimed
 from schemas.codec import Record
 
 FULL_SCALE = 32768
@@ -204,7 +205,7 @@ class StreamMeterState(msgspec.Struct, array_like=True):
     tracks: list[MeterState] = []
 
 
-class StreamMeter:
+class StreamMeter(Untimed):
     """The events of one stream in, its ``TrackMetrics`` records out."""
 
     def __init__(self, window_ms: int, state: StreamMeterState | None = None) -> None:
@@ -247,15 +248,6 @@ class StreamMeter:
             "event_index": event.event_index,
         }
         return [envelope | record for record in records]
-
-    def expire(self, now_ms: int) -> list[Record]:
-        """Nothing: time alone brings no measure about."""
-        return []
-
-    @property
-    def deadline_ms(self) -> int | None:
-        """Never."""
-        return None
 
     @property
     def closed(self) -> bool:

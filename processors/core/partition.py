@@ -13,7 +13,7 @@ costs nothing but reading again. Pure: the agent moves the bytes and calls in th
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from sortedcontainers import SortedSet
 
@@ -60,6 +60,19 @@ class Machine(Protocol[In, Out]):
 
     def snapshot(self) -> bytes:
         """The state, of a size that does not grow with the call."""
+
+
+class Untimed:
+    """A machine that time alone changes nothing about."""
+
+    def expire(self, now_ms: int) -> Sequence[Any]:
+        """Nothing."""
+        return []
+
+    @property
+    def deadline_ms(self) -> int | None:
+        """Never."""
+        return None
 
 
 A = TypeVar("A")

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from processors.core.partition import Untimed
 from schemas.codec import Record
 
 
@@ -55,7 +56,7 @@ class RecorderState(msgspec.Struct, array_like=True):
     cleaned: bool = False
 
 
-class StreamRecorder:
+class StreamRecorder(Untimed):
     """The events of one stream in, its parts out.
 
     The shell says when a part is stored (``stored``) and when the recording is (``finish``): only
@@ -135,15 +136,6 @@ class StreamRecorder:
     def cleaned(self) -> None:
         """Those parts are deleted."""
         self._state.cleaned = True
-
-    def expire(self, now_ms: int) -> list[RecorderOutput]:
-        """Nothing: time alone ends no recording; ``assemble`` closes streams that went silent."""
-        return []
-
-    @property
-    def deadline_ms(self) -> int | None:
-        """Never."""
-        return None
 
     @property
     def closed(self) -> bool:

@@ -18,8 +18,9 @@ from typing import Any
 
 import msgspec
 
-from processors.core.events import Gap, Payload, TrackClosed, TrackOpened, TrackSegment
+from processors.core.events import Payload, TrackClosed, TrackOpened
 from processors.core.formats import ASSUMED, AudioFormat, audio_format
+from processors.core.segments import PieceState, SegmentBuffer
 from schemas.codec import Record
 
 #: How many closed gaps are remembered, to tell a late message from one that came twice.
@@ -62,17 +63,6 @@ class Item:
     body: Any
 
 
-@dataclass(slots=True)
-class _Piece:
-    """Audio in order, waiting to fill a segment. ``offset`` -1 is silence; ``audio`` is None for
-    silence, and for audio that has not been read again."""
-
-    offset: int
-    start: int
-    length: int
-    audio: bytes | None
-
-
 class TrackState(msgspec.Struct, array_like=True):
     """A track without its audio: what a checkpoint holds. Bounded by the window and the segment."""
 
@@ -96,7 +86,7 @@ class TrackState(msgspec.Struct, array_like=True):
     first_offset: int
     last_offset: int
     lost_ranges: list[tuple[int, int]]
-    pieces: list[tuple[int, int, int]]
+    pieces: list[PieceState]
     pending: list[tuple[int, int, int, int, int]]
 
 
@@ -118,11 +108,8 @@ class TrackAssembler:
         self.finished = False
         self._next_seq = 1
         self._pending: dict[int, Item] = {}
-        self._pieces: deque[_Piece] = deque()
-        self._buffered = 0
-        self._position = 0
+        self._audio = self._buffer()
         self._chunk_length = 0
-        self._segment_samples = self._samples_of(config.segment_ms)
         self._received = self.lost = self.duplicate = self.late = self._gap_samples = 0
         self._first_offset = self._last_offset = -1
         self._lost_ranges: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED_GAPS)
@@ -188,9 +175,8 @@ class TrackAssembler:
             self._open(None)
             self._received += 1
             self._chunk_length = item.length
-            self._pieces.append(_Piece(item.offset, 0, item.length, item.body))
-            self._buffered += item.length
-            self._cut()
+            self._audio.append(item.offset, item.length, item.body)
+            self._out += self._audio.cut()
         elif item.kind is Kind.START:
             self.started = True
             self._open(item.body)
@@ -204,7 +190,7 @@ class TrackAssembler:
         if start is not None:
             declared = start.get("media_format") or {}
             self._format = audio_format(declared.get("encoding"), declared.get("sample_rate"))
-            self._segment_samples = self._samples_of(self._config.segment_ms)
+            self._audio = self._buffer()
         self._out.append(
             TrackOpened(
                 self.name,
@@ -218,8 +204,7 @@ class TrackAssembler:
 
     def _finish(self, stop: Record | None) -> None:
         self._open(None)
-        if self._buffered:
-            self._emit_segment(self._buffered)
+        self._out += self._audio.flush()
         # Numbers beyond the stop's: the platform said there are none.
         self.late += len(self._pending)
         self._pending.clear()
@@ -229,8 +214,8 @@ class TrackAssembler:
             TrackClosed(
                 track=self.name,
                 track_index=self.index,
-                samples=self._position,
-                duration_ms=self._format.duration_ms(self._position),
+                samples=self._audio.position,
+                duration_ms=self._format.duration_ms(self._audio.position),
                 finished=self.finished,
                 stop=stop,
                 expected=self._received + self.lost,
@@ -256,13 +241,12 @@ class TrackAssembler:
             if 0 < samples <= self._max_gap_samples:
                 # The format must be known before the silence is: a lost start means the assumed one.
                 self._open(None)
-                self._pieces.append(_Piece(-1, 0, samples, None))
-                self._buffered += samples
+                self._audio.append_silence(samples)
                 self._gap_samples += samples
             self.lost += chunks
         self._lost_ranges.append((self._next_seq, first))
         self._next_seq = first
-        self._cut()
+        self._out += self._audio.cut()
 
     def _gap_chunk_length(self) -> int:
         """Length of a lost chunk: that of the chunk before it, else of the first one after it.
@@ -284,54 +268,12 @@ class TrackAssembler:
                 f"a gap of more than {self._config.max_gap_ms / 1000:.0f} s (TAPELINE_MAX_GAP_S)"
             )
 
-    # Segments --------------------------------------------------------------------------------
-
-    def _cut(self) -> None:
-        while self._buffered >= self._segment_samples:
-            self._emit_segment(self._segment_samples)
-
-    def _emit_segment(self, samples: int) -> None:
-        audio: list[bytes] = []
-        gaps: list[Gap] = []
-        offsets: list[int] = []
-        position, missing = self._position, samples
-        while missing:
-            piece = self._pieces[0]
-            taken = min(missing, piece.length)
-            if piece.audio is None:
-                audio.append(self._format.silence * taken)
-                if gaps and gaps[-1].first_sample + gaps[-1].samples == position:
-                    gaps[-1] = Gap(gaps[-1].first_sample, gaps[-1].samples + taken)
-                else:
-                    gaps.append(Gap(position, taken))
-            else:
-                audio.append(piece.audio[piece.start : piece.start + taken])
-                offsets.append(piece.offset)
-            position += taken
-            missing -= taken
-            if taken == piece.length:
-                self._pieces.popleft()
-            else:
-                piece.start += taken
-                piece.length -= taken
-        self._out.append(
-            TrackSegment(
-                track=self.name,
-                track_index=self.index,
-                first_sample=self._position,
-                samples=samples,
-                audio=b"".join(audio),
-                gaps=gaps,
-                first_offset=min(offsets, default=-1),
-                last_offset=max(offsets, default=-1),
-            )
-        )
-        self._position = position
-        self._buffered -= samples
-
     @property
     def _max_gap_samples(self) -> int:
         return self._samples_of(self._config.max_gap_ms)
+
+    def _buffer(self) -> SegmentBuffer:
+        return SegmentBuffer(self.name, self.index, self._format, self._config.segment_ms)
 
     def _samples_of(self, ms: int) -> int:
         return max(1, self._format.rate_hz * ms // 1000)
@@ -344,7 +286,7 @@ class TrackAssembler:
 
     def needed_offsets(self) -> Iterable[int]:
         """The log offsets whose audio or record the state still refers to."""
-        yield from (piece.offset for piece in self._pieces if piece.offset >= 0)
+        yield from self._audio.needed_offsets()
         yield from (item.offset for item in self._pending.values())
 
     def snapshot(self) -> TrackState:
@@ -360,7 +302,7 @@ class TrackAssembler:
             closed=self.closed,
             started=self.started,
             finished=self.finished,
-            position=self._position,
+            position=self._audio.position,
             chunk_length=self._chunk_length,
             received=self._received,
             lost=self.lost,
@@ -370,7 +312,7 @@ class TrackAssembler:
             first_offset=self._first_offset,
             last_offset=self._last_offset,
             lost_ranges=list(self._lost_ranges),
-            pieces=[(p.offset, p.start, p.length) for p in self._pieces],
+            pieces=self._audio.snapshot(),
             pending=[
                 (number, i.kind, i.offset, i.timestamp_ms, i.length) for number, i in self._pending.items()
             ],
@@ -381,19 +323,17 @@ class TrackAssembler:
         """The assembler a snapshot was taken of; its audio comes by ``refill``."""
         track = cls(state.name, state.index, config)
         track._format = AudioFormat(state.encoding, state.rate_hz, state.assumed)
-        track._segment_samples = track._samples_of(config.segment_ms)
+        track._audio = track._buffer()
+        track._audio.restore(state.position, state.pieces)
         track._opened, track.closed = state.opened, state.closed
         track.started, track.finished = state.started, state.finished
         track._next_seq = state.next_seq
-        track._position = state.position
         track._chunk_length = state.chunk_length
         track._received, track.lost = state.received, state.lost
         track.duplicate, track.late = state.duplicate, state.late
         track._gap_samples = state.gap_samples
         track._first_offset, track._last_offset = state.first_offset, state.last_offset
         track._lost_ranges.extend(state.lost_ranges)
-        track._pieces.extend(_Piece(*piece, None) for piece in state.pieces)
-        track._buffered = sum(piece.length for piece in track._pieces)
         track._pending = {
             number: Item(Kind(kind), offset, timestamp_ms, length, None)
             for number, kind, offset, timestamp_ms, length in state.pending
@@ -402,11 +342,7 @@ class TrackAssembler:
 
     def refill(self, offset: int, body: Any) -> None:
         """Take again what the record at an offset holds, if the state refers to it."""
-        for piece in self._pieces:
-            if piece.offset == offset:
-                piece.audio = body
-                return
+        self._audio.refill(offset, body)
         for item in self._pending.values():
             if item.offset == offset:
                 item.body = body
-                return
