@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -28,9 +28,9 @@ class Progress:
     done: bool = False
 
 
-def steps_of(call: Call) -> list[Step]:
-    """A call without faults."""
-    return [Step(at_ms, 0, json.dumps(message), message) for at_ms, message in messages(call)]
+def steps_of(call: Call) -> Iterator[Step]:
+    """A call without faults, made as it is sent."""
+    return (Step(at_ms, 0, json.dumps(message), message) for at_ms, message in messages(call))
 
 
 async def play(
@@ -39,7 +39,7 @@ async def play(
     *,
     fast: bool = False,
     progress: Progress | None = None,
-    steps: Sequence[Step] | None = None,
+    steps: Iterable[Step] | None = None,
     patience_s: float = 0.0,
 ) -> Progress:
     """Stream a call. Returns when the gateway has read all of it. Raises PlayError.

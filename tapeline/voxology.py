@@ -65,10 +65,10 @@ def messages(call: Call) -> Iterator[tuple[float, Message]]:
     yield call.duration_ms, _end(call, last + 1)
 
 
-def chunks(audio: bytes, chunk_ms: int) -> list[bytes]:
+def chunks(audio: bytes, chunk_ms: int) -> Iterator[bytes]:
     """The audio as it is cut for sending; the last chunk may be shorter."""
     size = RATE_HZ * chunk_ms // 1000
-    return [audio[start : start + size] for start in range(0, len(audio), size)]
+    return (audio[start : start + size] for start in range(0, len(audio), size))
 
 
 def _init(call: Call) -> Message:
