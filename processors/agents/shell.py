@@ -25,8 +25,6 @@ log = structlog.get_logger()
 
 #: The broker's clock, which stamps the records, may be ahead of ours by this much.
 CLOCK_SKEW_MS = 1000
-#: Seeking back is tried this often before the log is taken to begin where it does.
-_SEEKS = 3
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -51,7 +49,6 @@ class Shell(ABC, Generic[A, B]):
         self._reader = Reader(registry)
         self._checkpoints = checkpoints
         self._partitions: dict[int, Partition[A, B]] = {}
-        self._seeks: dict[int, tuple[int, int]] = {}
         self.log = log.bind(agent=name)
         app.on_partitions_revoked.connect(self._on_revoked)
 
@@ -106,8 +103,19 @@ class Shell(ABC, Generic[A, B]):
         if batch.epoch != self.app.consumer.epoch:
             return
         self._partitions[batch.tp.partition] = partition
-        if batch.start > partition.next_offset and await self._seek_back(batch, partition.next_offset):
+        expected = partition.next_offset
+        if not partition.admits(batch.start):
+            # Faust throws fetches away when partitions move, and does not always seek back far enough.
+            self.log.info("reading_again", partition=batch.tp.partition, from_offset=expected)
+            await self.app.consumer.seek(batch.tp, expected)
             return
+        if batch.start > expected:
+            self.log.error(
+                "offsets_missing",
+                partition=batch.tp.partition,
+                expected=expected,
+                found=batch.start,
+            )
         outputs, faults = self._feed(partition, batch)
         await self._reject(faults)
         if self._holds(batch.tp, partition, batch.epoch):
@@ -185,25 +193,8 @@ class Shell(ABC, Generic[A, B]):
         )
         return partition
 
-    async def _seek_back(self, batch: Batch, wanted: int) -> bool:
-        """Read again from an offset that was skipped; False when the log no longer has it.
-
-        Faust throws fetches away when partitions move, and does not always seek back far enough.
-        """
-        number = batch.tp.partition
-        offset, tries = self._seeks.get(number, (-1, 0))
-        tries = tries + 1 if offset == wanted else 1
-        if tries > _SEEKS:
-            self.log.error("log_truncated", partition=number, wanted=wanted, begins=batch.start)
-            return False
-        self._seeks[number] = (wanted, tries)
-        self.log.info("reading_again", partition=number, from_offset=wanted, instead_of=batch.start)
-        await self.app.consumer.seek(batch.tp, wanted)
-        return True
-
     async def _on_revoked(self, *args: Any, **kwargs: Any) -> None:
         self._partitions.clear()
-        self._seeks.clear()
         await self.on_dropped()
 
     # Sending ---------------------------------------------------------------------------------

@@ -128,6 +128,7 @@ class Partition(Generic[A, B]):
         self._due: set[int] = set()
         self._low_waters = SortedSet()
         self.next_offset = next_offset
+        self._skipped: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -150,6 +151,20 @@ class Partition(Generic[A, B]):
     def machines(self) -> list[tuple[int, Machine[A, B]]]:
         """All streams' machines."""
         return [(stream_id, entry.machine) for stream_id, entry in self._entries.items()]
+
+    def admits(self, start: int) -> bool:
+        """Whether a fetch that starts at an offset follows what has been read; else read again.
+
+        One that starts too far on was preceded by one that got lost, and others of its kind may be on
+        their way still. Only when reading again brings the same start again is there nothing between:
+        the log begins there, or has a hole.
+        """
+        if start > self.next_offset and start not in self._skipped:
+            self._skipped.add(start)
+            return False
+        self._skipped.clear()
+        self.next_offset = max(self.next_offset, start)
+        return True
 
     def feed(self, stream_id: int, record: A, offset: int, timestamp_ms: int) -> Sequence[B | Rejected]:
         """Give a record to its stream's machine."""

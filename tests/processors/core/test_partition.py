@@ -157,6 +157,26 @@ def test_a_quiet_stream_is_saved_after_a_while() -> None:
     assert streams.safe_offset == 1
 
 
+def test_fetches_after_a_lost_one_are_refused_until_it_comes_again() -> None:
+    streams = partition()
+    streams.skip(9)
+    assert streams.admits(10)
+    # 10 to 19 got lost; what was fetched behind it is already on its way.
+    assert [streams.admits(start) for start in (20, 30, 40)] == [False, False, False]
+    assert streams.admits(10)
+    streams.skip(19)
+    assert streams.admits(20)
+    assert streams.admits(10), "read again once more: the machines know what they have seen"
+
+
+def test_a_hole_in_the_log_is_admitted_when_reading_again_finds_it_again() -> None:
+    streams = partition()
+    streams.skip(9)
+    assert not streams.admits(50)
+    assert streams.admits(50)
+    assert streams.next_offset == streams.safe_offset == 50
+
+
 def test_records_of_no_stream_are_passed() -> None:
     streams = partition()
     streams.skip(41)
