@@ -4,7 +4,7 @@
    ``Batch``. Stock Faust spends 100 to 200 µs on each record. Changelogs are left alone: a batch in one
    would hang recovery for ever.
 2. **Commits.** Stock Faust commits what an agent was handed, and with ``noack()`` runs past records in
-   flight (its issue 606). Here exactly those offsets are committed that the agent declared safe.
+   flight (its bug 606). Here exactly those offsets are committed that the agent declared safe.
 3. **Ticks.** A partition that has been read to its end gets an empty batch each second: so what time
    alone brings about reaches the agent in turn, and only when it is known that nothing is left to read.
 4. **Idempotent producing.** A retry that overtakes another would break the order of the events.
