@@ -148,7 +148,7 @@ async def test_a_store_in_trouble_is_waited_for(
             assert sound.frames == len(track.audio)
     manifest = json.loads(await read(store, f"{path}/recording.json"))
     assert manifest["state"] == "complete"
-    assert len(await names(store, "recordings")) == 4
+    assert len(await names(store, path)) == 4
 
 
 async def test_a_full_store_fails_the_recording_and_rebuild_makes_it_later(
