@@ -24,7 +24,7 @@ from tapeline.voxology import Call
 
 #: How long after the last call its recording may take.
 _SAVED_TIMEOUT_S = 60
-_BAR = 24
+_BAR = 16
 
 
 @dataclass(slots=True)
@@ -130,19 +130,19 @@ def _judge(state: Shown, store: Path) -> None:
 
 
 def _progress(shown: dict[int, Shown]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for title in ("stream", "service", "tracks", "", "audio", "messages", "recording"):
-        table.add_column(title, justify="right" if title in ("audio", "messages") else "left")
+    # Fits a terminal of 80 columns.
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for title in ("stream", "tracks", "", "audio", "sent", "recording"):
+        table.add_column(title, justify="right" if title in ("audio", "sent") else "left", no_wrap=True)
     for state in shown.values():
         call, progress = state.call, state.progress
         done = progress.at_ms / call.duration_ms if call.duration_ms else 1.0
         filled = round(done * _BAR)
         table.add_row(
             str(call.stream_id),
-            call.service,
             ", ".join(track.name for track in call.tracks),
-            Text("━" * filled, "green") + Text("━" * (_BAR - filled), "dim"),
-            f"{progress.at_ms / 1000:.1f} of {call.duration_ms / 1000:.1f} s",
+            Text("━" * filled, "green") + Text("─" * (_BAR - filled), "dim"),
+            f"{progress.at_ms / 1000:.1f}/{call.duration_ms / 1000:.1f} s",
             str(progress.sent),
             _verdict(state),
         )
