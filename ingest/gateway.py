@@ -1,20 +1,26 @@
 """The WebSocket server: frames from sockets into sessions, what sessions decide into Kafka."""
 
 import asyncio
+import ipaddress
 import secrets
 import signal
 import time
 from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import structlog
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
+from websockets.http11 import Request, Response
 
+from ingest.auth import OncePerMinute, given_tokens, sender_of
 from ingest.protocol import Accepted
 from ingest.publisher import Publisher
 from ingest.session import Session
+from ingest.tokens_file import TokensFile
 from schemas.codec import registry_from
 
 log = structlog.get_logger()
@@ -28,15 +34,38 @@ class GatewayConfig:
     host: str
     port: int
     registry: str | None = None
+    tokens: Path | None = None
+    insecure: bool = False
     max_message_bytes: int = 1024 * 1024
     max_in_flight_bytes: int = 64 * 1024 * 1024
+
+
+class OpenDoorError(Exception):
+    """The gateway would take streams from anybody."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"listening on {host} without tokens would let anybody in: give a tokens file "
+            "(TAPELINE_TOKENS, made with `tapeline token SENDER`), listen on 127.0.0.1, or say --insecure"
+        )
+
+
+class Connection(ServerConnection):
+    """A connection that knows who is calling."""
+
+    sender: str | None = None
 
 
 class Gateway:
     """Serves WebSocket connections until stopped."""
 
     def __init__(self, config: GatewayConfig) -> None:
+        """Raises TokensError and OpenDoorError."""
         self._config = config
+        self._tokens = TokensFile(config.tokens) if config.tokens is not None else None
+        if self._tokens is None and not config.insecure and not _is_loopback(config.host):
+            raise OpenDoorError(config.host)
+        self._refusals = OncePerMinute()
         self.publisher = Publisher(config.kafka, registry_from(config.registry), config.max_in_flight_bytes)
         self._server: Server | None = None
 
@@ -44,7 +73,12 @@ class Gateway:
         """Connect to Kafka first, then listen: who can connect can be served."""
         await self.publisher.start()
         self._server = await serve(
-            self._handle, self._config.host, self._config.port, **server_options(self._config)
+            self._handle,
+            self._config.host,
+            self._config.port,
+            create_connection=Connection,
+            process_request=self._admit,
+            **server_options(self._config),
         )
         log.info("gateway_listening", host=self._config.host, port=self.port)
 
@@ -68,9 +102,26 @@ class Gateway:
             lost=self.publisher.lost,
         )
 
+    def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
+        """Let a handshake pass, or answer 401; nothing is said about what was wrong with a token."""
+        assert isinstance(connection, Connection)
+        if self._tokens is None:
+            return None
+        given = given_tokens(request.path, request.headers.get_all("Authorization"))
+        connection.sender = sender_of(self._tokens.tokens(), given, time.time())
+        if connection.sender is not None:
+            return None
+        address = str(connection.remote_address[0]) if connection.remote_address else "unknown"
+        if self._refusals.may_say(address, time.monotonic()):
+            log.warning("connection_refused", address=address, reason="unauthorized")
+        response = connection.respond(HTTPStatus.UNAUTHORIZED, "a valid token is needed\n")
+        response.headers["WWW-Authenticate"] = 'Basic realm="tapeline"'
+        return response
+
     async def _handle(self, connection: ServerConnection) -> None:
-        session = Session(connection=secrets.token_hex(8))
-        bound = log.bind(connection=session.connection)
+        assert isinstance(connection, Connection)
+        session = Session(connection=secrets.token_hex(8), sender=connection.sender)
+        bound = log.bind(connection=session.connection, sender=session.sender)
         bound.info("connection_opened")
         try:
             while True:
@@ -93,6 +144,13 @@ class Gateway:
                 rejected=session.rejected,
                 open_streams=len(session.open_streams),
             )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def server_options(config: GatewayConfig) -> dict[str, Any]:

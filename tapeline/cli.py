@@ -13,7 +13,7 @@ app = typer.Typer(
 )
 
 for command in (
-    *(serve.kafka, serve.topics, serve.gateway, serve.worker, serve.demo),
+    *(serve.kafka, serve.topics, serve.gateway, serve.token, serve.worker, serve.demo),
     *(tools.play, tools.tap),
     *(books.rebuild, books.verify, books.audit),
 ):

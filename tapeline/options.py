@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Coroutine, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -31,6 +32,8 @@ Store = Annotated[str | None, _option("store")]
 Listen = Annotated[str | None, _option("listen")]
 Partitions = Annotated[int | None, _option("partitions")]
 Replication = Annotated[int | None, _option("replication")]
+Tokens = Annotated[Path | None, _option("tokens")]
+Insecure = Annotated[bool | None, _option("insecure")]
 MaxMessageBytes = Annotated[int | None, _option("max_message_bytes")]
 MaxInFlightBytes = Annotated[int | None, _option("max_in_flight_bytes")]
 SegmentMs = Annotated[int | None, _option("segment_ms")]

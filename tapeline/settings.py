@@ -33,6 +33,14 @@ class Settings(BaseSettings):
         description="Where recordings go: file:///path, s3://bucket/prefix, gs://, az:// or memory://.",
     )
     listen: str = Field("127.0.0.1:8765", description="The gateway's host:port.")
+    tokens: Path | None = Field(
+        None,
+        description="The senders' tokens, a TOML file that `tapeline token` adds to; read again when it "
+        "changes. Unset: no token is asked for, and the gateway listens on loopback only.",
+    )
+    insecure: bool = Field(
+        False, description="Listen beyond loopback without tokens: anybody who reaches the port gets in."
+    )
     max_message_bytes: Positive = Field(
         1024 * 1024,
         description="Largest WebSocket message taken; a larger one closes its connection.",
@@ -82,6 +90,8 @@ class Settings(BaseSettings):
             host=host,
             port=port,
             registry=self.registry,
+            tokens=self.tokens,
+            insecure=self.insecure,
             max_message_bytes=self.max_message_bytes,
             max_in_flight_bytes=self.max_in_flight_bytes,
         )

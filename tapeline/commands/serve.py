@@ -10,6 +10,7 @@ from rich.console import Console
 from schemas.topics import AGENTS
 from tapeline.options import (
     IdleTimeoutS,
+    Insecure,
     Kafka,
     Listen,
     LogFormat,
@@ -25,6 +26,7 @@ from tapeline.options import (
     SegmentMs,
     Store,
     StoreGiveUpS,
+    Tokens,
     WindowChunks,
     WindowMs,
     fail,
@@ -77,6 +79,8 @@ def gateway(
     kafka: Kafka = None,
     listen: Listen = None,
     registry: Registry = None,
+    tokens: Tokens = None,
+    insecure: Insecure = None,
     max_message_bytes: MaxMessageBytes = None,
     max_in_flight_bytes: MaxInFlightBytes = None,
     log_level: LogLevel = None,
@@ -84,13 +88,33 @@ def gateway(
 ) -> None:
     """Receive WebSocket streams and publish them to Kafka."""
     chosen = settings(locals())
-    from ingest.gateway import run_gateway
+    from ingest.auth import TokensError
+    from ingest.gateway import OpenDoorError, run_gateway
     from schemas.broker import TopicsError
 
     try:
         run(run_gateway(chosen.gateway()))
-    except (TopicsError, OSError) as error:
+    except (TopicsError, TokensError, OpenDoorError, OSError) as error:
         raise fail(str(error)) from error
+
+
+def token(
+    sender: Annotated[str, typer.Argument(help="The sender's name, as it stands in every message.")],
+    tokens: Tokens = None,
+) -> None:
+    """Make a token for a sender, add its hash to the tokens file, and print it, once."""
+    from ingest.auth import new_token
+
+    chosen = settings(locals())
+    made, entry = new_token(sender)
+    if chosen.tokens is None:
+        raise fail("where to? Give the tokens file, --tokens tokens.toml (TAPELINE_TOKENS)")
+    try:
+        with chosen.tokens.open("a") as file:
+            file.write(entry)
+    except OSError as error:
+        raise fail(str(error)) from error
+    typer.echo(made)
 
 
 def worker(

@@ -33,7 +33,7 @@ async def tapeline(*arguments: str, environment: Mapping[str, str] | None = None
 
 
 COMMANDS = (
-    *("kafka", "topics", "gateway", "worker", "play", "tap", "demo"),
+    *("kafka", "topics", "gateway", "token", "worker", "play", "tap", "demo"),
     *("rebuild", "verify", "audit"),
 )
 
@@ -99,6 +99,9 @@ async def test_tap_of_no_topic_says_which_there_are(broker: Stack) -> None:
         (("gateway", "--listen", "here"), {}, "TAPELINE_LISTEN='here'"),
         (("worker",), {"TAPELINE_SEGMENT_MS": "0"}, "TAPELINE_SEGMENT_MS='0'"),
         (("worker",), {"TAPELINE_LOG_LEVEL": "loud"}, "TAPELINE_LOG_LEVEL='loud'"),
+        (("gateway", "--listen", "0.0.0.0:1"), {}, "would let anybody in"),
+        (("gateway", "--tokens", "/nowhere.toml"), {}, "/nowhere.toml (TAPELINE_TOKENS) cannot be used"),
+        (("token", "voxology"), {}, "TAPELINE_TOKENS"),
         (("play", "nothing.wav"), {}, "nothing.wav cannot be read as audio"),
         (("demo", "--data", "/dev/null/x"), {}, "/dev/null/x"),
     ],

@@ -1,0 +1,133 @@
+"""Who may connect: tokens, kept as hashes, given in any of the ways a sender can. Pure.
+
+A telephone platform's portal often takes nothing but a URL, so a token may stand in its query or path,
+beside HTTP Basic (RFC 7617; the password is the token) and Bearer (RFC 6750). Tokens are 256 random bits,
+so a plain SHA-256 keeps them; hashes are compared in constant time, and every one of them, whatever matches.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import secrets
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import parse_qs, unquote, urlsplit
+
+_TOKEN_BYTES = 32
+_HASH_DIGITS = 64
+#: Nothing longer is looked at.
+_LONGEST_TOKEN = 512
+
+
+class TokensError(Exception):
+    """A tokens file that cannot be used, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A sender's token, by its hash. Several of one sender are valid at once, for rotation."""
+
+    sender: str
+    sha256: bytes
+    expires_at: float | None = None
+    """Seconds since the epoch; None: never."""
+
+
+def parse_tokens(text: str) -> list[Token]:
+    """The tokens of a TOML file: tables ``[[token]]`` of sender, sha256 and, if it ends, expires.
+
+    Raises TokensError that names the entry at fault, and none of its hash.
+    """
+    try:
+        entries = tomllib.loads(text).get("token", [])
+    except tomllib.TOMLDecodeError as error:
+        raise TokensError(f"it is not TOML: {error}") from error
+    if not isinstance(entries, list) or not entries:
+        raise TokensError("it has no [[token]]; `tapeline token SENDER` makes one")
+    return [_parse(number, entry) for number, entry in enumerate(entries, 1)]
+
+
+def _parse(number: int, entry: object) -> Token:
+    if not isinstance(entry, dict):
+        raise TokensError(f"token {number} is no table")
+    unknown = entry.keys() - {"sender", "sha256", "expires"}
+    if unknown:
+        raise TokensError(f"token {number} has {', '.join(sorted(unknown))}; known: sender, sha256, expires")
+    sender, digest, expires = entry.get("sender"), entry.get("sha256"), entry.get("expires")
+    if not isinstance(sender, str) or not sender:
+        raise TokensError(f"token {number} has no sender")
+    try:
+        sha256 = bytes.fromhex(digest) if isinstance(digest, str) else b""
+    except ValueError:
+        sha256 = b""
+    if len(sha256) * 2 != _HASH_DIGITS:
+        raise TokensError(f"token {number} of {sender} needs a sha256 of {_HASH_DIGITS} hex digits")
+    if expires is None:
+        return Token(sender, sha256)
+    if not isinstance(expires, datetime):
+        raise TokensError(f"token {number} of {sender}: expires must be a date and time")
+    return Token(sender, sha256, (expires if expires.tzinfo else expires.replace(tzinfo=UTC)).timestamp())
+
+
+def new_token(sender: str) -> tuple[str, str]:
+    """A token for a sender, and the ``[[token]]`` that lets it in."""
+    token = secrets.token_urlsafe(_TOKEN_BYTES)
+    digest = hashlib.sha256(token.encode()).hexdigest()
+    name = sender.replace("\\", "\\\\").replace('"', '\\"')
+    return token, f'[[token]]\nsender = "{name}"\nsha256 = "{digest}"\n'
+
+
+def sender_of(tokens: Iterable[Token], given: Iterable[str], now_s: float) -> str | None:
+    """The sender whom one of the given tokens belongs to, if it is valid now."""
+    digests = [hashlib.sha256(token.encode()).digest() for token in given]
+    found: str | None = None
+    for token in tokens:
+        valid = token.expires_at is None or now_s < token.expires_at
+        for digest in digests:
+            if hmac.compare_digest(token.sha256, digest) and valid:
+                found = token.sender
+    return found
+
+
+def given_tokens(path: str, authorizations: Iterable[str]) -> list[str]:
+    """The tokens that a handshake may hold: in Authorization, in the query, as the path's last part."""
+    found = [_authorized(value) for value in authorizations]
+    try:
+        url = urlsplit(path)
+        found += parse_qs(url.query, max_num_fields=20).get("token", [])
+        found.append(unquote(url.path).rpartition("/")[2])
+    except ValueError:
+        pass  # no URL, so no token in it
+    return [token for token in found if 0 < len(token) <= _LONGEST_TOKEN]
+
+
+def _authorized(value: str) -> str:
+    scheme, _, credentials = value.partition(" ")
+    if scheme.lower() == "bearer":
+        return credentials.strip()
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(credentials.strip(), validate=True).decode().partition(":")[2]
+        except (binascii.Error, ValueError):
+            return ""
+    return ""
+
+
+class OncePerMinute:
+    """Lets a thing be said once a minute, of each of the last so many subjects."""
+
+    def __init__(self, subjects: int = 10_000) -> None:
+        self._subjects = subjects
+        self._said: dict[str, float] = {}
+
+    def may_say(self, subject: str, now_s: float) -> bool:
+        """Whether it has not been said of the subject for a minute."""
+        last = self._said.pop(subject, None)
+        quiet = last is None or now_s - last >= 60
+        self._said[subject] = now_s if quiet or last is None else last
+        while len(self._said) > self._subjects:
+            del self._said[next(iter(self._said))]
+        return quiet

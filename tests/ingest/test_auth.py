@@ -1,0 +1,146 @@
+"""Tokens: what lets in, what does not, and that nothing of them is told."""
+
+import base64
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.auth import (
+    OncePerMinute,
+    TokensError,
+    given_tokens,
+    new_token,
+    parse_tokens,
+    sender_of,
+)
+from ingest.tokens_file import TokensFile
+
+SECRET, ENTRY = new_token("voxology")
+(TOKEN,) = parse_tokens(ENTRY)
+
+
+def basic(user: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("path", "authorizations"),
+    [
+        ("/", [f"Bearer {SECRET}"]),
+        ("/", [f"bearer {SECRET}"]),
+        ("/", [basic("anybody", SECRET)]),
+        ("/", [basic("", SECRET)]),
+        (f"/?token={SECRET}", []),
+        (f"/calls?x=1&token={SECRET}", []),
+        (f"/{SECRET}", []),
+        (f"/calls/{SECRET}", []),
+        ("/", ["Bearer wrong", f"Bearer {SECRET}"]),
+    ],
+)
+def test_a_token_is_taken_in_each_of_its_ways(path: str, authorizations: list[str]) -> None:
+    assert sender_of([TOKEN], given_tokens(path, authorizations), 0) == "voxology"
+
+
+@pytest.mark.parametrize(
+    ("path", "authorizations"),
+    [
+        ("/", []),
+        ("/", [""]),
+        ("/", ["Bearer"]),
+        ("/", ["Bearer wrong"]),
+        ("/", [f"Bearer {SECRET[:-1]}"]),
+        ("/", [f"Bearer {SECRET}x"]),
+        ("/", [f"Digest {SECRET}"]),
+        ("/", [basic(SECRET, "")]),
+        ("/", ["Basic !!!"]),
+        ("/", ["Basic " + base64.b64encode(b"\xff\xfe").decode()]),
+        (f"/?Token={SECRET}", []),
+        (f"/{SECRET}/", []),
+        ("/?" + "&".join(["token=x"] * 50), []),
+        ("//[bad", []),
+        ("/" + "x" * 10_000, []),
+    ],
+)
+def test_anything_else_is_not(path: str, authorizations: list[str]) -> None:
+    assert sender_of([TOKEN], given_tokens(path, authorizations), 0) is None
+
+
+@given(path=st.text(), authorization=st.text())
+def test_no_handshake_breaks_it(path: str, authorization: str) -> None:
+    assert sender_of([TOKEN], given_tokens(path, [authorization]), 0) is None
+
+
+def test_several_tokens_of_one_sender_are_valid_at_once() -> None:
+    other, entry = new_token("voxology")
+    tokens = [TOKEN, *parse_tokens(entry)]
+    assert sender_of(tokens, [SECRET], 0) == sender_of(tokens, [other], 0) == "voxology"
+
+
+def test_a_token_expires() -> None:
+    (token,) = parse_tokens(ENTRY + "expires = 2026-01-01T00:00:00Z\n")
+    assert token.expires_at == 1_767_225_600
+    assert sender_of([token], [SECRET], 1_767_225_599) == "voxology"
+    assert sender_of([token], [SECRET], 1_767_225_600) is None
+
+
+def test_a_sender_may_have_any_name() -> None:
+    _, entry = new_token('a "b" \\c')
+    assert parse_tokens(entry)[0].sender == 'a "b" \\c'
+
+
+def test_the_file_holds_no_token() -> None:
+    assert SECRET not in ENTRY
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "no \\[\\[token\\]\\]"),
+        ("token = 3", "no \\[\\[token\\]\\]"),
+        ("[[token", "not TOML"),
+        ("[[token]]\nsha256 = '00'", "token 1 has no sender"),
+        ("[[token]]\nsender = 'v'", "needs a sha256 of 64"),
+        ("[[token]]\nsender = 'v'\nsha256 = 'xyz'", "needs a sha256 of 64"),
+        (ENTRY + "expires = 'soon'", "expires must be a date"),
+        (ENTRY + "until = 3", "token 1 has until"),
+    ],
+)
+def test_a_broken_file_says_which_entry_and_why(text: str, said: str) -> None:
+    with pytest.raises(TokensError, match=said):
+        parse_tokens(text)
+
+
+def test_an_error_tells_nothing_of_a_hash() -> None:
+    with pytest.raises(TokensError) as error:
+        parse_tokens(ENTRY.replace("sha256 = ", "sha256 = 5 #"))
+    assert TOKEN.sha256.hex() not in str(error.value)
+
+
+def test_the_file_is_read_again_when_it_changes_and_the_old_stays_when_it_breaks(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.toml"
+    file.write_text(ENTRY)
+    tokens = TokensFile(file)
+    assert [t.sender for t in tokens.tokens()] == ["voxology"]
+    file.write_text(ENTRY + new_token("other")[1])
+    assert [t.sender for t in tokens.tokens()] == ["voxology", "other"]
+    file.write_text("[[broken")
+    assert [t.sender for t in tokens.tokens()] == ["voxology", "other"]
+    file.unlink()
+    assert [t.sender for t in tokens.tokens()] == ["voxology", "other"]
+    file.write_text(new_token("third")[1])
+    assert [t.sender for t in tokens.tokens()] == ["third"]
+
+
+def test_no_file_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(TokensError, match=r"none\.toml"):
+        TokensFile(tmp_path / "none.toml")
+
+
+def test_a_thing_is_said_once_a_minute_of_each_subject() -> None:
+    once = OncePerMinute(subjects=2)
+    assert [once.may_say("a", t) for t in (0, 1, 59, 60, 61)] == [True, False, False, True, False]
+    assert once.may_say("b", 61)
+    assert once.may_say("c", 61), "a is forgotten now"
+    assert once.may_say("a", 62)
