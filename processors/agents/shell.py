@@ -15,7 +15,7 @@ from faust.types import TP
 
 from processors.agents.checkpoints import CheckpointTable
 from processors.agents.transport import Batch
-from processors.core.partition import CheckpointConfig, Machine, Partition, Rejected
+from processors.core.partition import Admission, CheckpointConfig, Machine, Partition, Rejected
 from schemas.codec import Reader, Record, Registry
 from schemas.dead_letter import DeadLetter
 from schemas.errors import SchemaError
@@ -104,17 +104,17 @@ class Shell(ABC, Generic[A, B]):
             return
         self._partitions[batch.tp.partition] = partition
         expected = partition.next_offset
-        if not partition.admits(batch.start):
-            # Faust throws fetches away when partitions move, and does not always seek back far enough.
-            self.log.info("reading_again", partition=batch.tp.partition, from_offset=expected)
-            await self.app.consumer.seek(batch.tp, expected)
-            return
+        match partition.admit(batch.start, fresh=self.app.consumer.is_fresh(batch)):
+            case Admission.IGNORE:
+                return
+            case Admission.READ_AGAIN:
+                # Faust throws fetches away when partitions move, and does not always seek back.
+                self.log.info("reading_again", partition=batch.tp.partition, from_offset=expected)
+                await self.app.consumer.read_again(batch.tp, expected)
+                return
         if batch.start > expected:
             self.log.error(
-                "offsets_missing",
-                partition=batch.tp.partition,
-                expected=expected,
-                found=batch.start,
+                "offsets_missing", partition=batch.tp.partition, expected=expected, found=batch.start
             )
         outputs, faults = self._feed(partition, batch)
         await self._reject(faults)

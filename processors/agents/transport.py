@@ -11,11 +11,13 @@
 """
 
 from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
 import faust
+from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as stock
 from faust.types import TP
 from mode.utils.futures import notify
@@ -29,12 +31,14 @@ class Batch:
 
     ``epoch`` is the assignment it was fetched under: a batch of an earlier one is to be ignored.
     ``start`` is the offset of the first record, or the one at which the partition ends: more than
-    the agent expects means that a fetch was lost on its way. ``records`` are aiokafka's ConsumerRecords.
+    the agent expects means that a fetch was lost on its way. ``seeks`` counts the
+    ``read_again`` calls before the fetch was begun. ``records`` are aiokafka's ConsumerRecords.
     """
 
     tp: TP
     epoch: int
     start: int
+    seeks: int
     records: list[Any]
 
 
@@ -58,11 +62,13 @@ class Consumer(stock.Consumer):
         self.epoch = 0
         self._safe: dict[TP, int] = {}
         self._ticked: dict[TP, float] = {}
+        self._seeks: dict[TP, int] = {}
 
     # Batches ---------------------------------------------------------------------------------
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
         """Fetch; a message per partition, and per record of a changelog."""
+        seeks = dict(self._seeks)
         # Ticks must not wait for the long poll of an idle partition.
         records, active = await self._wait_next_records(min(timeout, TICK_S / 2))
         epoch = self.epoch
@@ -82,7 +88,7 @@ class Consumer(stock.Consumer):
                     yield tp, self._to_message(tp, record)
             elif fetched:
                 self._ticked[tp] = monotonic()
-                batch = Batch(tp, epoch, fetched[0].offset, fetched)
+                batch = Batch(tp, epoch, fetched[0].offset, seeks.get(tp, 0), fetched)
                 yield tp, self._as_message(batch, fetched[-1].offset)
         if self.app.in_recovery:
             return
@@ -91,7 +97,10 @@ class Consumer(stock.Consumer):
             if end is not None:
                 self._ticked[tp] = monotonic()
                 # Faust drops what lies below the offset it has read up to.
-                yield tp, self._as_message(Batch(tp, epoch, end, []), self._read_offset[tp] or 0)
+                yield (
+                    tp,
+                    self._as_message(Batch(tp, epoch, end, seeks.get(tp, 0), []), self._read_offset[tp] or 0),
+                )
 
     def _end_reached(self, tp: TP) -> int | None:
         """The end of a partition that has been read up to it, once a second."""
@@ -136,6 +145,19 @@ class Consumer(stock.Consumer):
             return int(committed)
         earliest = await self.earliest_offsets(tp)
         return int(next(iter(earliest.values())))
+
+    async def read_again(self, tp: TP, offset: int) -> None:
+        """Seek back. Batches fetched from then on are fresh; others may be on their way still.
+
+        In the consumer's own thread: a fetch under way there would overwrite the position.
+        """
+        with suppress(IllegalStateError):  # the partition was revoked meanwhile
+            await self.seek_wait({tp: offset})
+        self._seeks[tp] = self._seeks.get(tp, 0) + 1
+
+    def is_fresh(self, batch: Batch) -> bool:
+        """Whether a batch was fetched after the last ``read_again`` of its partition."""
+        return batch.seeks == self._seeks.get(batch.tp, 0)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Forget what was safe: it is another worker's to say now."""

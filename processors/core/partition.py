@@ -13,6 +13,7 @@ costs nothing but reading again. Pure: the agent moves the bytes and calls in th
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any, Generic, Protocol, TypeVar
 
 from sortedcontainers import SortedSet
@@ -79,6 +80,15 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 
+class Admission(Enum):
+    """What to do with a fetch."""
+
+    TAKE = auto()
+    IGNORE = auto()
+    READ_AGAIN = auto()
+    """Throw it away, and seek to ``next_offset``."""
+
+
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """A stream's state to be saved under its key; None to forget the stream."""
@@ -128,7 +138,7 @@ class Partition(Generic[A, B]):
         self._due: set[int] = set()
         self._low_waters = SortedSet()
         self.next_offset = next_offset
-        self._skipped: set[int] = set()
+        self._read_again_from = -1
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -152,19 +162,22 @@ class Partition(Generic[A, B]):
         """All streams' machines."""
         return [(stream_id, entry.machine) for stream_id, entry in self._entries.items()]
 
-    def admits(self, start: int) -> bool:
-        """Whether a fetch that starts at an offset follows what has been read; else read again.
+    def admit(self, start: int, *, fresh: bool) -> Admission:
+        """What to do with a fetch that starts at an offset; ``fresh``: begun after the last reading again.
 
-        One that starts too far on was preceded by one that got lost, and others of its kind may be on
-        their way still. Only when reading again brings the same start again is there nothing between:
+        One that starts too far on was preceded by one that got lost. Others of its kind may be on their
+        way still, and are ignored. Only when reading again does not bring it either is there nothing:
         the log begins there, or has a hole.
         """
-        if start > self.next_offset and start not in self._skipped:
-            self._skipped.add(start)
-            return False
-        self._skipped.clear()
-        self.next_offset = max(self.next_offset, start)
-        return True
+        if start <= self.next_offset:
+            return Admission.TAKE
+        if not fresh:
+            return Admission.IGNORE
+        if self._read_again_from != self.next_offset:
+            self._read_again_from = self.next_offset
+            return Admission.READ_AGAIN
+        self.next_offset = start
+        return Admission.TAKE
 
     def feed(self, stream_id: int, record: A, offset: int, timestamp_ms: int) -> Sequence[B | Rejected]:
         """Give a record to its stream's machine."""

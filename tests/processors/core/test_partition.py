@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processors.core.events import Event
-from processors.core.partition import Checkpoint, CheckpointConfig, Partition, Rejected
+from processors.core.partition import Admission, Checkpoint, CheckpointConfig, Partition, Rejected
 from processors.core.stream import StreamAssembler
 from processors.core.track import AssemblyConfig
 from schemas.codec import Record
@@ -157,24 +157,34 @@ def test_a_quiet_stream_is_saved_after_a_while() -> None:
     assert streams.safe_offset == 1
 
 
-def test_fetches_after_a_lost_one_are_refused_until_it_comes_again() -> None:
+def test_fetches_after_a_lost_one_are_ignored_until_it_comes_again() -> None:
     streams = partition()
     streams.skip(9)
-    assert streams.admits(10)
+    assert streams.admit(10, fresh=True) is Admission.TAKE
     # 10 to 19 got lost; what was fetched behind it is already on its way.
-    assert [streams.admits(start) for start in (20, 30, 40)] == [False, False, False]
-    assert streams.admits(10)
+    assert streams.admit(20, fresh=True) is Admission.READ_AGAIN
+    assert [streams.admit(at, fresh=False) for at in (20, 30, 20)] == [Admission.IGNORE] * 3
+    assert streams.admit(10, fresh=True) is Admission.TAKE
     streams.skip(19)
-    assert streams.admits(20)
-    assert streams.admits(10), "read again once more: the machines know what they have seen"
+    assert streams.admit(20, fresh=False) is Admission.TAKE
+    assert streams.admit(10, fresh=True) is Admission.TAKE, "the machines know what they have seen"
 
 
-def test_a_hole_in_the_log_is_admitted_when_reading_again_finds_it_again() -> None:
+def test_a_hole_in_the_log_is_taken_when_reading_again_does_not_fill_it() -> None:
     streams = partition()
     streams.skip(9)
-    assert not streams.admits(50)
-    assert streams.admits(50)
+    assert streams.admit(50, fresh=True) is Admission.READ_AGAIN
+    assert streams.admit(50, fresh=False) is Admission.IGNORE
+    assert streams.admit(50, fresh=True) is Admission.TAKE
     assert streams.next_offset == streams.safe_offset == 50
+
+
+def test_a_second_loss_is_read_again_too() -> None:
+    streams = partition()
+    assert streams.admit(5, fresh=True) is Admission.READ_AGAIN
+    assert streams.admit(0, fresh=True) is Admission.TAKE
+    streams.skip(4)
+    assert streams.admit(9, fresh=True) is Admission.READ_AGAIN
 
 
 def test_records_of_no_stream_are_passed() -> None:
