@@ -31,14 +31,12 @@ class Publisher:
     def __init__(self, bootstrap_servers: str, registry: Registry | None, max_in_flight_bytes: int) -> None:
         self._bootstrap_servers = bootstrap_servers
         self._writer = Writer(MESSAGES, registry)
-        self._content_type = ("content-type", self._writer.content_type.encode())
         self._max_in_flight_bytes = max_in_flight_bytes
         self._in_flight_bytes = 0
         self._room = asyncio.Event()
         self._room.set()
         self._producer: AIOKafkaProducer | None = None
         self.published = 0
-        self.acknowledged = 0
         self.rejected = 0
         self.lost = 0
 
@@ -65,7 +63,7 @@ class Publisher:
     async def publish(self, accepted: Accepted) -> None:
         """Send a message on its way to ``voxology.messages``."""
         value = self._writer.encode(accepted.record)
-        headers = [("type", accepted.type.encode()), self._content_type]
+        headers = self._writer.headers(accepted.type)
         await self._send(MESSAGES.name, key_of(accepted.stream_id), value, headers)
         self.published += 1
 
@@ -101,8 +99,6 @@ class Publisher:
                 reason=repr(done.exception()) if not done.cancelled() else "cancelled",
                 lost=self.lost,
             )
-        else:
-            self.acknowledged += 1
 
     def _free(self, size: int) -> None:
         self._in_flight_bytes -= size

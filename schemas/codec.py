@@ -106,12 +106,17 @@ class Writer:
     def __init__(self, topic: Topic, registry: Registry | None = None) -> None:
         assert topic.record, f"{topic.name} holds raw bytes"
         self._schema = bare_schema(topic.record)
-        self.content_type = f"application/avro; framing={'confluent' if registry else 'single-object'}"
+        framing = "confluent" if registry else "single-object"
+        self._content_type = ("content-type", f"application/avro; framing={framing}".encode())
         if registry is None:
             self._header = _MARKER + fingerprint(self._schema)
         else:
             schema_id = registry.register(f"{topic.name}-value", schema(topic.record))
             self._header = struct.pack(">bI", 0, schema_id)
+
+    def headers(self, kind: str) -> list[tuple[str, bytes]]:
+        """The Kafka headers of a record, by which a consumer filters without decoding."""
+        return [("type", kind.encode()), self._content_type]
 
     def encode(self, record: Record) -> bytes:
         """The framed Avro of a record; its union branches as ``(name, dict)`` pairs."""

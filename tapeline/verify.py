@@ -12,7 +12,7 @@ from processors.core.manifest import MANIFEST
 from processors.core.track import AssemblyConfig
 from processors.core.wav import wav_header, wav_padding
 from processors.storage.recordings import Recordings
-from processors.storage.store import names, open_store, read
+from processors.storage.store import delete_below, names, open_store, read
 from schemas.codec import Registry
 from tapeline.oracle import Oracle, OracleTrack
 from tapeline.rebuild import Selection, rebuild
@@ -56,10 +56,15 @@ async def against_log(
     part_ms: int,
 ) -> AsyncIterator[tuple[int, list[str]]]:
     """For each stream of the log: what differs between its recording and one made again from Kafka."""
-    memory = Recordings(open_store("memory://"))
+    memory = open_store("memory://")
     seen = set()
-    async for rebuilt in rebuild(bootstrap_servers, registry, memory, Selection(), config, part_ms):
+    async for rebuilt in rebuild(
+        bootstrap_servers, registry, Recordings(memory), Selection(), config, part_ms
+    ):
         seen.add(rebuilt.stream_id)
+        if rebuilt.saved is not None:
+            # Its manifest tells all; the audio would fill the memory, call by call.
+            await delete_below(memory, rebuilt.saved.path)
         mine = recorded.get(rebuilt.stream_id)
         if rebuilt.saved is None:
             yield rebuilt.stream_id, ["recorded, but still open in the log"] if mine else []

@@ -1,6 +1,10 @@
-"""What several tests build: the events of a call, as ``assemble`` writes them."""
+"""What several tests use: the events of a call, as ``assemble`` writes them; the command line."""
 
+import asyncio
+import os
 import random
+import sys
+from collections.abc import Mapping
 from typing import Any
 
 from processors.core.events import (
@@ -47,3 +51,19 @@ def call_events(
     writer, reader = Writer(TRACKS), Reader()
     events = [Event(5, i, "call", 0, i, payload) for i, payload in enumerate(payloads)]
     return [reader.decode(writer.encode(event.to_record())) for event in events], audio
+
+
+async def tapeline(*arguments: str, environment: Mapping[str, str] | None = None) -> tuple[int, str, str]:
+    """Run a command to its end, as a person does: status, standard output, standard error."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tapeline",
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=os.environ | {"COLUMNS": "200"} | dict(environment or {}),
+    )
+    out, error = await asyncio.wait_for(process.communicate(), 90)
+    assert process.returncode is not None
+    return process.returncode, out.decode(), error.decode()

@@ -21,7 +21,6 @@ class Assemble(Shell[Record, Event]):
         super().__init__(*args)
         self._assembly = assembly
         self._writer = writer
-        self._content_type = ("content-type", writer.content_type.encode())
 
     def decoded(self, record: Record) -> Record:
         """The record as it is: this is the hottest path of the pipeline."""
@@ -39,7 +38,7 @@ class Assemble(Shell[Record, Event]):
         """Send events in order, and wait for Kafka to have them all."""
         acknowledgements = []
         for stream_id, event in outputs:
-            headers = [("type", type(event.payload).__name__.encode()), self._content_type]
+            headers = self._writer.headers(type(event.payload).__name__)
             value = self._writer.encode(event.to_record())
             acknowledgements.append(await self.send(TRACKS, key_of(stream_id), value, headers))
         await asyncio.gather(*acknowledgements)

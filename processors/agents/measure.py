@@ -20,7 +20,6 @@ class Measure(Shell[Event, Record]):
         super().__init__(*args)
         self._window_ms = window_ms
         self._writer = writer
-        self._content_type = ("content-type", writer.content_type.encode())
 
     def decoded(self, record: Record) -> Event:
         """The event."""
@@ -38,7 +37,7 @@ class Measure(Shell[Event, Record]):
         """Send measures, and wait for Kafka to have them all."""
         acknowledgements = []
         for stream_id, record in outputs:
-            headers = [("type", record["kind"].encode()), self._content_type]
+            headers = self._writer.headers(record["kind"])
             value = self._writer.encode(record)
             acknowledgements.append(await self.send(METRICS, key_of(stream_id), value, headers))
         await asyncio.gather(*acknowledgements)

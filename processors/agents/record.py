@@ -53,13 +53,10 @@ class Record(Shell[AvroRecord, RecorderOutput]):
         self._config = storage
         self._recordings = recordings
         self._writer = writer
-        self._content_type = ("content-type", writer.content_type.encode())
         self._slots = asyncio.Semaphore(storage.in_flight)
         self._work: dict[int, asyncio.Task[None]] = {}
         self._cleaning: dict[int, asyncio.Task[None]] = {}
         self._crash: asyncio.Future[None] | None = None
-        self.saved = 0
-        self.failed = 0
 
     def decoded(self, record: AvroRecord) -> AvroRecord:
         """The record as it is: it is stored as it came."""
@@ -190,7 +187,6 @@ class Record(Shell[AvroRecord, RecorderOutput]):
             "tracks": tracks,
         }
         await self._publish(output.stream_id, output.call_id, "RecordingSaved", payload)
-        self.saved += 1
         self.log.info("recording_saved", stream_id=output.stream_id, path=saved.path)
 
     async def _announce_failure(
@@ -198,7 +194,6 @@ class Record(Shell[AvroRecord, RecorderOutput]):
     ) -> None:
         payload = {"path": path, "reason": reason}
         await self._publish(stream_id, call_id, "RecordingFailed", payload)
-        self.failed += 1
         self.log.error("recording_failed", stream_id=stream_id, reason=reason)
 
     async def _publish(self, stream_id: int, call_id: str | None, kind: str, payload: AvroRecord) -> None:
@@ -210,8 +205,7 @@ class Record(Shell[AvroRecord, RecorderOutput]):
                 "payload": (f"tapeline.{kind}", payload),
             }
         )
-        headers = [("type", kind.encode()), self._content_type]
-        await (await self.send(RECORDINGS, key_of(stream_id), value, headers))
+        await (await self.send(RECORDINGS, key_of(stream_id), value, self._writer.headers(kind)))
 
     # Parts that nobody needs any more ---------------------------------------------------------
 

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from processors.core.events import Event, TrackClosed, TrackOpened, TrackSegment
+from processors.core.events import Event, StreamClosed, TrackClosed, TrackOpened, TrackSegment
 from processors.core.formats import ALAW, ULAW, AudioFormat
 from processors.core.partition import Untimed
 from schemas.codec import Record
@@ -239,8 +239,8 @@ class StreamMeter(Untimed):
             case TrackClosed() as closed:
                 records = self._meters.pop(closed.track_index).close(closed)
                 self._state.tracks = [meter.state for meter in self._meters.values()]
-            case _:
-                self._state.closed = type(event.payload).__name__ == "StreamClosed"
+            case other:
+                self._state.closed = isinstance(other, StreamClosed)
                 return []
         envelope = {
             "stream_id": event.stream_id,

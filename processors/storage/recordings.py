@@ -21,7 +21,7 @@ from obstore.store import ObjectStore
 
 from processors.core.manifest import MANIFEST, MIX, Outline, Track
 from processors.core.wav import wav_header, wav_padding
-from processors.storage.store import names, read
+from processors.storage.store import delete_below, names, read
 from schemas.codec import Record, bare_schema
 
 #: Audio is composed in blocks of this many bytes of one track.
@@ -53,9 +53,7 @@ class Recordings:
 
     async def delete_parts(self, location: str) -> None:
         """Delete the parts of a recording that has been composed and announced."""
-        paths = await names(self._store, self._parts(location))
-        if paths:
-            await obstore.delete_async(self._store, paths)
+        await delete_below(self._store, self._parts(location))
 
     async def compose(self, location: str) -> Saved:
         """Write a stream's recording from its parts, the manifest last.

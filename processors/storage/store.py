@@ -69,3 +69,10 @@ async def names(store: ObjectStore, prefix: str) -> list[str]:
     async for page in obstore.list(store, prefix=prefix):
         found += [item["path"] for item in page]
     return sorted(found)
+
+
+async def delete_below(store: ObjectStore, prefix: str) -> None:
+    """Delete whatever lies below a prefix."""
+    paths = await names(store, prefix)
+    if paths:
+        await obstore.delete_async(store, paths)

@@ -5,7 +5,6 @@ import io
 import json
 import random
 import resource
-import sys
 import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 import soundfile
 from moto.server import ThreadedMotoServer
+from support import tapeline
 
 from processors.storage.store import names, open_store, read
 from schemas.topics import RECORDINGS
@@ -177,10 +177,10 @@ async def test_a_full_store_fails_the_recording_and_rebuild_makes_it_later(
     assert "TAPELINE_STORE_GIVE_UP_S" in event["payload"]["reason"]
     assert neighbour["type"] == "RecordingSaved", "another stream is not held up"
     assert [f for f in tmp_path.rglob("*") if f.is_file() and "stream=7002" in str(f)] == []
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tapeline", "rebuild", "--stream", "7002", "--store", tmp_path.as_uri()),
-        *("--kafka", pipeline.kafka, "--idle-timeout-s", "4"),
+    status, _, error = await tapeline(
+        *("rebuild", "--stream", "7002", "--store", tmp_path.as_uri(), "--kafka", pipeline.kafka),
+        *("--idle-timeout-s", "4"),
     )
-    assert await process.wait() == 0
+    assert status == 0, error
     (folder,) = tmp_path.glob("recordings/*/stream=7002")
     assert differences(call, folder) == []

@@ -5,32 +5,15 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from support import tapeline
 
 from schemas.topics import ALL_TOPICS
 from tapeline.stack import Stack
-
-
-async def tapeline(*arguments: str, environment: Mapping[str, str] | None = None) -> tuple[int, str, str]:
-    """Run a command to its end: status, standard output, standard error."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tapeline",
-        *arguments,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=os.environ | {"COLUMNS": "200"} | dict(environment or {}),
-    )
-    out, error = await asyncio.wait_for(process.communicate(), 60)
-    assert process.returncode is not None
-    return process.returncode, out.decode(), error.decode()
-
 
 COMMANDS = (
     *("kafka", "topics", "gateway", "token", "worker", "play", "tap", "demo"),
