@@ -1,8 +1,8 @@
-"""Measures of a track, live and final. Pure, and in whole numbers until the last step.
+"""Measures of a track, live and final. Pure, and in whole numbers but for the filters of P.56.
 
-Everything kept is a sum or a maximum, so nothing grows with the call and a replay gives the same
-record. Levels are relative to 32768, the largest magnitude of 16-bit PCM: a full-scale square wave has
-0 dBFS. µ-law and A-law decode by ITU-T G.711.
+Everything kept is a sum, a maximum, a histogram or a filter, so nothing grows with the call and a replay
+gives the same record. Levels are relative to 32768, the largest magnitude of 16-bit PCM: a full-scale
+square wave has 0 dBFS. µ-law and A-law decode by ITU-T G.711.
 """
 
 import math
@@ -13,17 +13,12 @@ import numpy.typing as npt
 
 from processors.core.events import Event, StreamClosed, TrackClosed, TrackOpened, TrackSegment
 from processors.core.formats import ALAW, ULAW, AudioFormat
+from processors.core.frames import FULL_SCALE, FrameMeter, FrameState
 from processors.core.partition import Untimed
 from schemas.codec import Record
 
-FULL_SCALE = 32768
-#: A frame is silent when its RMS is below this; speech on a telephone line lies near -26 dBFS.
-SILENCE_DBFS = -50.0
-FRAME_MS = 20
 #: The outermost code of µ-law decodes to this magnitude.
 CLIP_LEVEL = 32124
-
-_SILENT_SQUARE = FULL_SCALE**2 * 10 ** (SILENCE_DBFS / 10)
 
 
 def _ulaw() -> npt.NDArray[np.int64]:
@@ -50,6 +45,7 @@ class Sums(msgspec.Struct, array_like=True):
 
     first_sample: int = 0
     samples: int = 0
+    sum: int = 0
     square: int = 0
     peak: int = 0
     clipped: int = 0
@@ -60,6 +56,7 @@ class Sums(msgspec.Struct, array_like=True):
     def add(self, other: "Sums") -> None:
         """Lengthen the run by the one that follows it."""
         self.samples += other.samples
+        self.sum += other.sum
         self.square += other.square
         self.peak = max(self.peak, other.peak)
         self.clipped += other.clipped
@@ -82,8 +79,8 @@ class MeterState(msgspec.Struct, array_like=True):
     rate_hz: int
     total: Sums
     window: Sums
-    frame_samples: int
-    frame_square: int
+    frames: FrameState
+    longest_gap: int = 0
 
 
 class TrackMeter:
@@ -93,12 +90,15 @@ class TrackMeter:
         self.state = state
         self._format = AudioFormat(state.encoding, state.rate_hz)
         self._window_samples = max(1, state.rate_hz * window_ms // 1000)
-        self._frame_samples = max(1, state.rate_hz * FRAME_MS // 1000)
+        self._frames = (
+            FrameMeter(state.frames, PCM[state.encoding], state.rate_hz) if state.encoding in PCM else None
+        )
 
     def feed(self, segment: TrackSegment) -> list[Record]:
         """Measure a segment; the windows it completes, as fields of ``TrackMetrics``."""
         windows = []
         start = 0
+        self.state.longest_gap = max([self.state.longest_gap, *(gap.samples for gap in segment.gaps)])
         while start < segment.samples:
             window = self.state.window
             taken = min(segment.samples - start, self._window_samples - window.samples)
@@ -115,12 +115,10 @@ class TrackMeter:
 
     def close(self, closed: TrackClosed) -> list[Record]:
         """The last, shorter window if there is one, and the measures of the whole track."""
-        if self.state.frame_samples:
-            self.state.window.frames += 1
-            self.state.window.silent_frames += self._is_silent(
-                self.state.frame_square, self.state.frame_samples
-            )
-            self.state.frame_samples = self.state.frame_square = 0
+        if self._frames is not None:
+            frames, silent = self._frames.end()
+            self.state.window.frames += frames
+            self.state.window.silent_frames += silent
         windows = [self._end_window()] if self.state.window.samples else []
         final = self._record("FINAL", self.state.total)
         return [
@@ -132,6 +130,7 @@ class TrackMeter:
                 "chunks_lost": closed.lost,
                 "chunks_duplicate": closed.duplicate,
                 "chunks_late": closed.late,
+                "longest_gap_ms": self._format.duration_ms(self.state.longest_gap),
                 "declared_duration_ms": (closed.stop or {}).get("duration"),
             },
         ]
@@ -143,7 +142,8 @@ class TrackMeter:
         return self._record("WINDOW", window)
 
     def _record(self, kind: str, sums: Sums) -> Record:
-        measured = self._format.is_g711 and sums.samples > 0
+        measured = self._frames is not None and sums.samples > 0
+        so_far = self._frames.record() if self._frames is not None else {}
         return {
             "track": self.state.track,
             "track_index": self.state.track_index,
@@ -154,46 +154,25 @@ class TrackMeter:
             "sample_rate_hz": self.state.rate_hz,
             "rms_dbfs": decibels(sums.square / sums.samples) if measured else None,
             "peak_dbfs": decibels(sums.peak**2) if measured else None,
+            "dc_offset": sums.sum / sums.samples if measured else None,
             "clipped_samples": sums.clipped,
             "silence_share": sums.silent_frames / sums.frames if sums.frames else 0.0,
             "gap_samples": sums.gap_samples,
+            **so_far,
         }
 
     def _measure(self, audio: bytes, gap_samples: int) -> Sums:
         sums = Sums(samples=len(audio), gap_samples=gap_samples)
-        if not self._format.is_g711 or not audio:
+        if self._frames is None or not audio:
             return sums
         codes = np.frombuffer(audio, np.uint8)
-        squares = _SQUARES[self._format.encoding][codes]
         magnitudes = _MAGNITUDES[self._format.encoding][codes]
-        sums.square = int(squares.sum())
+        sums.sum = int(PCM[self._format.encoding][codes].sum())
+        sums.square = int(_SQUARES[self._format.encoding][codes].sum())
         sums.peak = int(magnitudes.max())
         sums.clipped = int(np.count_nonzero(magnitudes >= CLIP_LEVEL))
-        self._frame(squares, sums)
+        sums.frames, sums.silent_frames = self._frames.feed(audio)
         return sums
-
-    def _frame(self, squares: npt.NDArray[np.int64], sums: Sums) -> None:
-        """Count frames and silent ones; what fills no frame yet is carried over."""
-        state, size = self.state, self._frame_samples
-        head = min(len(squares), size - state.frame_samples) if state.frame_samples else 0
-        if head:
-            state.frame_samples += head
-            state.frame_square += int(squares[:head].sum())
-            if state.frame_samples == size:
-                sums.frames += 1
-                sums.silent_frames += self._is_silent(state.frame_square, size)
-                state.frame_samples = state.frame_square = 0
-        whole = (len(squares) - head) // size
-        frames = squares[head : head + whole * size].reshape(whole, size).sum(axis=1)
-        sums.frames += whole
-        sums.silent_frames += int(np.count_nonzero(frames < _SILENT_SQUARE * size))
-        tail = squares[head + whole * size :]
-        if len(tail):
-            state.frame_samples += len(tail)
-            state.frame_square += int(tail.sum())
-
-    def _is_silent(self, square: int, samples: int) -> int:
-        return int(square < _SILENT_SQUARE * samples)
 
 
 class StreamMeterState(msgspec.Struct, array_like=True):
@@ -228,8 +207,7 @@ class StreamMeter(Untimed):
                     opened.sample_rate_hz,
                     Sums(),
                     Sums(),
-                    0,
-                    0,
+                    FrameState(),
                 )
                 self._state.tracks.append(state)
                 self._meters[opened.track_index] = TrackMeter(state, self._window_ms)

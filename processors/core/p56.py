@@ -1,0 +1,138 @@
+"""Active speech level and activity factor, by ITU-T P.56 (12/2011), method B. Pure.
+
+The envelope of the signal, smoothed twice with a time constant of 30 ms, is held against 15 thresholds
+an octave apart; for each it is counted how long the signal was active, with a hangover of 200 ms. The
+active level is that of the threshold which lies 15.9 dB below the level it gives (P.56, 7.2).
+
+Kept are the two smoothers and two numbers for each threshold, so nothing grows with the call. The sums run
+in a fixed order over whole frames of 20 ms, so a replay gives the same numbers to the last bit, wherever
+segments were cut.
+"""
+
+import math
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+#: Overload point: 0 dBov is the power of a full-scale square wave, as 0 dBFS is here.
+OVERLOAD = 32768
+TIME_CONSTANT_S = 0.03
+HANGOVER_S = 0.2
+#: Between the active level and the threshold that separates speech from pauses.
+MARGIN_DB = 15.9
+#: In linear 16-bit PCM: 1, 2, 4, … 16384.
+THRESHOLDS = 2.0 ** np.arange(15)
+
+_THRESHOLDS_DBOV = 20 * np.log10(THRESHOLDS / OVERLOAD)
+
+
+class SpeechState(msgspec.Struct, array_like=True):
+    """What is kept of a track's speech, as a checkpoint holds it."""
+
+    samples: int = 0
+    square: int = 0
+    smoothed: float = 0.0
+    envelope: float = 0.0
+    active: list[int] = msgspec.field(default_factory=lambda: [0] * len(THRESHOLDS))
+    """Active samples, by threshold."""
+    since: list[int] = msgspec.field(default_factory=lambda: [-1] * len(THRESHOLDS))
+    """Samples since the envelope was last at or above the threshold; -1: the hangover is over."""
+
+
+class SpeechMeter:
+    """Frames of linear PCM in; level and activity out."""
+
+    def __init__(self, state: SpeechState, rate_hz: int, frame_samples: int) -> None:
+        self.state = state
+        decay = math.exp(-1 / (rate_hz * TIME_CONSTANT_S))
+        self._gain = 1 - decay
+        # decay**1 … decay**n, and their inverses: an exponential smoother as a running sum.
+        self._powers = decay ** np.arange(1, frame_samples + 1)
+        self._inverses = 1 / self._powers
+        self._hangover = round(rate_hz * HANGOVER_S)
+
+    def feed(self, frames: npt.NDArray[np.int64], square: int) -> None:
+        """Take whole frames, shape (frames, frame_samples), and the sum of their squares."""
+        if not len(frames):
+            return
+        state = self.state
+        state.samples += frames.size
+        state.square += square
+        smoothed, state.smoothed = self._smooth(np.abs(frames), state.smoothed)
+        envelope, state.envelope = self._smooth(smoothed, state.envelope)
+        flat = envelope.ravel()
+        highest = flat.max()
+        for j, threshold in enumerate(THRESHOLDS):
+            over = np.flatnonzero(flat >= threshold) if highest >= threshold else _NONE
+            self._count(j, over, len(flat))
+
+    def _smooth(
+        self, frames: npt.NDArray[np.int64] | npt.NDArray[np.float64], before: float
+    ) -> tuple[npt.NDArray[np.float64], float]:
+        """y[i] = decay * y[i-1] + (1 - decay) * x[i], and the last y."""
+        size = frames.shape[1]  # the track's last frame may be shorter
+        powers = self._powers[:size]
+        sums = np.cumsum(frames * self._inverses[:size], axis=1)
+        alone: npt.NDArray[np.float64] = powers * sums * self._gain
+        # What each frame begins with is what the one before it ended with.
+        begins = np.empty(len(frames))
+        decay = float(powers[-1])
+        for row, end in enumerate(alone[:, -1].tolist()):
+            begins[row] = before
+            before = decay * before + end
+        alone += begins[:, None] * powers
+        return alone, before
+
+    def _count(self, j: int, over: npt.NDArray[np.intp], samples: int) -> None:
+        """Count the samples at or above a threshold, and those of the hangover behind each."""
+        state, hangover = self.state, self._hangover
+        since = state.since[j]
+        head = int(over[0]) if len(over) else samples
+        active = min(head, hangover - since) if since >= 0 else 0
+        if len(over):
+            active += len(over) + int(np.minimum(np.diff(over) - 1, hangover).sum())
+            since = samples - 1 - int(over[-1])
+            active += min(since, hangover)
+        elif since >= 0:
+            since += samples
+        state.active[j] += active
+        state.since[j] = since if since < hangover else -1
+
+    def level_dbov(self) -> float | None:
+        """The active speech level; None when nothing was active."""
+        crossing = self._crossing()
+        return crossing[0] if crossing else None
+
+    def activity(self) -> float:
+        """The activity factor: the share of the time that the signal was active, 0 to 1."""
+        level = self.level_dbov()
+        if level is None:
+            return 0.0
+        long_term = 10 * math.log10(self.state.square / self.state.samples / OVERLOAD**2)
+        return min(1.0, 10 ** ((long_term - level) / 10))
+
+    def _crossing(self) -> tuple[float, float] | None:
+        """The level and threshold whose distance is the margin, between two thresholds in dB (P.56, 7.2)."""
+        square = self.state.square / OVERLOAD**2
+        before: tuple[float, float] | None = None
+        for active, threshold in zip(self.state.active, _THRESHOLDS_DBOV.tolist(), strict=True):
+            if not active or not square:
+                break
+            level = 10 * math.log10(square / active)
+            distance = level - threshold - MARGIN_DB
+            if distance <= 0:
+                if before is None:
+                    return None  # nothing rises above the lowest threshold
+                before_level, before_threshold = before
+                before_distance = before_level - before_threshold - MARGIN_DB
+                share = before_distance / (before_distance - distance)
+                return (
+                    before_level + share * (level - before_level),
+                    before_threshold + share * (threshold - before_threshold),
+                )
+            before = (level, threshold)
+        return None
+
+
+_NONE = np.empty(0, np.intp)
