@@ -14,7 +14,8 @@ RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /dist . 
 
 FROM python:3.11-slim
 COPY --from=build /opt/tapeline /opt/tapeline
-RUN useradd --system --create-home tapeline
+RUN useradd --system --create-home tapeline \
+ && install -d -o tapeline -m 700 /var/lib/tapeline/spool
 USER tapeline
 WORKDIR /home/tapeline
 ENV PATH=/opt/tapeline/bin:$PATH TAPELINE_LOG_FORMAT=json

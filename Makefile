@@ -42,7 +42,8 @@ chaos: setup ## Calls while processes are killed: make chaos KILLS=20 SEED=1
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-header pyproject.toml
 
-lock: setup ## Renew the locks: of everything, and of what the gateway and the agents need to run
+lock: ## Renew the locks: of everything, and of what the gateway and the agents need to run
+	@test -x $(BIN)/uv || $(MAKE) setup
 	@$(COMPILE) --upgrade --all-extras --output-file requirements.lock
 	@$(COMPILE) --constraint requirements.lock --output-file requirements-runtime.lock
 

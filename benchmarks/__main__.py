@@ -7,10 +7,11 @@ import sys
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 
-from benchmarks import growth, memory, saved_latency
+from benchmarks import conformance, fuzz, growth, hostile, memory, outage, saved_latency
 from tapeline import logs
 
 BENCHMARKS: dict[str, Callable[[Path], Awaitable[str]]] = {
@@ -18,6 +19,10 @@ BENCHMARKS: dict[str, Callable[[Path], Awaitable[str]]] = {
     "memory": memory.run,
     "long-calls": growth.long_calls,
     "open-streams": growth.open_streams,
+    "outage": outage.run,
+    "hostile": hostile.run,
+    "fuzz": fuzz.run,
+    "conformance": conformance.run,
 }
 
 
@@ -31,6 +36,11 @@ def machine() -> str:
     )
 
 
+def stolen(before: Any, after: Any) -> float:
+    """The share of the time, in percent, that the host of this virtual machine gave to others."""
+    return 100 * (after.steal - before.steal) / max(sum(after) - sum(before), 1e-9)
+
+
 async def main(names: list[str]) -> int:
     """Run the benchmarks of these names, or all."""
     unknown = [name for name in names if name not in BENCHMARKS]
@@ -41,8 +51,10 @@ async def main(names: list[str]) -> int:
     print(f"Machine: {machine()}\n")
     for name in names or BENCHMARKS:
         print(f"## {name}\n", flush=True)
+        before = psutil.cpu_times()
         with tempfile.TemporaryDirectory(prefix="tapeline-bench-") as folder:
             print(await BENCHMARKS[name](Path(folder)), flush=True)
+        print(f"{stolen(before, psutil.cpu_times()):.0f} % of the processors' time went to other machines.\n")
     return 0
 
 

@@ -175,8 +175,8 @@ async def _settle(stack: Stack, streams: set[int]) -> None:
     """Wait until every stream that reached the log has its recording."""
     deadline = time.monotonic() + SETTLE_S
     while True:
-        in_log = {e.value["stream_id"] async for e in entries(stack.kafka, MESSAGES, None) if e.value}
-        recorded = {e.value["stream_id"] async for e in entries(stack.kafka, RECORDINGS, None) if e.value}
+        in_log = {e.value["stream_id"] async for e in entries(stack.cluster, MESSAGES, None) if e.value}
+        recorded = {e.value["stream_id"] async for e in entries(stack.cluster, RECORDINGS, None) if e.value}
         if in_log <= recorded or time.monotonic() > deadline:
             return
         await asyncio.sleep(2)
@@ -191,10 +191,10 @@ async def _judge(run_: _Run, judges: list[tuple[int, Oracle, float, float]]) -> 
         report.faults += [f"stream {stream_id}: {f}" for f in await against_manifest(store, folder, text)]
     config = Settings(idle_timeout_s=IDLE_S).worker()
     async for stream_id, faults in against_log(
-        recorded, stack.kafka, None, config.assembly, config.storage.part_ms
+        recorded, stack.cluster, None, config.assembly, config.storage.part_ms
     ):
         report.faults += [f"stream {stream_id}: log: {f}" for f in faults]
-    report.books = await audit(stack.kafka, None)
+    report.books = await audit(stack.cluster, None)
     report.faults += report.books.faults
     if report.books.still_open or report.books.not_recorded_yet or report.books.failed:
         report.faults.append(

@@ -38,7 +38,7 @@ async def long_calls(folder: Path) -> str:
             peaks, watching = _watch(stack)
             began = time.monotonic()
             await play(call, stack.url, fast=True)
-            while not [e async for e in entries(stack.kafka, RECORDINGS, None)]:
+            while not [e async for e in entries(stack.cluster, RECORDINGS, None)]:
                 await asyncio.sleep(1)
             saved_s = time.monotonic() - began
             watching.cancel()
@@ -66,7 +66,7 @@ async def open_streams(folder: Path) -> str:
 
 @asynccontextmanager
 async def _stack(folder: Path) -> AsyncIterator[Stack]:
-    stack = Stack(folder)
+    stack = Stack(folder, settings={"TAPELINE_MAX_MESSAGES_PER_S": "1000000"})
     try:
         await stack.start_broker()
         await stack.start_agents()
@@ -95,7 +95,7 @@ async def _figures(stack: Stack, peaks: dict[str, int]) -> str:
     for agent in AGENTS:
         topic = changelog(agent).name
         size = 0
-        async for record in records(stack.kafka, topic, from_beginning=True, exit_at_end=True):
+        async for record in records(stack.cluster, topic, from_beginning=True, exit_at_end=True):
             size += len(record.key) + len(record.value or b"")
         cells.append(f"{size / 1000:.0f} kB")
     return " | ".join(cells)
@@ -129,7 +129,7 @@ async def _open(stack: Stack, count: int) -> None:
 
 async def _segments(stack: Stack) -> int:
     count = 0
-    async for record in records(stack.kafka, TRACKS.name, from_beginning=True, exit_at_end=True):
+    async for record in records(stack.cluster, TRACKS.name, from_beginning=True, exit_at_end=True):
         count += ("type", b"TrackSegment") in record.headers
     print(f"\r{count} segments", end="", file=sys.stderr, flush=True)
     return count

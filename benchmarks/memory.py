@@ -23,7 +23,7 @@ _EVERY_S = 0.05
 
 async def run(folder: Path) -> str:
     """One call of two tracks per length, each with fresh agents; the peaks as a table."""
-    stack = Stack(folder)
+    stack = Stack(folder, settings={"TAPELINE_MAX_MESSAGES_PER_S": "1000000"})
     rows = []
     try:
         await stack.start_broker()
@@ -68,7 +68,7 @@ async def _watch(stack: Stack, peaks: dict[str, int]) -> None:
 async def _saved(stack: Stack, stream_id: int) -> None:
     reader = Reader()
     async with asyncio.timeout(300):
-        async for record in records(stack.kafka, RECORDINGS.name, from_beginning=True, exit_at_end=False):
+        async for record in records(stack.cluster, RECORDINGS.name, from_beginning=True, exit_at_end=False):
             event = reader.decode(record.value)
             if event["stream_id"] == stream_id:
                 assert event["type"] == "RecordingSaved", event

@@ -73,14 +73,14 @@ async def _latencies_ms(stack: Stack, streams: set[int]) -> list[float]:
     reader = Reader()
     saved_ms: dict[int, float] = {}
     async with asyncio.timeout(60):
-        async for record in records(stack.kafka, RECORDINGS.name, from_beginning=True, exit_at_end=False):
+        async for record in records(stack.cluster, RECORDINGS.name, from_beginning=True, exit_at_end=False):
             event = reader.decode(record.value)
             assert event["type"] == "RecordingSaved", event
             saved_ms[event["stream_id"]] = record.timestamp
             if saved_ms.keys() == streams:
                 break
     latencies = []
-    async for record in records(stack.kafka, MESSAGES.name, from_beginning=True, exit_at_end=True):
+    async for record in records(stack.cluster, MESSAGES.name, from_beginning=True, exit_at_end=True):
         if ("type", b"end_stream") in record.headers:
             message = reader.decode(record.value)
             latencies.append(saved_ms[message["stream_id"]] - message["received_at"] / 1000)

@@ -1,43 +1,60 @@
 """The WebSocket server: frames from sockets into sessions, what sessions decide into Kafka."""
 
 import asyncio
-import ipaddress
 import secrets
 import signal
 import time
-from dataclasses import dataclass
-from http import HTTPStatus
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import structlog
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import CloseCode
-from websockets.http11 import Request, Response
 
-from ingest.auth import OncePerMinute, given_tokens, sender_of
+from ingest.address import Network, is_loopback
+from ingest.certificate import Certificate
+from ingest.door import Connection, Door
+from ingest.limits import Limits, Pace
 from ingest.protocol import Accepted
-from ingest.publisher import Publisher
-from ingest.session import Session
+from ingest.publisher import Buffers, Publisher
+from ingest.session import Rejection, Session
 from ingest.tokens_file import TokensFile
+from schemas import telemetry
+from schemas.cluster import Cluster
 from schemas.codec import registry_from
 
 log = structlog.get_logger()
+
+#: How often the numbers are brought to the metrics, and quiet connections looked for.
+TICK_S = 1.0
+#: What is left of the time to stop, after the calls had theirs.
+FLUSH_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayConfig:
     """What the gateway needs to know; the command line's settings explain each."""
 
-    kafka: str
+    kafka: Cluster
     host: str
     port: int
+    path: str = "/"
     registry: str | None = None
     tokens: Path | None = None
     insecure: bool = False
-    max_message_bytes: int = 1024 * 1024
-    max_in_flight_bytes: int = 64 * 1024 * 1024
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    trusted_proxies: tuple[Network, ...] = ()
+    drain_s: float = 25.0
+    shares_port: bool = False
+    """Whether other processes listen on the same port."""
+    limits: Limits = field(default_factory=Limits)
+    buffers: Buffers = field(default_factory=Buffers)
 
 
 class OpenDoorError(Exception):
@@ -50,37 +67,59 @@ class OpenDoorError(Exception):
         )
 
 
-class Connection(ServerConnection):
-    """A connection that knows who is calling."""
-
-    sender: str | None = None
-
-
 class Gateway:
     """Serves WebSocket connections until stopped."""
 
     def __init__(self, config: GatewayConfig) -> None:
-        """Raises TokensError and OpenDoorError."""
+        """Raises TokensError, CertificateError, SpoolError and OpenDoorError."""
         self._config = config
-        self._tokens = TokensFile(config.tokens) if config.tokens is not None else None
-        if self._tokens is None and not config.insecure and not _is_loopback(config.host):
+        tokens = TokensFile(config.tokens) if config.tokens is not None else None
+        if tokens is None and not config.insecure and not is_loopback(config.host):
             raise OpenDoorError(config.host)
-        self._refusals = OncePerMinute()
-        self.publisher = Publisher(config.kafka, registry_from(config.registry), config.max_in_flight_bytes)
+        certificate = None
+        if config.tls_certificate is not None:
+            certificate = Certificate(config.tls_certificate, config.tls_key)
+        self._door = Door(
+            config.limits,
+            config.path,
+            tokens.tokens if tokens is not None else None,
+            certificate,
+            config.trusted_proxies,
+            lambda: "full" if self.publisher.full else None,
+        )
+        self.publisher = Publisher(config.kafka, registry_from(config.registry), config.buffers)
+        self._publishing: asyncio.Task[None] | None = None
+        self._ticking: asyncio.Task[None] | None = None
         self._server: Server | None = None
+        self._sessions: dict[Connection, Session] = {}
+        self._received = 0
+        self._draining = False
 
     async def start(self) -> None:
-        """Connect to Kafka first, then listen: who can connect can be served."""
-        await self.publisher.start()
+        """Listen: at once where a spool takes what Kafka does not yet, else when Kafka has been found.
+
+        Raises TopicsError.
+        """
+        up = asyncio.Event()
+        self._publishing = asyncio.create_task(self.publisher.run(up))
+        if not self.publisher.has_spool:
+            waiting = asyncio.create_task(up.wait())
+            await asyncio.wait({waiting, self._publishing}, return_when=asyncio.FIRST_COMPLETED)
+            if self._publishing.done():
+                await self._publishing
         self._server = await serve(
             self._handle,
             self._config.host,
             self._config.port,
-            create_connection=Connection,
-            process_request=self._admit,
-            **server_options(self._config),
+            create_connection=partial(Connection, door=self._door),  # type: ignore[arg-type]
+            process_request=self._door.admit,
+            process_response=self._door.settle,
+            reuse_port=self._config.shares_port or None,
+            **server_options(self._config.limits),
         )
-        log.info("gateway_listening", host=self._config.host, port=self.port)
+        self._ticking = asyncio.create_task(self._tick())
+        scheme = "wss" if self._config.tls_certificate else "ws"
+        log.info("gateway_listening", url=f"{scheme}://{self._config.host}:{self.port}{self._config.path}")
 
     @property
     def port(self) -> int:
@@ -89,93 +128,201 @@ class Gateway:
         port: int = next(iter(self._server.sockets)).getsockname()[1]
         return port
 
+    async def failed(self) -> None:
+        """Wait for a failure that nothing can be done about, and raise it: TopicsError, SpoolError."""
+        assert self._publishing is not None
+        await self._publishing
+
+    async def drain(self) -> None:
+        """Take no new connection, and let the calls that are on finish, as long as the setting allows.
+
+        A connection without an open stream is closed at once, with 1012 (service restart).
+        """
+        self._draining = True
+        telemetry.READY.labels("gateway").set(0)
+        if self._server is None:
+            return
+        self._server.close(close_connections=False)
+        log.info("gateway_draining", connections=len(self._sessions), deadline_s=self._config.drain_s)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._config.drain_s):
+                while self._sessions:
+                    done = [c for c, session in self._sessions.items() if not session.open_streams]
+                    await asyncio.gather(*(self._close(c) for c in done))
+                    await asyncio.sleep(0.1)
+
     async def stop(self) -> None:
-        """Close the connections with 1012 (service restart), then wait for Kafka's acknowledgements."""
+        """Close the connections with 1012, then wait for Kafka's acknowledgements."""
+        self._draining = True
+        self.publisher.close()
+        if self._ticking is not None:
+            self._ticking.cancel()
         if self._server is not None:
-            self._server.close(code=CloseCode.SERVICE_RESTART, reason="gateway stops")
+            self._server.close()
+            await asyncio.gather(*(self._close(connection) for connection in list(self._sessions)))
             await self._server.wait_closed()
-        await self.publisher.stop()
+        await self.publisher.stop(FLUSH_S)
         log.info(
             "gateway_stopped",
             published=self.publisher.published,
             rejected=self.publisher.rejected,
             lost=self.publisher.lost,
+            spooled_bytes=self.publisher.spool_bytes,
         )
+        self._measure()
 
-    def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
-        """Let a handshake pass, or answer 401; nothing is said about what was wrong with a token."""
-        assert isinstance(connection, Connection)
-        if self._tokens is None:
-            return None
-        given = given_tokens(request.path, request.headers.get_all("Authorization"))
-        connection.sender = sender_of(self._tokens.tokens(), given, time.time())
-        if connection.sender is not None:
-            return None
-        address = str(connection.remote_address[0]) if connection.remote_address else "unknown"
-        if self._refusals.may_say(address, time.monotonic()):
-            log.warning("connection_refused", address=address, reason="unauthorized")
-        response = connection.respond(HTTPStatus.UNAUTHORIZED, "a valid token is needed\n")
-        response.headers["WWW-Authenticate"] = 'Basic realm="tapeline"'
-        return response
+    @staticmethod
+    async def _close(connection: Connection) -> None:
+        await connection.close(CloseCode.SERVICE_RESTART, "gateway stops")
+
+    # A connection ----------------------------------------------------------------------------
 
     async def _handle(self, connection: ServerConnection) -> None:
         assert isinstance(connection, Connection)
-        session = Session(connection=secrets.token_hex(8), sender=connection.sender)
-        bound = log.bind(connection=session.connection, sender=session.sender)
+        limits = self._config.limits
+        session = Session(secrets.token_hex(8), connection.sender, limits, heard_us=time.time_ns() // 1000)
+        bound = log.bind(connection=session.connection, sender=session.sender, address=connection.address)
         bound.info("connection_opened")
+        telemetry.OPENED.inc()
+        self._sessions[connection] = session
         try:
-            while True:
-                frame = await connection.recv()
-                decision = session.receive(frame, time.time_ns() // 1000)
-                if isinstance(decision, Accepted):
-                    await self.publisher.publish(decision)
-                else:
-                    bound.warning("frame_rejected", reason=decision.letter.reason)
-                    await self.publisher.reject(decision)
+            await self._read(connection, session)
         except ConnectionClosed as closed:
             if closed.sent is not None and closed.sent.code == CloseCode.MESSAGE_TOO_BIG:
-                decision = session.receive_oversized(self._config.max_message_bytes, closed.sent.reason)
-                bound.warning("frame_rejected", reason=decision.letter.reason)
-                await self.publisher.reject(decision)
+                telemetry.LIMITED.labels("message_bytes").inc()
+                self._received += 1
+                self._reject(connection, session, session.receive_oversized(closed.sent.reason))
+        finally:
+            del self._sessions[connection]
+            code = connection.close_code or CloseCode.ABNORMAL_CLOSURE
+            telemetry.CLOSED.labels(str(int(code))).inc()
             bound.info(
                 "connection_closed",
-                code=closed.rcvd.code if closed.rcvd else CloseCode.ABNORMAL_CLOSURE,
+                code=int(code),
                 frames=session.frames,
                 rejected=session.rejected,
                 open_streams=len(session.open_streams),
             )
 
+    async def _read(self, connection: Connection, session: Session) -> None:
+        publisher = self.publisher
+        pace = Pace(self._config.limits.max_messages_per_s, time.monotonic())
+        while True:
+            frame = await connection.recv()
+            self._received += 1
+            decision = session.receive(frame, time.time_ns() // 1000)
+            if isinstance(decision, Accepted):
+                publisher.publish(decision)
+            else:
+                self._reject(connection, session, decision)
+                if session.hopeless:
+                    telemetry.LIMITED.labels("dead_letters").inc()
+                    await connection.close(
+                        CloseCode.POLICY_VIOLATION, f"{session.rejected} messages could not be used"
+                    )
+            if publisher.full:
+                began_s = time.monotonic()
+                await publisher.room()
+                telemetry.PAUSED.inc(time.monotonic() - began_s)
+            pace.left -= 1
+            if pace.left <= 0:
+                wait_s = pace.wait_s(time.monotonic())
+                if wait_s:
+                    telemetry.LIMITED.labels("messages_per_s").inc()
+                    telemetry.THROTTLED.inc(wait_s)
+                    await asyncio.sleep(wait_s)
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    def _reject(self, connection: Connection, session: Session, rejection: Rejection) -> None:
+        self.publisher.reject(rejection)
+        reason = rejection.letter.reason
+        if self._door.lines.may_say(f"{connection.address} {reason}", time.monotonic()):
+            log.warning(
+                "message_rejected",
+                connection=session.connection,
+                sender=session.sender,
+                address=connection.address,
+                reason=reason,
+            )
+
+    # Once a second ---------------------------------------------------------------------------
+
+    async def _tick(self) -> None:
+        closing: dict[Connection, asyncio.Task[None]] = {}
+        while True:
+            self._measure()
+            quiet_us = time.time_ns() // 1000 - round(self._config.limits.idle_connection_s * 1e6)
+            for connection, session in list(self._sessions.items()):
+                if session.heard_us < quiet_us and connection not in closing:
+                    telemetry.LIMITED.labels("idle").inc()
+                    said = f"no message for {self._config.limits.idle_connection_s:.0f} s"
+                    task = asyncio.create_task(connection.close(CloseCode.POLICY_VIOLATION, said))
+                    closing[connection] = task
+                    task.add_done_callback(partial(_forget, closing, connection))
+            await asyncio.sleep(TICK_S)
+
+    def _measure(self) -> None:
+        publisher = self.publisher
+        telemetry.SPOOL_BYTES.set(publisher.spool_bytes)
+        telemetry.READY.labels("gateway").set(publisher.ready and not self._draining)
+        telemetry.PROGRESS.labels("gateway").set(time.time())
+        telemetry.RECEIVED.inc(self._received)
+        self._received = 0
+        telemetry.CONNECTIONS.set(len(self._sessions))
+        telemetry.STREAMS.set(sum(len(session.open_streams) for session in self._sessions.values()))
+        telemetry.IN_FLIGHT_BYTES.set(publisher.memory_bytes)
 
 
-def server_options(config: GatewayConfig) -> dict[str, Any]:
-    """The options of the WebSocket server that the protocol's limits ask for."""
+def _forget(closing: dict[Connection, asyncio.Task[None]], connection: Connection, _: object) -> None:
+    del closing[connection]
+
+
+def server_options(limits: Limits) -> dict[str, Any]:
+    """The options of the WebSocket server that the limits ask for."""
     return {
-        # µ-law in base64 hardly deflates, and a bomb would inflate.
+        # µ-law in base64 hardly deflates. Where it is wanted, small windows bound what a connection
+        # holds, and `max_size` bounds what a bomb inflates to.
         "compression": None,
-        "max_size": config.max_message_bytes,
+        "extensions": [
+            ServerPerMessageDeflateFactory(
+                server_max_window_bits=11, client_max_window_bits=11, compress_settings={"memLevel": 4}
+            )
+        ]
+        if limits.compression
+        else None,
+        "max_size": limits.max_message_bytes,
+        "open_timeout": limits.open_timeout_s,
+        "ping_interval": limits.ping_interval_s,
+        "ping_timeout": limits.ping_timeout_s,
+        "server_header": None,
     }
 
 
 async def run_gateway(config: GatewayConfig) -> None:
-    """Serve until SIGTERM or SIGINT."""
-    stopping = asyncio.Event()
+    """Serve until SIGTERM, which lets calls finish, or SIGINT (or a second SIGTERM), which does not."""
+    draining, stopping = asyncio.Event(), asyncio.Event()
+
+    def on_term() -> None:
+        (stopping if draining.is_set() else draining).set()
+
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+    loop.add_signal_handler(signal.SIGTERM, on_term)
+    loop.add_signal_handler(signal.SIGINT, stopping.set)
     gateway = Gateway(config)
-    starting = asyncio.create_task(gateway.start())
-    stopped = asyncio.create_task(stopping.wait())
+
+    async def serving() -> None:
+        await gateway.start()
+        await gateway.failed()
+
+    async def drained() -> None:
+        await draining.wait()
+        await gateway.drain()
+
+    tasks = [asyncio.create_task(job) for job in (serving(), drained(), stopping.wait())]
     try:
-        await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if starting.done():
-            await starting
-            await stopped
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            await task
     finally:
-        starting.cancel()
+        for task in tasks:
+            task.cancel()
         await gateway.stop()

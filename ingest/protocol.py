@@ -34,6 +34,7 @@ class Reason(StrEnum):
     INVALID_SEQUENCE_NUMBER = "InvalidTrackSequenceNumber"
     INVALID_MEDIA = "InvalidMedia"
     EMPTY_MEDIA = "EmptyMedia"
+    TOO_MANY_STREAMS = "TooManyStreams"
 
 
 @dataclass(frozen=True, slots=True)

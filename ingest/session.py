@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from ingest.limits import Limits
 from ingest.protocol import Accepted, Reason, Refused, parse
 from schemas.dead_letter import DeadLetter
 
@@ -21,29 +22,49 @@ class Session:
 
     connection: str
     sender: str | None = None
+    limits: Limits = field(default_factory=Limits)
     frames: int = 0
     rejected: int = 0
+    heard_us: int = 0
+    """When the last frame came, in microseconds since the epoch."""
     open_streams: set[int] = field(default_factory=set)
 
     def receive(self, frame: str | bytes, now_us: int) -> Accepted | Rejection:
         """What to do with a frame that came at ``now_us``, microseconds since the epoch."""
         self.frames += 1
+        self.heard_us = now_us
         parsed = parse(frame, received_at_us=now_us, connection=self.connection, sender=self.sender)
         if isinstance(parsed, Refused):
             return self._reject(parsed)
-        if parsed.type == "init_stream":
-            self.open_streams.add(parsed.stream_id)
-        elif parsed.type == "end_stream":
+        if parsed.type == "end_stream":
             self.open_streams.discard(parsed.stream_id)
+        elif parsed.stream_id not in self.open_streams:
+            most = self.limits.max_streams_per_connection
+            if len(self.open_streams) >= most:
+                detail = (
+                    f"stream {parsed.stream_id} would be one more than the {most} that a connection may "
+                    "have open (TAPELINE_MAX_STREAMS_PER_CONNECTION)"
+                )
+                data = frame.encode(errors="surrogatepass") if isinstance(frame, str) else frame
+                return self._reject(Refused(Reason.TOO_MANY_STREAMS, detail, data, parsed.stream_id))
+            self.open_streams.add(parsed.stream_id)
         return parsed
 
-    def receive_oversized(self, limit_bytes: int, said: str) -> Rejection:
+    def receive_oversized(self, said: str) -> Rejection:
         """A frame beyond the limit, whose bytes were never taken: its trace has an empty value."""
         self.frames += 1
-        detail = f"{said}; at most {limit_bytes} bytes are taken (TAPELINE_MAX_MESSAGE_BYTES)"
+        limit = self.limits.max_message_bytes
+        detail = f"{said}; at most {limit} bytes are taken (TAPELINE_MAX_MESSAGE_BYTES)"
         return self._reject(Refused(Reason.TOO_LARGE, detail, b""))
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether so much was rejected that the connection is better closed."""
+        return self.rejected >= self.limits.max_dead_letters_per_connection
 
     def _reject(self, refused: Refused) -> Rejection:
         self.rejected += 1
-        letter = DeadLetter(refused.reason.value, refused.detail, "gateway", connection=self.connection)
+        letter = DeadLetter(
+            refused.reason.value, refused.detail, "gateway", connection=self.connection, sender=self.sender
+        )
         return Rejection(refused.stream_id, refused.frame, letter)

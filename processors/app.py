@@ -1,7 +1,6 @@
 """Where an agent's parts are wired together into a Faust application."""
 
 from collections.abc import AsyncIterable
-from dataclasses import dataclass, field
 from typing import Any
 
 import faust
@@ -9,13 +8,13 @@ import faust
 from processors.agents.assemble import Assemble
 from processors.agents.checkpoints import CheckpointTable
 from processors.agents.measure import Measure
-from processors.agents.record import Record, StorageConfig
+from processors.agents.record import Record
 from processors.agents.shell import Shell
 from processors.agents.transport import Batch, BatchSchema
-from processors.core.partition import CheckpointConfig
-from processors.core.track import AssemblyConfig
+from processors.config import WorkerConfig
 from processors.storage.recordings import Recordings
 from processors.storage.store import open_store
+from schemas.cluster import Cluster
 from schemas.codec import Writer, registry_from
 from schemas.topics import (
     MAX_RECORD_BYTES,
@@ -36,25 +35,13 @@ MAX_POLL_RECORDS = 2000
 BUFFERED_BATCHES = 8
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerConfig:
-    """What the agents need to know; the command line's settings explain each."""
-
-    kafka: str
-    store: str = "memory://"
-    registry: str | None = None
-    window_ms: int = 5000
-    assembly: AssemblyConfig = field(default_factory=AssemblyConfig)
-    checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig)
-    storage: StorageConfig = field(default_factory=StorageConfig)
-
-
-def create_app(agent: str, config: WorkerConfig, partitions: int) -> faust.App:
-    """The Faust application of one agent: ``assemble``, ``measure`` or ``record``."""
-    servers = ";".join(f"tapeline://{server.strip()}" for server in config.kafka.split(","))
+def create_agent(agent: str, config: WorkerConfig, partitions: int) -> tuple[faust.App, Shell[Any, Any]]:
+    """The Faust application of one agent, ``assemble``, ``measure`` or ``record``, and its shell."""
+    servers = ";".join(f"tapeline://{server.strip()}" for server in config.kafka.servers.split(","))
     app = faust.App(
         consumer_group(agent),
         broker=servers,
+        broker_credentials=_credentials(config.kafka),
         store="memory://",
         autodiscover=False,
         web_enabled=False,
@@ -82,7 +69,19 @@ def create_app(agent: str, config: WorkerConfig, partitions: int) -> faust.App:
     async def run(batches: AsyncIterable[Batch]) -> None:
         await shell.run(batches)
 
-    return app
+    return app, shell
+
+
+def _credentials(kafka: Cluster) -> faust.auth.Credentials | None:
+    """The same access as every other client's, in Faust's words."""
+    if kafka.uses_sasl:
+        return faust.SASLCredentials(
+            username=kafka.username,
+            password=kafka.password,
+            mechanism=kafka.mechanism.value,
+            ssl_context=kafka.tls(),
+        )
+    return faust.SSLCredentials(context=kafka.tls()) if kafka.uses_tls else None
 
 
 def _shell(agent: str, app: faust.App, config: WorkerConfig, table: CheckpointTable) -> Shell[Any, Any]:

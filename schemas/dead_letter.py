@@ -26,6 +26,7 @@ class DeadLetter:
     partition: int | None = None
     offset: int | None = None
     connection: str | None = None
+    sender: str | None = None
 
     def headers(self) -> Headers:
         """The Kafka headers that say so."""
@@ -43,6 +44,8 @@ class DeadLetter:
         ]
         if self.connection is not None:
             headers.append(("tapeline.connection", self.connection.encode()))
+        if self.sender is not None:
+            headers.append(("tapeline.sender", self.sender.encode()))
         return headers
 
 
@@ -62,4 +65,5 @@ def parse_headers(headers: Headers) -> DeadLetter:
         partition=number("partition"),
         offset=number("offset"),
         connection=found.get("tapeline.connection"),
+        sender=found.get("tapeline.sender"),
     )

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+from schemas.cluster import Cluster
 from schemas.codec import Record, Registry
 from schemas.dead_letter import parse_headers
 from schemas.topics import DEAD_LETTERS, MESSAGES, RECORDINGS, TRACKS
@@ -30,7 +31,7 @@ class Books:
     faults: list[str] = field(default_factory=list)
 
 
-async def audit(bootstrap_servers: str, registry: Registry | None) -> Books:
+async def audit(cluster: Cluster, registry: Registry | None) -> Books:
     """The books of everything in the log.
 
     messages = used + duplicate + late + dead-lettered + in streams still open;
@@ -39,17 +40,17 @@ async def audit(bootstrap_servers: str, registry: Registry | None) -> Books:
     books = Books()
     in_log: Counter[int] = Counter()
     undecodable = 0
-    async for entry in entries(bootstrap_servers, MESSAGES, registry):
+    async for entry in entries(cluster, MESSAGES, registry):
         books.messages += 1
         if entry.value is None:
             undecodable += 1
         else:
             in_log[entry.value["stream_id"]] += 1
 
-    letters = await _dead_letters(bootstrap_servers, registry, books)
-    closed = await _closed(bootstrap_servers, registry)
+    letters = await _dead_letters(cluster, registry, books)
+    closed = await _closed(cluster, registry)
     recorded: dict[int, str] = {}
-    async for entry in entries(bootstrap_servers, RECORDINGS, registry):
+    async for entry in entries(cluster, RECORDINGS, registry):
         if entry.value is not None:
             recorded[entry.value["stream_id"]] = entry.value["type"]
 
@@ -88,15 +89,13 @@ def _add(books: Books, end: Record, recorded: str | None) -> None:
     books.not_recorded_yet += recorded is None
 
 
-async def _dead_letters(
-    bootstrap_servers: str, registry: Registry | None, books: Books
-) -> Counter[int | None]:
+async def _dead_letters(cluster: Cluster, registry: Registry | None, books: Books) -> Counter[int | None]:
     """Messages that ``assemble`` dead-lettered, by stream; None for what does not decode.
 
     A crash may dead-letter a message again: each offset counts once.
     """
     letters: dict[tuple[int | None, int | None], int | None] = {}
-    async for entry in entries(bootstrap_servers, DEAD_LETTERS, registry):
+    async for entry in entries(cluster, DEAD_LETTERS, registry):
         letter = parse_headers(list(entry.raw.headers))
         if letter.component == "gateway":
             books.refused_by_gateway += 1
@@ -106,10 +105,10 @@ async def _dead_letters(
     return Counter(letters.values())
 
 
-async def _closed(bootstrap_servers: str, registry: Registry | None) -> dict[int, Record]:
+async def _closed(cluster: Cluster, registry: Registry | None) -> dict[int, Record]:
     """The StreamClosed of each stream that has one."""
     closed = {}
-    async for entry in entries(bootstrap_servers, TRACKS, registry):
+    async for entry in entries(cluster, TRACKS, registry):
         if entry.value is not None and entry.value["type"] == "StreamClosed":
             closed[entry.value["stream_id"]] = entry.value["payload"]
     return closed

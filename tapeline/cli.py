@@ -2,7 +2,7 @@
 
 import typer
 
-from tapeline.commands import books, serve, tools
+from tapeline.commands import books, dead_letters, serve, tools
 
 app = typer.Typer(
     help="Voxology media streams into Kafka: clean tracks, metrics and recordings.",
@@ -18,3 +18,4 @@ for command in (
     *(books.rebuild, books.verify, books.audit),
 ):
     app.command()(command)
+app.add_typer(dead_letters.app, name="dead-letters")

@@ -111,7 +111,7 @@ async def _follow(stack: Stack, shown: dict[int, Shown]) -> None:
     """Take note of what becomes of each recording, until all are known."""
     reader = Reader()
     missing = set(shown)
-    async for record in records(stack.kafka, RECORDINGS.name, from_beginning=True, exit_at_end=False):
+    async for record in records(stack.cluster, RECORDINGS.name, from_beginning=True, exit_at_end=False):
         event = reader.decode(record.value)
         if event["stream_id"] in missing:
             shown[event["stream_id"]].event = event

@@ -12,7 +12,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from schemas.cluster import Cluster
 
 KAFKA_VERSION = "4.3.1"
 _ENDPOINT = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}+org.slf4j:slf4j-simple:1.7.36"
@@ -82,15 +85,17 @@ def properties(port: int, controller_port: int, data: Path) -> str:
     return "".join(f"{name}={value}\n" for name, value in lines.items())
 
 
-def run(port: int, data: Path, say: Callable[[str], None]) -> NoReturn:
+def run(port: int, data: Path, say: Callable[[str], None], more: str = "") -> NoReturn:
     """Become the broker: this process turns into Kafka's own, so signals reach it as they are.
+
+    ``more``: further lines of its configuration, which beat those of ours.
 
     Raises EmbeddedKafkaError.
     """
     jars = fetch(say)
     data.mkdir(parents=True, exist_ok=True)
     config = data / "server.properties"
-    config.write_text(properties(port, free_port(), data))
+    config.write_text(properties(port, free_port(), data) + more)
     command = [
         java(),
         *_JVM,
@@ -121,14 +126,12 @@ def free_port() -> int:
         return port
 
 
-async def wait_until_up(bootstrap_servers: str, timeout_s: float) -> None:
+async def wait_until_up(cluster: "Cluster", timeout_s: float) -> None:
     """Return when the broker answers a metadata request. Raises TimeoutError."""
     from aiokafka.admin import AIOKafkaAdminClient
 
-    from schemas.broker import connected
+    from schemas.broker import connected, disconnected
 
     async with asyncio.timeout(timeout_s):
-        admin = await connected(
-            lambda: AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers), bootstrap_servers
-        )
-        await admin.close()
+        admin = await connected(AIOKafkaAdminClient, cluster)
+        await disconnected(admin)

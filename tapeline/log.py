@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
+from schemas.cluster import Cluster
 from schemas.codec import Reader, Record, Registry
 from schemas.errors import SchemaError
 from schemas.topics import Topic
@@ -22,10 +23,10 @@ class Entry:
     raw: Any
 
 
-async def entries(bootstrap_servers: str, topic: Topic, registry: Registry | None) -> AsyncIterator[Entry]:
+async def entries(cluster: Cluster, topic: Topic, registry: Registry | None) -> AsyncIterator[Entry]:
     """All records of a topic up to where it ends now, in the order of each partition."""
     reader = Reader(registry)
-    async for record in records(bootstrap_servers, topic.name, from_beginning=True, exit_at_end=True):
+    async for record in records(cluster, topic.name, from_beginning=True, exit_at_end=True):
         value: Record | None = None
         if topic.record is not None:
             try:

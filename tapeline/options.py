@@ -1,51 +1,70 @@
 """The options of commands, made of the settings, and what every command needs."""
 
 import asyncio
+import functools
+import inspect
 import os
-from collections.abc import Coroutine, Mapping
-from pathlib import Path
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from rich.console import Console
 
 from tapeline.settings import Settings
 
 console = Console(stderr=True, highlight=False)
 
+# Settings that belong together, for `takes`.
+CLUSTER = (
+    *("kafka", "kafka_security", "kafka_mechanism", "kafka_username"),
+    *("kafka_ca", "kafka_certificate", "kafka_key"),
+)
+LOGGING = ("log_level", "log_format")
+ASSEMBLY = ("segment_ms", "window_chunks", "window_ms", "idle_timeout_s", "max_gap_s")
 
-def _option(name: str) -> Any:
-    """The option of a setting: its name, its variable and its words come from Settings."""
+
+def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a command of a function whose first parameter is the settings, with options for these.
+
+    An option's name, variable and words come from Settings. Errors that any command may meet end it
+    with their message.
+    """
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        _, *own = inspect.signature(function, eval_str=True).parameters.values()
+        options = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, **_option(n)) for n in names]
+
+        @functools.wraps(function)
+        def command(**given: Any) -> None:
+            chosen = settings({name: given.pop(name) for name in names})
+            from schemas.broker import BrokerAwayError, TopicsError
+            from schemas.cluster import ClusterError
+
+            try:
+                function(chosen, **given)
+            except (BrokerAwayError, TopicsError, ClusterError) as error:
+                raise fail(str(error)) from error
+
+        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + options
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in parameters}
+        return command
+
+    return decorate
+
+
+def _option(name: str) -> dict[str, Any]:
     field = Settings.model_fields[name]
-    default = field.default if field.default is not None else "unset"
-    return typer.Option(
+    shown = "unset" if field.default in (None, "") else str(field.default)
+    option = typer.Option(
         f"--{name.replace('_', '-')}",
         help=f"{field.description} [TAPELINE_{name.upper()}]",
-        show_default=str(default),
+        show_default=shown,
     )
-
-
-Kafka = Annotated[str | None, _option("kafka")]
-Registry = Annotated[str | None, _option("registry")]
-Store = Annotated[str | None, _option("store")]
-Listen = Annotated[str | None, _option("listen")]
-Partitions = Annotated[int | None, _option("partitions")]
-Replication = Annotated[int | None, _option("replication")]
-Tokens = Annotated[Path | None, _option("tokens")]
-Insecure = Annotated[bool | None, _option("insecure")]
-MaxMessageBytes = Annotated[int | None, _option("max_message_bytes")]
-MaxInFlightBytes = Annotated[int | None, _option("max_in_flight_bytes")]
-SegmentMs = Annotated[int | None, _option("segment_ms")]
-WindowChunks = Annotated[int | None, _option("window_chunks")]
-WindowMs = Annotated[int | None, _option("window_ms")]
-IdleTimeoutS = Annotated[int | None, _option("idle_timeout_s")]
-MaxGapS = Annotated[int | None, _option("max_gap_s")]
-MetricsWindowMs = Annotated[int | None, _option("metrics_window_ms")]
-PartMs = Annotated[int | None, _option("part_ms")]
-StoreGiveUpS = Annotated[int | None, _option("store_give_up_s")]
-LogLevel = Annotated[str | None, _option("log_level")]
-LogFormat = Annotated[str | None, _option("log_format")]
+    # Texts and numbers alike are text here: Settings reads them, and says what is wrong with one.
+    kind = bool if field.annotation is bool else str
+    return {"default": None, "annotation": Annotated[kind | None, option]}
 
 
 def fail(message: str) -> typer.Exit:
@@ -57,17 +76,16 @@ def fail(message: str) -> typer.Exit:
 def settings(given: Mapping[str, Any]) -> Settings:
     """The settings, with the options given on the command line; and logging set up by them.
 
-    ``given`` are a command's parameters, settings or not. Options also go into the environment, so
-    that processes started from here have them too.
+    Options also go into the environment, so that processes started from here have them too.
     """
     from tapeline import logs
 
-    chosen = {n: v for n, v in given.items() if n in Settings.model_fields and v is not None}
+    chosen = {n: v for n, v in given.items() if v is not None}
     try:
         loaded = Settings(**chosen)
     except ValidationError as error:
         faults = "; ".join(
-            f"TAPELINE_{'.'.join(map(str, e['loc'])).upper()}={e['input']!r}: {e['msg']}"
+            f"TAPELINE_{'.'.join(map(str, e['loc'])).upper()}={_shown(e['input'])}: {e['msg']}"
             for e in error.errors()
         )
         raise fail(faults) from error
@@ -78,6 +96,10 @@ def settings(given: Mapping[str, Any]) -> Settings:
     except KeyError as error:
         raise fail(f"TAPELINE_LOG_LEVEL={loaded.log_level!r}: debug, info, warning or error") from error
     return loaded
+
+
+def _shown(value: Any) -> str:
+    return "(secret)" if isinstance(value, SecretStr) else repr(value)
 
 
 def run(main: Coroutine[Any, Any, Any]) -> Any:

@@ -15,6 +15,7 @@ from processors.core.recorder import StorePart, StreamRecorder
 from processors.core.stream import StreamAssembler
 from processors.core.track import AssemblyConfig
 from processors.storage.recordings import Recordings, Saved
+from schemas.cluster import Cluster
 from schemas.codec import Reader, Record, Registry, Writer
 from schemas.topics import MESSAGES, TRACKS
 from tapeline.log import entries
@@ -56,7 +57,7 @@ class Rebuilt:
 
 
 async def rebuild(
-    bootstrap_servers: str,
+    cluster: Cluster,
     registry: Registry | None,
     recordings: Recordings,
     selection: Selection,
@@ -65,11 +66,11 @@ async def rebuild(
     on_progress: Callable[[int], None] = lambda read: None,
 ) -> AsyncIterator[Rebuilt]:
     """Make the selected streams' recordings in a store; each when its last record has been read."""
-    chosen = await _select(bootstrap_servers, registry, selection)
+    chosen = await _select(cluster, registry, selection)
     codec = _Codec()
     streams: dict[int, _Stream] = {}
     read = 0
-    async for entry in entries(bootstrap_servers, MESSAGES, registry):
+    async for entry in entries(cluster, MESSAGES, registry):
         read += 1
         if not read % 1000:
             on_progress(read)
@@ -96,13 +97,13 @@ async def rebuild(
             yield Rebuilt(stream_id, None)
 
 
-async def _select(bootstrap_servers: str, registry: Registry | None, selection: Selection) -> set[int]:
+async def _select(cluster: Cluster, registry: Registry | None, selection: Selection) -> set[int]:
     """The ids of the streams meant: known only once the log has been read."""
     if selection.stream_ids and not selection.call_ids and selection.since_ms == selection.until_ms is None:
         return set(selection.stream_ids)
     began: dict[int, int] = {}
     calls: dict[int, set[str]] = {}
-    async for entry in entries(bootstrap_servers, MESSAGES, registry):
+    async for entry in entries(cluster, MESSAGES, registry):
         if entry.value is not None:
             stream_id = entry.value["stream_id"]
             began.setdefault(stream_id, entry.timestamp_ms)

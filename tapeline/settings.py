@@ -4,19 +4,28 @@ An option beats a variable, a variable beats ``.env``, ``.env`` beats the defaul
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ingest.address import networks
 from ingest.gateway import GatewayConfig
-from processors.agents.record import StorageConfig
-from processors.app import WorkerConfig
+from ingest.limits import Limits
+from ingest.publisher import Buffers
+from ingest.spool import spool_file
+from processors.config import StorageConfig, WorkerConfig
 from processors.core.partition import CheckpointConfig
 from processors.core.track import AssemblyConfig
+from schemas.cluster import Cluster, Mechanism, Security
+from schemas.topics import MAX_RECORD_BYTES
 
 Positive = Annotated[int, Field(gt=0)]
+PositiveSeconds = Annotated[float, Field(gt=0)]
+
+#: With its envelope, a message must fit the topic's `max.message.bytes`.
+MAX_MESSAGE_BYTES = MAX_RECORD_BYTES - 64 * 1024
 
 
 class Settings(BaseSettings):
@@ -25,6 +34,23 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="TAPELINE_", env_file=".env", extra="ignore")
 
     kafka: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers, host:port[,host:port…].")
+    kafka_security: Security = Field(
+        Security.PLAINTEXT, description="How Kafka is spoken to: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."
+    )
+    kafka_mechanism: Mechanism = Field(
+        Mechanism.SCRAM_SHA_512, description="With SASL: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."
+    )
+    kafka_username: str | None = Field(None, description="With SASL: the name.")
+    kafka_password: SecretStr | None = Field(
+        None, description="With SASL: the password. No option: it would stand in the list of processes."
+    )
+    kafka_ca: Path | None = Field(
+        None, description="With TLS: the PEM certificates to trust. Unset: those of the system."
+    )
+    kafka_certificate: Path | None = Field(
+        None, description="For mutual TLS: this client's PEM certificate, with its chain."
+    )
+    kafka_key: Path | None = Field(None, description="For mutual TLS: the certificate's PEM key.")
     registry: str | None = Field(
         None, description="Schema registry URL. Unset: Avro single-object encoding, no registry."
     )
@@ -33,6 +59,13 @@ class Settings(BaseSettings):
         description="Where recordings go: file:///path, s3://bucket/prefix, gs://, az:// or memory://.",
     )
     listen: str = Field("127.0.0.1:8765", description="The gateway's host:port.")
+    path: str = Field("/", description="The path it answers on; a token may follow as one more part.")
+    processes: Positive = Field(1, description="Processes of the gateway on that one port.")
+    operations: str | None = Field(
+        None,
+        description="host:port of /healthz, /readyz and /metrics. Unset: 127.0.0.1, the first free port "
+        "from 8766 on; the log names it.",
+    )
     tokens: Path | None = Field(
         None,
         description="The senders' tokens, a TOML file that `tapeline token` adds to; read again when it "
@@ -41,13 +74,63 @@ class Settings(BaseSettings):
     insecure: bool = Field(
         False, description="Listen beyond loopback without tokens: anybody who reaches the port gets in."
     )
-    max_message_bytes: Positive = Field(
+    tls_certificate: Path | None = Field(
+        None,
+        description="PEM certificate of the gateway, with its chain: it then speaks wss://. Read again when "
+        "it changes.",
+    )
+    tls_key: Path | None = Field(None, description="PEM key of the certificate. Unset: in the same file.")
+    trusted_proxies: str = Field(
+        "",
+        description="Addresses or networks, comma-separated, whose X-Forwarded-For is believed.",
+    )
+    max_message_bytes: Annotated[int, Field(gt=0, le=MAX_MESSAGE_BYTES)] = Field(
         1024 * 1024,
-        description="Largest WebSocket message taken; a larger one closes its connection.",
+        description="Largest WebSocket message taken; a larger one closes its connection (1009).",
+    )
+    max_connections: Positive = Field(4096, description="Connections open at once; more get 503.")
+    max_connections_per_address: Positive = Field(
+        1024, description="Connections open at once from one address; more get 429."
+    )
+    open_timeout_s: PositiveSeconds = Field(
+        10.0, description="Seconds for a TLS handshake, and again for the WebSocket one."
+    )
+    idle_connection_s: PositiveSeconds = Field(
+        300.0, description="Seconds without a message after which a connection is closed (1008)."
+    )
+    ping_interval_s: PositiveSeconds = Field(20.0, description="Seconds between the gateway's pings.")
+    ping_timeout_s: PositiveSeconds = Field(
+        20.0, description="Seconds that a pong may take before the connection is closed."
+    )
+    max_messages_per_s: Positive = Field(
+        500,
+        description="Messages a second that are read of a connection, after two seconds' worth at once; "
+        "a faster one is read no faster.",
+    )
+    max_streams_per_connection: Positive = Field(
+        256, description="Streams open at once on a connection; messages of more are dead-lettered."
+    )
+    max_dead_letters_per_connection: Positive = Field(
+        100, description="Unusable messages after which a connection is closed (1008)."
+    )
+    compression: bool = Field(
+        False, description="Offer permessage-deflate, with small windows; µ-law hardly deflates."
     )
     max_in_flight_bytes: Positive = Field(
         64 * 1024 * 1024,
-        description="Bytes the gateway may have unacknowledged before it stops reading.",
+        description="Bytes of records that may wait in memory for Kafka before they go to the spool, or, "
+        "without one, before the gateway stops reading.",
+    )
+    spool: Path | None = Field(
+        Path(".tapeline/spool"),
+        description="Folder on disk for what Kafka does not take yet; empty: none. One gateway each.",
+    )
+    max_spool_bytes: Positive = Field(
+        1024 * 1024 * 1024,
+        description="Bytes of records the spool may hold, for each process; then the gateway stops reading.",
+    )
+    drain_s: PositiveSeconds = Field(
+        25.0, description="Seconds that calls may go on after SIGTERM before their connections are closed."
     )
     partitions: Positive = Field(8, description="Partitions of every topic, when they are created.")
     replication: Positive = Field(1, description="Replicas of every topic, when they are created.")
@@ -76,30 +159,66 @@ class Settings(BaseSettings):
     log_level: str = Field("info", description="debug, info, warning or error.")
     log_format: str = Field("auto", description="json, console, or auto: console on a terminal.")
 
-    @field_validator("listen")
+    @field_validator("listen", "operations")
     @classmethod
-    def _has_port(cls, value: str) -> str:
-        host_port(value)
+    def _has_port(cls, value: str | None) -> str | None:
+        if value is not None:
+            host_port(value)
         return value
 
-    def gateway(self) -> GatewayConfig:
-        """What the gateway needs to know."""
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        networks(value)
+        return value
+
+    @field_validator(
+        *("spool", "tokens", "tls_certificate", "tls_key", "kafka_ca", "kafka_certificate", "kafka_key"),
+        *("registry", "operations"),
+        mode="before",
+    )
+    @classmethod
+    def _may_be_none(cls, value: Any) -> Any:
+        return value or None
+
+    def cluster(self) -> Cluster:
+        """How Kafka is reached. Raises ClusterError."""
+        return Cluster(
+            self.kafka,
+            self.kafka_security,
+            self.kafka_mechanism,
+            self.kafka_username,
+            self.kafka_password.get_secret_value() if self.kafka_password else None,
+            self.kafka_ca,
+            self.kafka_certificate,
+            self.kafka_key,
+        )
+
+    def gateway(self, process: int = 0) -> GatewayConfig:
+        """What the gateway needs to know, its first process or another. Raises ClusterError."""
         host, port = host_port(self.listen)
+        spool = spool_file(self.spool, process) if self.spool is not None else None
         return GatewayConfig(
-            kafka=self.kafka,
+            kafka=self.cluster(),
             host=host,
             port=port,
+            path=self.path,
             registry=self.registry,
             tokens=self.tokens,
             insecure=self.insecure,
-            max_message_bytes=self.max_message_bytes,
-            max_in_flight_bytes=self.max_in_flight_bytes,
+            tls_certificate=self.tls_certificate,
+            tls_key=self.tls_key,
+            trusted_proxies=networks(self.trusted_proxies),
+            drain_s=self.drain_s,
+            shares_port=self.processes > 1,
+            limits=Limits(**{name: getattr(self, name) for name in Limits.__slots__}),
+            buffers=Buffers(self.max_in_flight_bytes, spool, self.max_spool_bytes),
         )
 
     def worker(self) -> WorkerConfig:
         """What the agents need to know."""
         return WorkerConfig(
-            kafka=self.kafka,
+            kafka=self.cluster(),
             store=self.store,
             registry=self.registry,
             window_ms=self.metrics_window_ms,

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 
+from schemas.cluster import Cluster
 from schemas.topics import AGENTS
 from tapeline.embedded import free_port, wait_until_up
 from tapeline.topics import create_topics
@@ -42,11 +43,18 @@ class Stack:
             **(settings or {}),
         }
         self.processes: dict[str, asyncio.subprocess.Process] = {}
+        self.operations: dict[str, str] = {}
+        """Where each part answers its operators: /healthz, /readyz, /metrics."""
 
     @property
     def kafka(self) -> str:
         """Bootstrap servers."""
         return self.environment["TAPELINE_KAFKA"]
+
+    @property
+    def cluster(self) -> Cluster:
+        """How the broker is reached."""
+        return Cluster(self.kafka)
 
     @property
     def url(self) -> str:
@@ -57,13 +65,17 @@ class Stack:
         """The log file of a part."""
         return self.folder / "logs" / f"{name}.log"
 
-    async def start_broker(self) -> None:
-        """Start Kafka, wait until it answers, create the topics. Raises StackError."""
+    async def start_broker(self, properties: Path | None = None) -> None:
+        """Start Kafka, wait until it answers, create the topics. Raises StackError.
+
+        ``properties``: a file of further broker properties.
+        """
         data = self.folder / "kafka"
-        await self.start("kafka", "kafka", "--port", str(self.kafka_port), "--data", str(data))
-        await self._or_death("kafka", wait_until_up(self.kafka, _UP_TIMEOUT_S))
+        more = ["--properties", str(properties)] if properties is not None else []
+        await self.start("kafka", "kafka", "--port", str(self.kafka_port), "--data", str(data), *more)
+        await self._or_death("kafka", wait_until_up(self.cluster, _UP_TIMEOUT_S))
         partitions = int(self.environment.get("TAPELINE_PARTITIONS", "8"))
-        await create_topics(self.kafka, partitions, 1)
+        await create_topics(self.cluster, partitions, 1)
 
     async def start_gateway(self) -> None:
         """Start the gateway, and wait until it listens. Raises StackError."""
@@ -79,6 +91,12 @@ class Stack:
         """Start ``tapeline ARGUMENTS`` as the part of this name, with settings of its own."""
         log = self.log_of(name)
         log.parent.mkdir(parents=True, exist_ok=True)
+        operations = f"127.0.0.1:{free_port()}"
+        self.operations[name] = f"http://{operations}"
+        own = {
+            "TAPELINE_OPERATIONS": operations,
+            "TAPELINE_SPOOL": str(self.folder.absolute() / "spool" / name),
+        }
         with log.open("ab") as output:
             self.processes[name] = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -88,7 +106,7 @@ class Stack:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=os.environ | self.environment | dict(settings or {}),
+                env=os.environ | self.environment | own | dict(settings or {}),
                 # Ctrl-C is for us: we stop the parts in their order.
                 start_new_session=True,
             )

@@ -8,7 +8,8 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from schemas.broker import TOOL_PATIENCE_S, connected
+from schemas.broker import TOOL_PATIENCE_S, connected, disconnected
+from schemas.cluster import Cluster
 from schemas.codec import Reader
 from schemas.dead_letter import parse_headers
 from schemas.errors import SchemaError
@@ -20,15 +21,15 @@ class UnknownTopicError(Exception):
 
 
 async def records(
-    bootstrap_servers: str, topic: str, *, from_beginning: bool, exit_at_end: bool
+    cluster: Cluster, topic: str, *, from_beginning: bool, exit_at_end: bool
 ) -> AsyncIterator[Any]:
     """aiokafka's ConsumerRecords of a topic, in the order of each partition.
 
     Raises UnknownTopicError and BrokerAwayError.
     """
-    numbers = await _partitions(bootstrap_servers, topic)
+    numbers = await _partitions(cluster, topic)
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap_servers,
+        **cluster.options(),
         enable_auto_commit=False,
         auto_offset_reset="earliest" if from_beginning else "latest",
     )
@@ -47,19 +48,15 @@ async def records(
                 for record in batch:
                     yield record
     finally:
-        await consumer.stop()
+        await disconnected(consumer)
 
 
-async def _partitions(bootstrap_servers: str, topic: str) -> list[int]:
-    admin = await connected(
-        lambda: AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers),
-        bootstrap_servers,
-        TOOL_PATIENCE_S,
-    )
+async def _partitions(cluster: Cluster, topic: str) -> list[int]:
+    admin = await connected(AIOKafkaAdminClient, cluster, TOOL_PATIENCE_S)
     try:
         (described,) = await admin.describe_topics([topic])
     finally:
-        await admin.close()
+        await disconnected(admin)
     if described["error_code"]:
         known = ", ".join(t.name for t in DATA_TOPICS)
         raise UnknownTopicError(f"there is no topic {topic!r}; `tapeline topics` creates {known}")

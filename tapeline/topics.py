@@ -3,7 +3,8 @@
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
-from schemas.broker import connected
+from schemas.broker import connected, disconnected
+from schemas.cluster import Cluster
 from schemas.topics import ALL_TOPICS
 
 
@@ -11,18 +12,16 @@ class TopicCreationError(Exception):
     """The broker would not create a topic."""
 
 
-async def create_topics(bootstrap_servers: str, partitions: int, replication: int) -> list[str]:
+async def create_topics(cluster: Cluster, partitions: int, replication: int) -> list[str]:
     """Create the topics that do not exist; their names. Waits for the broker. Raises TopicCreationError."""
-    admin = await connected(
-        lambda: AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers), bootstrap_servers
-    )
+    admin = await connected(AIOKafkaAdminClient, cluster)
     try:
         wanted = [
             NewTopic(topic.name, partitions, replication, topic_configs=topic.config) for topic in ALL_TOPICS
         ]
         response = await admin.create_topics(wanted)
     finally:
-        await admin.close()
+        await disconnected(admin)
     created = []
     for name, code, *message in response.topic_errors:
         if code == 0:

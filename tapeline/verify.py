@@ -13,6 +13,7 @@ from processors.core.track import AssemblyConfig
 from processors.core.wav import wav_header, wav_padding
 from processors.storage.recordings import Recordings
 from processors.storage.store import delete_below, names, open_store, read
+from schemas.cluster import Cluster
 from schemas.codec import Registry
 from tapeline.oracle import Oracle, OracleTrack
 from tapeline.rebuild import Selection, rebuild
@@ -50,7 +51,7 @@ async def against_manifest(store: ObjectStore, folder: str, text: bytes) -> list
 
 async def against_log(
     recorded: dict[int, tuple[str, bytes]],
-    bootstrap_servers: str,
+    cluster: Cluster,
     registry: Registry | None,
     config: AssemblyConfig,
     part_ms: int,
@@ -58,9 +59,7 @@ async def against_log(
     """For each stream of the log: what differs between its recording and one made again from Kafka."""
     memory = open_store("memory://")
     seen = set()
-    async for rebuilt in rebuild(
-        bootstrap_servers, registry, Recordings(memory), Selection(), config, part_ms
-    ):
+    async for rebuilt in rebuild(cluster, registry, Recordings(memory), Selection(), config, part_ms):
         seen.add(rebuilt.stream_id)
         if rebuilt.saved is not None:
             # Its manifest tells all; the audio would fill the memory, call by call.

@@ -16,7 +16,7 @@ async def broker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stac
     """A stack of which only the broker runs."""
     stack = Stack(
         tmp_path_factory.mktemp("stack"),
-        settings={"TAPELINE_PARTITIONS": "4", "TAPELINE_IDLE_TIMEOUT_S": "4"},
+        settings={"TAPELINE_PARTITIONS": "4", "TAPELINE_IDLE_TIMEOUT_S": "6"},
     )
     try:
         await stack.start_broker()

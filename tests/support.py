@@ -1,12 +1,21 @@
 """What several tests use: the events of a call, as ``assemble`` writes them; the command line."""
 
 import asyncio
+import base64
+import json
 import os
 import random
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
+import aiohttp
+
+from ingest.gateway import Gateway, GatewayConfig
+from ingest.limits import Limits
+from ingest.publisher import Buffers
 from processors.core.events import (
     Event,
     Gap,
@@ -19,6 +28,7 @@ from processors.core.events import (
 )
 from schemas.codec import Reader, Record, Writer
 from schemas.topics import TRACKS
+from tapeline.stack import Stack
 
 OPENED_AT_MS = 1_795_000_000_000
 
@@ -67,3 +77,59 @@ async def tapeline(*arguments: str, environment: Mapping[str, str] | None = None
     out, error = await asyncio.wait_for(process.communicate(), 90)
     assert process.returncode is not None
     return process.returncode, out.decode(), error.decode()
+
+
+@asynccontextmanager
+async def gateway(
+    broker: Stack, folder: Path | None = None, limits: Limits | None = None, **config: Any
+) -> AsyncIterator[tuple[Gateway, str]]:
+    """A gateway in this process, on a port of its own, and its URL. ``folder``: that of its spool."""
+    buffers = config.pop("buffers", Buffers(spool=folder / "gateway-0.sqlite" if folder else None))
+    made = Gateway(
+        GatewayConfig(broker.cluster, "127.0.0.1", 0, limits=limits or Limits(), buffers=buffers, **config)
+    )
+    await made.start()
+    scheme = "wss" if config.get("tls_certificate") else "ws"
+    try:
+        yield made, f"{scheme}://127.0.0.1:{made.port}"
+    finally:
+        await made.stop()
+
+
+async def until(condition: Callable[[], Awaitable[bool] | bool], timeout_s: float = 30) -> None:
+    """Wait until something holds."""
+    async with asyncio.timeout(timeout_s):
+        while True:
+            holds = condition()
+            if holds if isinstance(holds, bool) else await holds:
+                return
+            await asyncio.sleep(0.05)
+
+
+def live_track(stream_id: int, number: int, audio: bytes = b"\xff" * 8, name: str = "far") -> str:
+    """A ``live_track`` message as text."""
+    return json.dumps(
+        {
+            "stream_id": stream_id,
+            "type": "live_track",
+            "stream_sequence_number": number + 1,
+            "track_sequence_number": number,
+            "media": base64.b64encode(audio).decode(),
+            "call_id": "call",
+            "name": name,
+        }
+    )
+
+
+async def ask(url: str) -> tuple[int, str]:
+    """What an operators' port answers; 0: nothing."""
+    try:
+        async with aiohttp.ClientSession() as session, session.get(url) as answer:
+            return answer.status, await answer.text()
+    except aiohttp.ClientConnectorError:
+        return 0, ""
+
+
+async def is_ready(url: str) -> bool:
+    """Whether a part says that it can do its work."""
+    return (await ask(f"{url}/readyz"))[0] == 200

@@ -2,17 +2,18 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from faust.types import TP
 
 from processors.agents.shell import Shell
+from processors.config import StorageConfig
 from processors.core.manifest import IncompletePartsError
 from processors.core.partition import Machine, Partition
 from processors.core.recorder import GiveUp, RecorderOutput, StorePart, StreamRecorder
 from processors.storage.recordings import Recordings, Saved
 from processors.storage.store import StoreError
+from schemas import telemetry
 from schemas.codec import Record as AvroRecord
 from schemas.codec import Writer
 from schemas.topics import RECORDINGS, key_of
@@ -21,20 +22,6 @@ T = TypeVar("T")
 
 #: What the store may raise: its own errors, and the operating system's.
 STORE_ERRORS = (StoreError, OSError, TimeoutError)
-
-
-@dataclass(frozen=True, slots=True)
-class StorageConfig:
-    """How recordings are stored."""
-
-    part_ms: int = 10_000
-    """Audio of a track that is stored together."""
-    give_up_s: float = 300.0
-    """How long a store that fails is tried again before the recording is given up."""
-    timeout_s: float = 60.0
-    """How long one operation on the store may take; composing a recording is many."""
-    in_flight: int = 16
-    """Parts and recordings being written at once; more wait in the log."""
 
 
 class StoreGaveUpError(Exception):
@@ -158,6 +145,9 @@ class Record(Shell[AvroRecord, RecorderOutput]):
                         f"the store failed for {self._config.give_up_s:.0f} s "
                         f"(TAPELINE_STORE_GIVE_UP_S), at last with: {error}"
                     ) from error
+                # Trying again is getting on: another worker would meet the same store.
+                self.progress()
+                telemetry.STORE_RETRIES.inc()
                 self.log.warning(
                     "store_failed", stream_id=output.stream_id, reason=str(error), retry_s=pause_s
                 )
@@ -187,6 +177,7 @@ class Record(Shell[AvroRecord, RecorderOutput]):
             "tracks": tracks,
         }
         await self._publish(output.stream_id, output.call_id, "RecordingSaved", payload)
+        telemetry.SAVED.inc()
         self.log.info("recording_saved", stream_id=output.stream_id, path=saved.path)
 
     async def _announce_failure(
@@ -194,6 +185,7 @@ class Record(Shell[AvroRecord, RecorderOutput]):
     ) -> None:
         payload = {"path": path, "reason": reason}
         await self._publish(stream_id, call_id, "RecordingFailed", payload)
+        telemetry.FAILED.inc()
         self.log.error("recording_failed", stream_id=stream_id, reason=reason)
 
     async def _publish(self, stream_id: int, call_id: str | None, kind: str, payload: AvroRecord) -> None:

@@ -6,6 +6,7 @@ An agent fills in how a value is decoded, what a stream's machine is, and where 
 import asyncio
 import time
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import AsyncIterable, Iterable
 from typing import Any, Generic, TypeVar
 
@@ -16,6 +17,7 @@ from faust.types import TP
 from processors.agents.checkpoints import CheckpointTable
 from processors.agents.transport import Batch
 from processors.core.partition import Admission, CheckpointConfig, Machine, Partition, Rejected
+from schemas import telemetry
 from schemas.codec import Reader, Record, Registry
 from schemas.dead_letter import DeadLetter
 from schemas.errors import SchemaError
@@ -49,6 +51,8 @@ class Shell(ABC, Generic[A, B]):
         self._reader = Reader(registry)
         self._checkpoints = checkpoints
         self._partitions: dict[int, Partition[A, B]] = {}
+        # Of each partition: the first offset and timestamp of the batches that are not safe yet.
+        self._unsafe: dict[int, deque[tuple[int, int]]] = {}
         self.log = log.bind(agent=name)
         app.on_partitions_revoked.connect(self._on_revoked)
 
@@ -121,6 +125,7 @@ class Shell(ABC, Generic[A, B]):
         if self._holds(batch.tp, partition, batch.epoch):
             await self.emit(batch.tp, outputs)
             await self._save(partition, batch)
+        self._count(batch, len(outputs))
 
     def _feed(
         self, partition: Partition[A, B], batch: Batch
@@ -195,7 +200,54 @@ class Shell(ABC, Generic[A, B]):
 
     async def _on_revoked(self, *args: Any, **kwargs: Any) -> None:
         self._partitions.clear()
+        self._unsafe.clear()
         await self.on_dropped()
+
+    # For operators ---------------------------------------------------------------------------
+
+    def progress(self) -> None:
+        """The agent got on with its work, or found that there is none."""
+        telemetry.PROGRESS.labels(self.name).set(time.time())
+
+    def _count(self, batch: Batch, outputs: int) -> None:
+        self.progress()
+        if batch.records:
+            telemetry.PROCESSED.labels(self.name).inc(len(batch.records))
+            telemetry.EMITTED.labels(self.name).inc(outputs)
+            first = batch.records[0]
+            self._unsafe.setdefault(batch.tp.partition, deque()).append((first.offset, first.timestamp))
+
+    async def keep_measuring(self) -> None:
+        """Bring the agent's numbers to the metrics, once a second."""
+        while True:
+            self._measure()
+            await asyncio.sleep(1)
+
+    def _measure(self) -> None:
+        consumer = self.app.consumer
+        assigned = [tp for tp in consumer.assignment() if tp.topic == self.source.name]
+        if not assigned:
+            self.progress()  # more workers than partitions: this one waits to be needed
+        partitions = list(self._partitions.values())
+        ends = {tp.partition: consumer.highwater(tp) or 0 for tp in assigned}
+        lag = sum(max(ends.get(number, 0) - p.next_offset, 0) for number, p in self._partitions.items())
+        ready = not (self.app.rebalancing or self.app.in_recovery)
+        telemetry.READY.labels(self.name).set(ready)
+        telemetry.PARTITIONS.labels(self.name).set(len(assigned))
+        telemetry.LAG.labels(self.name).set(lag)
+        telemetry.OPEN_STREAMS.labels(self.name).set(sum(p.open_streams for p in partitions))
+        telemetry.UNSAFE_AGE.labels(self.name).set(self._oldest_unsafe_s())
+
+    def _oldest_unsafe_s(self) -> float:
+        oldest_ms = now_ms = time.time() * 1000
+        for number, partition in self._partitions.items():
+            batches = self._unsafe.get(number, deque())
+            safe = partition.safe_offset
+            while batches and (batches[1][0] if len(batches) > 1 else partition.next_offset) <= safe:
+                batches.popleft()
+            if batches:
+                oldest_ms = min(oldest_ms, batches[0][1])
+        return (now_ms - oldest_ms) / 1000
 
     # Sending ---------------------------------------------------------------------------------
 
@@ -217,6 +269,7 @@ class Shell(ABC, Generic[A, B]):
                 offset=record.offset,
             )
             self.log.warning("record_rejected", reason=reason, offset=record.offset)
+            telemetry.AGENT_REJECTED.labels(self.name, reason).inc()
             acknowledgements.append(
                 await self.send(DEAD_LETTERS, record.key, record.value or b"", letter.headers())
             )

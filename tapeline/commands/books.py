@@ -6,24 +6,13 @@ from typing import Annotated, Optional
 
 import typer
 
-from tapeline.options import (
-    IdleTimeoutS,
-    Kafka,
-    MaxGapS,
-    PartMs,
-    Registry,
-    SegmentMs,
-    Store,
-    WindowChunks,
-    WindowMs,
-    console,
-    fail,
-    run,
-    settings,
-)
+from tapeline.options import ASSEMBLY, CLUSTER, console, fail, run, takes
+from tapeline.settings import Settings
 
 
+@takes(*CLUSTER, "store", "registry", *ASSEMBLY, "part_ms")
 def rebuild(
+    chosen: Settings,
     stream: Annotated[
         Optional[list[int]],  # noqa: UP045  # typer reads the annotation
         typer.Option(help="Only this stream_id; may be given again."),
@@ -36,24 +25,13 @@ def rebuild(
         datetime | None, typer.Option(help="Only streams begun at or after this time (UTC).")
     ] = None,
     until: Annotated[datetime | None, typer.Option(help="Only streams begun before this time (UTC).")] = None,
-    kafka: Kafka = None,
-    store: Store = None,
-    registry: Registry = None,
-    segment_ms: SegmentMs = None,
-    window_chunks: WindowChunks = None,
-    window_ms: WindowMs = None,
-    idle_timeout_s: IdleTimeoutS = None,
-    max_gap_s: MaxGapS = None,
-    part_ms: PartMs = None,
 ) -> None:
     """Make recordings again from Kafka alone, byte for byte the same, in any store.
 
     The settings of the assembly must be those the agents ran with.
     """
-    chosen = settings(locals())
     from processors.storage.recordings import Recordings
     from processors.storage.store import StoreError, StoreUrlError, open_store
-    from schemas.broker import BrokerAwayError
     from schemas.codec import registry_from
     from tapeline.rebuild import Selection
     from tapeline.rebuild import rebuild as rebuilding
@@ -67,7 +45,7 @@ def rebuild(
         count = 0
         with console.status("reading the log") as status:
             async for rebuilt in rebuilding(
-                chosen.kafka,
+                chosen.cluster(),
                 registry_from(chosen.registry),
                 recordings,
                 selection,
@@ -82,7 +60,7 @@ def rebuild(
 
     try:
         count = run(main())
-    except (StoreUrlError, StoreError, BrokerAwayError) as error:
+    except (StoreUrlError, StoreError) as error:
         raise fail(str(error)) from error
     if not count:
         raise fail("no closed stream in the log is meant by that")
@@ -92,26 +70,18 @@ def _utc_ms(at: datetime | None) -> int | None:
     return None if at is None else round(at.replace(tzinfo=UTC).timestamp() * 1000)
 
 
+@takes(*CLUSTER, "store", "registry", *ASSEMBLY)
 def verify(
+    chosen: Settings,
     log: Annotated[
         bool, typer.Option("--log", help="Also make each recording again from Kafka, and compare.")
     ] = False,
     oracle: Annotated[
         Path | None, typer.Option(help="Also judge by what `tapeline play --oracle` wrote down here.")
     ] = None,
-    kafka: Kafka = None,
-    store: Store = None,
-    registry: Registry = None,
-    segment_ms: SegmentMs = None,
-    window_chunks: WindowChunks = None,
-    window_ms: WindowMs = None,
-    idle_timeout_s: IdleTimeoutS = None,
-    max_gap_s: MaxGapS = None,
 ) -> None:
     """Check the recordings in a store against their manifests' hashes; status 1 when any differs."""
-    chosen = settings(locals())
     from processors.storage.store import StoreError, StoreUrlError, open_store
-    from schemas.broker import BrokerAwayError
     from schemas.codec import registry_from
     from tapeline import oracle as oracles
     from tapeline.verify import against_log, against_manifest, against_oracle, manifests
@@ -127,7 +97,7 @@ def verify(
         if log:
             async for stream_id, faults in against_log(
                 recorded,
-                chosen.kafka,
+                chosen.cluster(),
                 registry_from(chosen.registry),
                 config.assembly,
                 config.storage.part_ms,
@@ -141,7 +111,7 @@ def verify(
 
     try:
         count, faults = run(main())
-    except (StoreUrlError, StoreError, BrokerAwayError) as error:
+    except (StoreUrlError, StoreError) as error:
         raise fail(str(error)) from error
     for fault in faults:
         typer.echo(fault)
@@ -149,19 +119,15 @@ def verify(
     raise typer.Exit(1 if faults else 0)
 
 
-def audit(kafka: Kafka = None, registry: Registry = None) -> None:
+@takes(*CLUSTER, "registry")
+def audit(chosen: Settings) -> None:
     """Balance the books: every message in the log accounted for; status 1 when one is not."""
-    chosen = settings(locals())
     from dataclasses import fields
 
-    from schemas.broker import BrokerAwayError
     from schemas.codec import registry_from
     from tapeline.audit import audit as auditing
 
-    try:
-        books = run(auditing(chosen.kafka, registry_from(chosen.registry)))
-    except BrokerAwayError as error:
-        raise fail(str(error)) from error
+    books = run(auditing(chosen.cluster(), registry_from(chosen.registry)))
     for item in fields(books):
         if item.name != "faults":
             typer.echo(f"{item.name.replace('_', ' '):20} {getattr(books, item.name):>10}")

@@ -8,36 +8,16 @@ import typer
 from rich.console import Console
 
 from schemas.topics import AGENTS
-from tapeline.options import (
-    IdleTimeoutS,
-    Insecure,
-    Kafka,
-    Listen,
-    LogFormat,
-    LogLevel,
-    MaxGapS,
-    MaxInFlightBytes,
-    MaxMessageBytes,
-    MetricsWindowMs,
-    Partitions,
-    PartMs,
-    Registry,
-    Replication,
-    SegmentMs,
-    Store,
-    StoreGiveUpS,
-    Tokens,
-    WindowChunks,
-    WindowMs,
-    fail,
-    run,
-    settings,
-)
+from tapeline.options import ASSEMBLY, CLUSTER, LOGGING, fail, run, settings, takes
+from tapeline.settings import Settings
 
 
 def kafka(
     port: Annotated[int, typer.Option(help="The port to listen on, on 127.0.0.1.")] = 9092,
     data: Annotated[Path, typer.Option(help="The folder of its data.")] = Path(".tapeline/kafka"),
+    properties: Annotated[
+        Path | None, typer.Option(help="A file of further broker properties, such as other listeners.")
+    ] = None,
     fetch_only: Annotated[
         bool, typer.Option("--fetch-only", help="Download what it needs, and stop.")
     ] = False,
@@ -50,62 +30,88 @@ def kafka(
             embedded.fetch(typer.echo)
             embedded.java()
         else:
-            embedded.run(port, data.absolute(), typer.echo)
+            more = properties.read_text() if properties is not None else ""
+            embedded.run(port, data.absolute(), typer.echo, more)
     except (embedded.EmbeddedKafkaError, OSError) as error:
         raise fail(str(error)) from error
 
 
-def topics(
-    kafka: Kafka = None,
-    partitions: Partitions = None,
-    replication: Replication = None,
-    log_level: LogLevel = None,
-    log_format: LogFormat = None,
-) -> None:
+@takes(*CLUSTER, "partitions", "replication", *LOGGING)
+def topics(chosen: Settings) -> None:
     """Create the topics that do not exist yet."""
-    chosen = settings(locals())
     from schemas.topics import ALL_TOPICS
     from tapeline.topics import TopicCreationError, create_topics
 
     try:
-        created = run(create_topics(chosen.kafka, chosen.partitions, chosen.replication))
+        created = run(create_topics(chosen.cluster(), chosen.partitions, chosen.replication))
     except TopicCreationError as error:
         raise fail(str(error)) from error
     for topic in ALL_TOPICS:
         typer.echo(f"{'created' if topic.name in created else 'exists '}  {topic.name}")
 
 
+@takes(
+    *CLUSTER,
+    *("listen", "path", "processes", "operations", "registry", "tokens", "insecure"),
+    *("tls_certificate", "tls_key", "trusted_proxies"),
+    *("max_message_bytes", "max_connections", "max_connections_per_address", "open_timeout_s"),
+    *("idle_connection_s", "ping_interval_s", "ping_timeout_s", "max_messages_per_s"),
+    *("max_streams_per_connection", "max_dead_letters_per_connection", "compression"),
+    *("max_in_flight_bytes", "spool", "max_spool_bytes", "drain_s"),
+    *LOGGING,
+)
 def gateway(
-    kafka: Kafka = None,
-    listen: Listen = None,
-    registry: Registry = None,
-    tokens: Tokens = None,
-    insecure: Insecure = None,
-    max_message_bytes: MaxMessageBytes = None,
-    max_in_flight_bytes: MaxInFlightBytes = None,
-    log_level: LogLevel = None,
-    log_format: LogFormat = None,
+    chosen: Settings,
+    process: Annotated[int | None, typer.Option(hidden=True, help="Which of several this one is.")] = None,
 ) -> None:
     """Receive WebSocket streams and publish them to Kafka."""
-    chosen = settings(locals())
     from ingest.auth import TokensError
+    from ingest.certificate import CertificateError
     from ingest.gateway import OpenDoorError, run_gateway
-    from schemas.broker import TopicsError
+    from ingest.spool import SpoolError, gather, spool_files
+    from tapeline.operations import Operations, OperationsError, begin
+    from tapeline.processes import Processes
+
+    async def alone() -> None:
+        begin("gateway")
+        operations = Operations(["gateway"])
+        await operations.start(chosen.operations)
+        try:
+            await run_gateway(chosen.gateway())
+        finally:
+            await operations.stop()
+
+    async def one_of_several(number: int) -> None:
+        begin("gateway")
+        await run_gateway(chosen.gateway(number))
+
+    async def several() -> None:
+        chosen.gateway()  # what is wrong with the settings is better said once
+        commands = [["gateway", "--process", str(number)] for number in range(chosen.processes)]
+        processes = Processes(["gateway"], chosen.drain_s + 20)
+        if chosen.spool is not None and spool_files(chosen.spool):
+            raise typer.Exit(await processes.run_first(commands, chosen.operations))
+        raise typer.Exit(await processes.run(commands, chosen.operations, restart=True))
 
     try:
-        run(run_gateway(chosen.gateway()))
-    except (TopicsError, TokensError, OpenDoorError, OSError) as error:
+        if process is not None:
+            run(one_of_several(process))
+        else:
+            if chosen.spool is not None:
+                gather(chosen.spool)
+            run(alone() if chosen.processes == 1 else several())
+    except (TokensError, CertificateError, OpenDoorError, SpoolError, OperationsError, OSError) as error:
         raise fail(str(error)) from error
 
 
+@takes("tokens")
 def token(
+    chosen: Settings,
     sender: Annotated[str, typer.Argument(help="The sender's name, as it stands in every message.")],
-    tokens: Tokens = None,
 ) -> None:
     """Make a token for a sender, add its hash to the tokens file, and print it, once."""
     from ingest.auth import new_token
 
-    chosen = settings(locals())
     made, entry = new_token(sender)
     if chosen.tokens is None:
         raise fail("where to? Give the tokens file, --tokens tokens.toml (TAPELINE_TOKENS)")
@@ -117,42 +123,43 @@ def token(
     typer.echo(made)
 
 
+@takes(
+    *CLUSTER,
+    *("operations", "store", "registry"),
+    *ASSEMBLY,
+    *("metrics_window_ms", "part_ms", "store_give_up_s"),
+    *LOGGING,
+)
 def worker(
+    chosen: Settings,
     agents: Annotated[
         Optional[list[str]],  # noqa: UP045  # typer reads the annotation
         typer.Argument(help=f"Any of {', '.join(AGENTS)}; none: all of them."),
     ] = None,
-    kafka: Kafka = None,
-    store: Store = None,
-    registry: Registry = None,
-    segment_ms: SegmentMs = None,
-    window_chunks: WindowChunks = None,
-    window_ms: WindowMs = None,
-    idle_timeout_s: IdleTimeoutS = None,
-    max_gap_s: MaxGapS = None,
-    metrics_window_ms: MetricsWindowMs = None,
-    part_ms: PartMs = None,
-    store_give_up_s: StoreGiveUpS = None,
-    log_level: LogLevel = None,
-    log_format: LogFormat = None,
 ) -> None:
     """Run agents: one in this process, several in a process each."""
-    chosen = settings(locals())
     from processors.storage.store import StoreUrlError
-    from schemas.broker import TopicsError
-    from tapeline.worker import run_agent, run_agents
+    from tapeline.operations import OperationsError
+    from tapeline.processes import Processes
+    from tapeline.worker import STOP_TIMEOUT_S, run_agent
 
     wanted = agents or list(AGENTS)
     unknown = [agent for agent in wanted if agent not in AGENTS]
     if unknown:
         raise fail(f"no agent is called {unknown[0]!r}: {', '.join(AGENTS)}")
+
+    async def several() -> int:
+        commands = [["worker", agent] for agent in wanted]
+        return await Processes(wanted, STOP_TIMEOUT_S).run(commands, chosen.operations, restart=False)
+
     try:
         if len(wanted) == 1:
             # Faust needs asyncio's own loop: its consumer thread makes one too.
-            status = asyncio.run(run_agent(wanted[0], chosen.worker()))
+            status = asyncio.run(run_agent(wanted[0], chosen.worker(), chosen.operations))
         else:
-            status = run(run_agents(wanted))
-    except (TopicsError, StoreUrlError) as error:
+            chosen.worker()
+            status = run(several())
+    except (StoreUrlError, OperationsError) as error:
         raise fail(str(error)) from error
     raise typer.Exit(status)
 

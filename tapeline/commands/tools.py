@@ -6,14 +6,17 @@ from typing import Annotated, Any
 
 import typer
 
-from tapeline.options import Kafka, Listen, Registry, fail, run, settings
+from tapeline.options import CLUSTER, fail, run, takes
+from tapeline.settings import Settings
 
 
 def _probability(what: str) -> Any:
     return typer.Option(min=0.0, max=1.0, help=f"Probability that {what}.", rich_help_panel="Faults")
 
 
+@takes("listen")
 def play(
+    chosen: Settings,
     files: Annotated[
         list[Path], typer.Argument(help="Audio files: each channel of each is a track of the call.")
     ],
@@ -53,10 +56,8 @@ def play(
     patience_s: Annotated[
         float, typer.Option(min=0.0, help="How long to look for a gateway that went away.")
     ] = 0.0,
-    listen: Listen = None,
 ) -> None:
     """Be Voxology: stream audio files to a gateway as a call, well or badly behaved."""
-    chosen = settings(locals())
     import time
 
     from tapeline import oracle as oracles
@@ -101,7 +102,9 @@ def play(
         raise fail(str(errors.exceptions[0])) from errors
 
 
+@takes(*CLUSTER, "registry")
 def tap(
+    chosen: Settings,
     topic: Annotated[str, typer.Argument(help="The topic, such as voxology.tracks.")],
     from_beginning: Annotated[
         bool,
@@ -110,12 +113,8 @@ def tap(
     exit_at_end: Annotated[
         bool, typer.Option("--exit-at-end", help="Stop where the topic ended when this began.")
     ] = False,
-    kafka: Kafka = None,
-    registry: Registry = None,
 ) -> None:
     """Print a topic's records, decoded, as JSON lines."""
-    chosen = settings(locals())
-    from schemas.broker import BrokerAwayError
     from schemas.codec import Reader, registry_from
     from tapeline.tap import UnknownTopicError, as_line, records
 
@@ -123,13 +122,13 @@ def tap(
 
     async def follow() -> None:
         async for record in records(
-            chosen.kafka, topic, from_beginning=from_beginning, exit_at_end=exit_at_end
+            chosen.cluster(), topic, from_beginning=from_beginning, exit_at_end=exit_at_end
         ):
             print(as_line(record, reader), flush=True)
 
     try:
         run(follow())
-    except (UnknownTopicError, BrokerAwayError) as error:
+    except UnknownTopicError as error:
         raise fail(str(error)) from error
     except (KeyboardInterrupt, BrokenPipeError):
         raise typer.Exit(0) from None

@@ -7,6 +7,9 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from prometheus_client.metrics import MetricWrapperBase
+
+from schemas import telemetry
 from tapeline.play import play
 from tapeline.settings import Settings
 from tapeline.stack import Stack
@@ -58,3 +61,23 @@ def test_the_places_named_for_newcomers_exist() -> None:
     paths = re.findall(r"`((?:schemas|ingest|processors|tapeline|tests|benchmarks)/[\w/.*]+)`", text)
     assert len(paths) > 15
     assert [p for p in paths if not list(ROOT.glob(p))] == []
+
+
+def test_every_metric_is_documented_as_declared() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text()
+    declared = [metric for metric in vars(telemetry).values() if isinstance(metric, MetricWrapperBase)]
+    assert len(declared) > 25
+    for metric in declared:
+        (family,) = metric.describe()
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = ", ".join(metric._labelnames)
+        assert f"| `{name}` | {family.type} | {labels} | {family.documentation} |" in text
+
+
+def test_the_limits_have_the_defaults_that_are_documented() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text()
+    table = dict(re.findall(r"^\| `TAPELINE_(MAX_\w+)` \| (1 MiB|64 MiB|1 GiB|\d+)", text, re.MULTILINE))
+    sizes = {"1 MiB": 2**20, "64 MiB": 2**26, "1 GiB": 2**30}
+    assert len(table) == 8
+    for name, default in table.items():
+        assert Settings.model_fields[name.lower()].default == (sizes.get(default) or int(default))

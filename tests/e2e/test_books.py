@@ -29,7 +29,7 @@ async def settled(stack: Stack, streams: set[int]) -> None:
     """Wait until these streams have their recordings."""
     async with asyncio.timeout(90):
         while True:
-            done = {e.value["stream_id"] async for e in entries(stack.kafka, RECORDINGS, None) if e.value}
+            done = {e.value["stream_id"] async for e in entries(stack.cluster, RECORDINGS, None) if e.value}
             if streams <= done:
                 return
             await asyncio.sleep(0.5)

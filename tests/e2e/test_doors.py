@@ -63,7 +63,7 @@ async def test_only_a_token_lets_in_and_its_sender_stands_in_every_message(
     await asyncio.sleep(1)
     mine = [
         e.value
-        async for e in entries(pipeline.kafka, MESSAGES, None)
+        async for e in entries(pipeline.cluster, MESSAGES, None)
         if e.value and e.value["stream_id"] == 9001
     ]
     assert len(mine) == 10

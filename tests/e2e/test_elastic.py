@@ -24,7 +24,7 @@ async def test_one_worker_three_workers_one_worker(pipeline: Stack) -> None:
     calls = [
         Call(
             8000 + n,
-            [SourceTrack(name, source.randbytes(25 * 8000)) for name in ("caller", "transfer")],
+            [SourceTrack(name, source.randbytes(20 * 8000)) for name in ("caller", "transfer")],
             datetime.now(UTC),
         )
         for n in range(12)
@@ -34,7 +34,7 @@ async def test_one_worker_three_workers_one_worker(pipeline: Stack) -> None:
     for number in (2, 3):
         for agent in AGENTS:
             await pipeline.start(f"{agent}-{number}", "worker", agent)
-    await asyncio.sleep(9)
+    await asyncio.sleep(7)
     for number in (2, 3):
         await asyncio.gather(*(pipeline.stop(f"{agent}-{number}") for agent in AGENTS))
     for agent in AGENTS:
@@ -43,7 +43,7 @@ async def test_one_worker_three_workers_one_worker(pipeline: Stack) -> None:
     await playing
     async with asyncio.timeout(90):
         while True:
-            events = [e.value async for e in entries(pipeline.kafka, RECORDINGS, None) if e.value]
+            events = [e.value async for e in entries(pipeline.cluster, RECORDINGS, None) if e.value]
             saved = {e["stream_id"]: e["payload"] for e in events if e["type"] == "RecordingSaved"}
             if all(call.stream_id in saved for call in calls):
                 break

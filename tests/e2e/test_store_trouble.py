@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import soundfile
 from moto.server import ThreadedMotoServer
-from support import tapeline
+from support import is_ready, tapeline, until
 
 from processors.storage.store import names, open_store, read
 from schemas.topics import RECORDINGS
@@ -106,7 +106,7 @@ async def s3(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[TroubledPro
 async def event_of(stack: Stack, stream_id: int) -> dict[str, Any]:
     async with asyncio.timeout(90):
         while True:
-            async for entry in entries(stack.kafka, RECORDINGS, None):
+            async for entry in entries(stack.cluster, RECORDINGS, None):
                 if entry.value and entry.value["stream_id"] == stream_id:
                     return entry.value
             await asyncio.sleep(0.3)
@@ -125,6 +125,7 @@ async def test_a_store_in_trouble_is_waited_for(
     await pipeline.stop("record")
     await pipeline.start("record", "worker", "record", settings=variables)
     try:
+        await until(lambda: is_ready(pipeline.operations["record"]))
         call = a_call(7001, 9)
         playing = asyncio.create_task(play(call, pipeline.url))
         for mode, seconds in (("well", 2), ("refuse", 2), ("cut", 2), ("hang", 2)):

@@ -1,5 +1,6 @@
 """A connection without a socket."""
 
+from ingest.limits import Limits
 from ingest.protocol import Accepted
 from ingest.session import Rejection, Session
 from schemas.dead_letter import parse_headers
@@ -48,7 +49,9 @@ def test_dead_letters_use_the_header_names_of_kafka_connect() -> None:
 
 
 def test_an_oversized_message_leaves_a_trace_that_says_the_limit() -> None:
-    rejection = Session("c").receive_oversized(1024, "over size limit (20000000 > 1024 bytes)")
+    rejection = Session("c", limits=Limits(max_message_bytes=1024)).receive_oversized(
+        "over size limit (20000000 > 1024 bytes)"
+    )
     assert rejection.value == b""
     assert rejection.letter.reason == "FrameTooLarge"
     assert "20000000" in rejection.letter.detail

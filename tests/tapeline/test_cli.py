@@ -17,7 +17,7 @@ from tapeline.stack import Stack
 
 COMMANDS = (
     *("kafka", "topics", "gateway", "token", "worker", "play", "tap", "demo"),
-    *("rebuild", "verify", "audit"),
+    *("rebuild", "verify", "audit", "dead-letters"),
 )
 
 

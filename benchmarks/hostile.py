@@ -1,0 +1,222 @@
+"""A thousand connections, a fifth of them hostile, and 100 honest calls in between."""
+
+import asyncio
+import json
+import os
+import random
+import resource
+import socket
+import struct
+import sys
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import psutil
+from websockets.asyncio.client import connect
+
+from benchmarks.scrape import scraped
+from schemas.topics import MESSAGES
+from tapeline.log import entries
+from tapeline.stack import Stack
+from tapeline.voxology import Call, SourceTrack, chunks, messages
+
+HONEST = 100
+QUIET = 700
+HOSTILE = 200
+SECONDS = 60
+#: What differs from the defaults: these calls send 11.4 messages a second on each connection.
+SETTINGS = {"TAPELINE_MAX_MESSAGES_PER_S": "50", "TAPELINE_OPEN_TIMEOUT_S": "5"}
+HANDSHAKE = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
+
+async def run(folder: Path) -> str:
+    """The honest calls alone, then amid the others; both as a table."""
+    rows = []
+    for hostile in (False, True):
+        rows.append(await _measure(folder / str(hostile), hostile))
+        print(rows[-1], file=sys.stderr)
+    return (
+        "| others | connections open | messages of honest calls | lost or changed | median | 99 % | 99.9 % "
+        "| gateway, largest resident set |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n"
+        + "".join(rows)
+    )
+
+
+async def _measure(folder: Path, hostile: bool) -> str:
+    stack = Stack(folder, settings=SETTINGS)
+    try:
+        await stack.start_broker()
+        await stack.start_gateway()
+        gateway = psutil.Process(stack.processes["gateway"].pid)
+        others = None
+        if hostile:
+            others = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "benchmarks.hostile", str(stack.listen_port)
+            )
+            await asyncio.sleep(10)
+        calls, sent_ms = _calls(), {}
+        playing = asyncio.gather(*(_play(call, stack.url, sent_ms) for call in calls))
+        peak, most = 0, 0.0
+        while not playing.done():
+            peak = max(peak, gateway.memory_info().rss)
+            numbers = await scraped(stack.operations["gateway"])
+            most = max(most, len(gateway.net_connections("tcp")) - 1)
+            await asyncio.sleep(1)
+        await playing
+        if others is not None:
+            others.kill()
+            await others.wait()
+            numbers = await scraped(stack.operations["gateway"])
+            shown = ("refused_total", "limited_total", "messages_rejected_total", "throttled_seconds_total")
+            print({name: numbers.get(f"tapeline_gateway_{name}") for name in shown}, file=sys.stderr)
+        await stack.stop("gateway")
+        latencies, wrong = await _judged(stack, calls, sent_ms)
+    finally:
+        await stack.stop_all()
+    median, high, highest = np.percentile(latencies, (50, 99, 99.9))
+    return (
+        f"| {f'{QUIET} quiet, {HOSTILE} hostile' if hostile else 'none'} | {most:.0f} | {len(latencies)} "
+        f"| {wrong} | {median:.1f} ms | {high:.1f} ms | {highest:.1f} ms | {peak / 2**20:.0f} MiB |\n"
+    )
+
+
+def _calls() -> list[Call]:
+    noise = random.Random(1).randbytes((SECONDS + HONEST) * 8000)
+    return [
+        Call(
+            number,
+            [SourceTrack(n, noise[number * 8000 :][: SECONDS * 8000]) for n in ("caller", "transfer")],
+            datetime.now(UTC),
+        )
+        for number in range(HONEST)
+    ]
+
+
+async def _play(call: Call, url: str, sent_ms: dict[tuple[int, str, int], float]) -> None:
+    await asyncio.sleep(random.random())
+    began = time.monotonic()
+    async with connect(url, compression=None) as connection:
+        for at_ms, message in messages(call):
+            text = json.dumps(message)
+            await asyncio.sleep(began + at_ms / 1000 - time.monotonic())
+            if message["type"] == "live_track":
+                sent_ms[call.stream_id, message["name"], message["track_sequence_number"]] = (
+                    time.time() * 1000
+                )
+            await connection.send(text)
+
+
+async def _judged(
+    stack: Stack, calls: list[Call], sent_ms: dict[tuple[int, str, int], float]
+) -> tuple[list[float], int]:
+    """From sending to the log's own time stamp, in ms; and how many messages are missing or changed."""
+    expected = {
+        (call.stream_id, track.name, number): chunk
+        for call in calls
+        for track in call.tracks
+        for number, chunk in enumerate(chunks(track.audio, call.chunk_ms), 2)
+    }
+    latencies = []
+    async for entry in entries(stack.cluster, MESSAGES, None):
+        assert entry.value is not None
+        if entry.value["type"] == "live_track" and entry.value["stream_id"] < HONEST:
+            payload = entry.value["payload"]
+            key = (entry.value["stream_id"], payload["name"], payload["track_sequence_number"])
+            if expected.get(key) == payload["media"]:
+                del expected[key]
+                # The log's time is in whole milliseconds, cut off: half of one is added.
+                latencies.append(entry.timestamp_ms + 0.5 - sent_ms[key])
+    return latencies, len(expected)
+
+
+# The others, in a process of their own -----------------------------------------------------------
+
+
+async def _opened(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(HANDSHAKE)
+    await reader.readuntil(b"\r\n\r\n")
+    return reader, writer
+
+
+async def _quiet(port: int, _: random.Random) -> None:
+    async with connect(f"ws://127.0.0.1:{port}", compression=None) as connection:
+        await connection.wait_closed()
+
+
+async def _slow(port: int, source: random.Random) -> None:
+    """A handshake that comes a byte at a time."""
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    for byte in HANDSHAKE:
+        writer.write(bytes([byte]))
+        await writer.drain()
+        await asyncio.sleep(source.random())
+
+
+async def _garbage(port: int, source: random.Random) -> None:
+    """Random bytes for frames."""
+    reader, writer = await _opened(port)
+    writer.write(source.randbytes(source.randint(1, 100_000)))
+    await reader.read()
+    writer.close()
+
+
+async def _oversized(port: int, _: random.Random) -> None:
+    """A frame that claims a gigabyte, and begins to send it."""
+    reader, writer = await _opened(port)
+    writer.write(b"\x81\xff" + struct.pack("!Q", 2**30) + bytes(4) + bytes(1_000_000))
+    await reader.read()
+    writer.close()
+
+
+async def _flood(port: int, source: random.Random) -> None:
+    """Good messages, as fast as they are taken."""
+    number = 1
+    stream_id = source.randint(10_000, 2**40)
+    async with connect(f"ws://127.0.0.1:{port}", compression=None) as connection:
+        while True:
+            number += 1
+            message = {"stream_id": stream_id, "type": "live_track", "name": "far", "call_id": "flood"}
+            message |= {"track_sequence_number": number, "stream_sequence_number": number, "media": "/w=="}
+            await connection.send(json.dumps(message))
+
+
+async def _reset(port: int, source: random.Random) -> None:
+    """A connection that breaks off in the middle of a frame."""
+    _, writer = await _opened(port)
+    writer.write(b"\x81\xfe\xff\xff" + bytes(source.randint(1, 1000)))
+    await asyncio.sleep(source.random())
+    raw = writer.get_extra_info("socket")
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+async def others(port: int) -> None:
+    """Keep them all at it until killed; each comes back a second after it was thrown out."""
+    kinds = [_quiet] * QUIET
+    for kind in (_slow, _garbage, _oversized, _flood, _reset):
+        kinds += [kind] * (HOSTILE // 5)
+
+    async def one(number: int) -> None:
+        source = random.Random(number)
+        await asyncio.sleep(5 * source.random())
+        while True:
+            with suppress(Exception):  # whatever the gateway does to it
+                await kinds[number](port, source)
+            await asyncio.sleep(1)
+
+    async with asyncio.timeout(SECONDS * 3):
+        await asyncio.gather(*(one(number) for number in range(len(kinds))))
+
+
+if __name__ == "__main__":
+    # They would be on other machines: here they take what the others leave of this one.
+    os.nice(19)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+    asyncio.run(others(int(sys.argv[1])))

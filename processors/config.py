@@ -1,0 +1,34 @@
+"""What the agents need to know; the command line's settings explain each. Light: every command reads it."""
+
+from dataclasses import dataclass, field
+
+from processors.core.partition import CheckpointConfig
+from processors.core.track import AssemblyConfig
+from schemas.cluster import Cluster
+
+
+@dataclass(frozen=True, slots=True)
+class StorageConfig:
+    """How recordings are stored."""
+
+    part_ms: int = 10_000
+    """Audio of a track that is stored together."""
+    give_up_s: float = 300.0
+    """How long a store that fails is tried again before the recording is given up."""
+    timeout_s: float = 60.0
+    """How long one operation on the store may take; composing a recording is many."""
+    in_flight: int = 16
+    """Parts and recordings being written at once; more wait in the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """What an agent needs to know."""
+
+    kafka: Cluster
+    store: str = "memory://"
+    registry: str | None = None
+    window_ms: int = 5000
+    assembly: AssemblyConfig = field(default_factory=AssemblyConfig)
+    checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig)
+    storage: StorageConfig = field(default_factory=StorageConfig)

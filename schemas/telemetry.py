@@ -1,0 +1,90 @@
+"""Every metric an operator can scrape, declared once: its name, what it says, its labels.
+
+``docs/operations.md`` shows this table. The audio measures of ``voxology.metrics`` are something else.
+Nothing here is touched once a message: counts are kept as plain numbers and brought here by the batch or
+by the second. With several processes, prometheus-client adds them up (its multiprocess mode).
+"""
+
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+# Both, for health ---------------------------------------------------------------------------------
+READY = Gauge(
+    "tapeline_ready",
+    "1 while the part can do its work: Kafka acknowledges, and it is not draining",
+    ["part"],
+    multiprocess_mode="livemin",
+)
+PROGRESS = Gauge(
+    "tapeline_progress_timestamp_seconds",
+    "When the part last got on with its work, or found that there is none",
+    ["part"],
+    multiprocess_mode="livemin",
+)
+
+# The gateway: connections -------------------------------------------------------------------------
+CONNECTIONS = Gauge("tapeline_gateway_connections", "WebSocket connections open", multiprocess_mode="livesum")
+STREAMS = Gauge("tapeline_gateway_streams", "Streams open on these connections", multiprocess_mode="livesum")
+OPENED = Counter("tapeline_gateway_connections_opened", "Connections that passed the handshake")
+CLOSED = Counter("tapeline_gateway_connections_closed", "Connections closed, by close code", ["code"])
+REFUSED = Counter("tapeline_gateway_refused", "Handshakes refused, by reason", ["reason"])
+LIMITED = Counter(
+    "tapeline_gateway_limited", "Times that a limit was met by an open connection, by limit", ["limit"]
+)
+THROTTLED = Counter(
+    "tapeline_gateway_throttled_seconds", "Seconds that connections were read no further for their rate"
+)
+PAUSED = Counter(
+    "tapeline_gateway_reading_paused_seconds", "Seconds that nothing was read: memory and spool were full"
+)
+
+# The gateway: messages ----------------------------------------------------------------------------
+RECEIVED = Counter("tapeline_gateway_messages_received", "Whole messages read from sockets")
+PUBLISHED = Counter(
+    "tapeline_gateway_records_published", "Records that Kafka has acknowledged, by topic", ["topic"]
+)
+REJECTED = Counter("tapeline_gateway_messages_rejected", "Messages dead-lettered, by reason", ["reason"])
+LOST = Counter("tapeline_gateway_records_lost", "Records accepted that Kafka never took: an alarm")
+PUBLISH_SECONDS = Histogram(
+    "tapeline_gateway_publish_seconds",
+    "From a batch's oldest record to Kafka's acknowledgement",
+    buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60),
+)
+IN_FLIGHT_BYTES = Gauge(
+    "tapeline_gateway_memory_bytes",
+    "Bytes of records in memory, not acknowledged yet",
+    multiprocess_mode="livesum",
+)
+SPOOL_BYTES = Gauge(
+    "tapeline_gateway_spool_bytes", "Bytes of records in the spool on disk", multiprocess_mode="livesum"
+)
+SPOOLED = Counter("tapeline_gateway_records_spooled", "Records that went through the spool on disk")
+
+# The agents ---------------------------------------------------------------------------------------
+LAG = Gauge(
+    "tapeline_agent_lag_records",
+    "Records between what the agent has processed and the end of its partitions",
+    ["part"],
+    multiprocess_mode="livesum",
+)
+PARTITIONS = Gauge(
+    "tapeline_agent_partitions", "Partitions assigned to the agent", ["part"], multiprocess_mode="livesum"
+)
+OPEN_STREAMS = Gauge(
+    "tapeline_agent_open_streams", "Streams that the agent keeps", ["part"], multiprocess_mode="livesum"
+)
+UNSAFE_AGE = Gauge(
+    "tapeline_agent_oldest_unsafe_seconds",
+    "Age of the oldest record that would be read again after a crash",
+    ["part"],
+    multiprocess_mode="livemax",
+)
+PROCESSED = Counter("tapeline_agent_records_processed", "Records read and fed to their streams", ["part"])
+EMITTED = Counter("tapeline_agent_outputs", "Events, measures, or parts of recordings put out", ["part"])
+AGENT_REJECTED = Counter(
+    "tapeline_agent_records_rejected", "Records dead-lettered, by reason", ["part", "reason"]
+)
+SAVED = Counter("tapeline_recordings_saved", "Recordings saved")
+FAILED = Counter("tapeline_recordings_failed", "Recordings given up; the messages are still in the log")
+STORE_RETRIES = Counter("tapeline_store_retries", "Operations on the store tried again after a failure")

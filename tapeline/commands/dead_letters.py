@@ -1,0 +1,158 @@
+"""``tapeline dead-letters``: list, show, republish."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Optional
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tapeline.options import CLUSTER, fail, run, takes
+from tapeline.settings import Settings
+
+app = typer.Typer(help="What could not be used: by reason, one by one, and again after a fix.")
+
+Reasons = Annotated[
+    Optional[list[str]],  # noqa: UP045  # typer reads the annotation
+    typer.Option("--reason", help="Only of this reason, such as InvalidJson; may be given again."),
+]
+Since = Annotated[datetime | None, typer.Option(help="Only at or after this time (UTC).")]
+Until = Annotated[datetime | None, typer.Option(help="Only before this time (UTC).")]
+Places = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Argument(help="Where they lie: PARTITION:OFFSET, as `list` shows it."),
+]
+
+
+def _time(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _choice(reason: Any, places: Any, since: datetime | None, until: datetime | None) -> Any:
+    from tapeline.dead_letters import Choice
+
+    def ms(at: datetime | None) -> int | None:
+        return None if at is None else round(at.replace(tzinfo=UTC).timestamp() * 1000)
+
+    return Choice(frozenset(reason or ()), frozenset(places or ()), ms(since), ms(until))
+
+
+@app.command("summary")
+@takes(*CLUSTER)
+def summary(
+    chosen: Settings,
+    since: Since = None,
+    until: Until = None,
+) -> None:
+    """How many there are of each reason, and the last of each."""
+    from tapeline.dead_letters import letters, summarized
+
+    async def main() -> Any:
+        return await summarized(letters(chosen.cluster(), _choice(None, None, since, until)))
+
+    table = Table()
+    for heading in ("refused by", "reason", "letters", "last (UTC)", "last at"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("the last said")
+    for item in run(main()):
+        last = item.last
+        table.add_row(
+            *(item.component, item.reason, str(item.count), _time(item.last_ms), last.place),
+            last.fault.detail,
+        )
+    if not table.row_count:
+        typer.echo("no dead letters")
+        return
+    Console(highlight=False).print(table)
+
+
+@app.command("list")
+@takes(*CLUSTER)
+def list_(
+    chosen: Settings,
+    reason: Reasons = None,
+    since: Since = None,
+    until: Until = None,
+) -> None:
+    """One line each: where it lies, when, what was wrong."""
+    from tapeline.dead_letters import letters
+
+    async def main() -> None:
+        async for letter in letters(chosen.cluster(), _choice(reason, None, since, until)):
+            stream = letter.key.decode(errors="replace") if letter.key else "-"
+            typer.echo(
+                f"{letter.place}\t{_time(letter.timestamp_ms)}\t{letter.fault.component}\t"
+                f"{letter.fault.reason}\tstream {stream}\t{letter.fault.detail}"
+            )
+
+    run(main())
+
+
+@app.command()
+@takes(*CLUSTER)
+def show(
+    chosen: Settings,
+    place: Annotated[str, typer.Argument(help="Where it lies: PARTITION:OFFSET, as `list` shows it.")],
+) -> None:
+    """All that is known of one, then its bytes as they came."""
+    import dataclasses
+    import sys
+
+    from tapeline.dead_letters import letters
+
+    async def main() -> Any:
+        return [letter async for letter in letters(chosen.cluster(), _choice(None, [place], None, None))]
+
+    found = run(main())
+    if not found:
+        raise fail(f"no dead letter lies at {place!r}; `tapeline dead-letters list` names them")
+    for name, value in dataclasses.asdict(found[0].fault).items():
+        if value is not None:
+            typer.echo(f"{name:12} {value}")
+    typer.echo(f"{'time':12} {_time(found[0].timestamp_ms)}\n")
+    sys.stdout.flush()
+    sys.stdout.buffer.write(found[0].value + b"\n")
+
+
+@app.command()
+@takes(*CLUSTER, "registry")
+def republish(
+    chosen: Settings,
+    places: Places = None,
+    reason: Reasons = None,
+    since: Since = None,
+    until: Until = None,
+) -> None:
+    """Publish again: frames through the gateway's checks, records to where an agent met them.
+
+    Status 1 when one is still of no use. The letters stay where they are.
+    """
+    from schemas.codec import registry_from
+    from tapeline.dead_letters import Revived
+    from tapeline.dead_letters import republish as publishing
+
+    if not (places or reason or since or until):
+        raise fail("which ones? Give places, --reason, --since or --until")
+
+    async def main() -> tuple[int, int]:
+        published = useless = 0
+        choice = _choice(reason, places, since, until)
+        async for letter, revived in publishing(chosen.cluster(), registry_from(chosen.registry), choice):
+            if isinstance(revived, Revived):
+                published += 1
+                typer.echo(f"{letter.place} -> {revived.topic}")
+            else:
+                useless += 1
+                typer.echo(f"{letter.place} is still of no use: {revived}")
+        return published, useless
+
+    published, useless = run(main())
+    typer.echo(f"{published} published, {useless} still of no use")
+    raise typer.Exit(1 if useless or not published else 0)
+
+
+@app.callback(invoke_without_command=True)
+def bare(context: typer.Context) -> None:
+    """What could not be used: by reason, one by one, and again after a fix."""
+    if context.invoked_subcommand is None:
+        summary(**dict.fromkeys((*CLUSTER, "since", "until")))

@@ -1,0 +1,78 @@
+"""``tapeline dead-letters``, on letters of the gateway and of an agent."""
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from support import gateway, live_track, tapeline, until
+from websockets.asyncio.client import connect
+
+from ingest.limits import Limits
+from schemas.codec import Writer
+from schemas.topics import MESSAGES
+from tapeline.dead_letters import Choice, Letter, Revived, letters, revive
+from tapeline.log import entries
+from tapeline.stack import Stack
+
+
+@pytest.fixture
+async def refused(pipeline: Stack, tmp_path_factory: pytest.TempPathFactory) -> list[Letter]:
+    """Letters: a frame that is no message, a stream too many, and a record that assemble refused."""
+    limits = Limits(max_streams_per_connection=1)
+    folder = tmp_path_factory.mktemp("spool")
+    async with gateway(pipeline, folder, limits) as (made, url), connect(url) as connection:
+        await connection.send("dead letters' own test")
+        await connection.send(live_track(7501, 2))
+        await connection.send(live_track(7502, 2))
+        await until(lambda: made.publisher.published == 3)
+    producer = AIOKafkaProducer(bootstrap_servers=pipeline.kafka)
+    await producer.start()
+    await producer.send_and_wait(MESSAGES.name, b"\xc3\x01 dead letters' own", key=b"7503")
+    await producer.stop()
+    found: list[Letter] = []
+
+    async def all_there() -> bool:
+        found[:] = [x async for x in letters(pipeline.cluster, Choice())]
+        found[:] = [x for x in found if b"dead letters' own" in x.value or x.key == b"7502"]
+        return len(found) >= 3
+
+    await until(all_there)
+    return found
+
+
+async def test_by_reason_one_by_one_and_again_after_a_fix(pipeline: Stack, refused: list[Letter]) -> None:
+    environment = pipeline.environment
+    status, out, error = await tapeline("dead-letters", environment=environment)
+    assert status == 0, error
+    for reason in ("InvalidJson", "TooManyStreams", "UnknownSchema"):
+        assert reason in out
+
+    by_reason = {letter.fault.reason: letter for letter in refused}
+    place = by_reason["InvalidJson"].place
+    _, out, _ = await tapeline("dead-letters", "list", "--reason", "InvalidJson", environment=environment)
+    assert place in [line.split("\t")[0] for line in out.splitlines()]
+    _, out, _ = await tapeline("dead-letters", "show", place, environment=environment)
+    assert out.endswith("\n\ndead letters' own test\n")
+    assert "gateway" in out
+
+    status, out, _ = await tapeline("dead-letters", "republish", place, environment=environment)
+    assert (status, "is still of no use: InvalidJson" in out) == (1, True)
+    places = [letter.place for letter in refused if letter.fault.reason == "TooManyStreams"]
+    status, out, error = await tapeline("dead-letters", "republish", *places, environment=environment)
+    assert (status, out.count("-> voxology.messages")) == (0, len(places)), error
+    taken = [
+        e async for e in entries(pipeline.cluster, MESSAGES, None) if e.value and e.value["stream_id"] == 7502
+    ]
+    assert {e.value["payload"]["media"] for e in taken if e.value} == {b"\xff" * 8}
+    assert dict(taken[0].raw.headers)["tapeline.republished-from"].decode() in places
+
+
+async def test_what_an_agent_refused_goes_back_to_where_it_was(refused: list[Letter]) -> None:
+    letter = next(x for x in refused if x.fault.component == "assemble")
+    revived = revive(letter, Writer(MESSAGES, None))
+    assert isinstance(revived, Revived)
+    assert (revived.topic, revived.partition) == (MESSAGES.name, letter.fault.partition)
+    assert (revived.key, revived.value) == (b"7503", b"\xc3\x01 dead letters' own")
+
+
+async def test_to_republish_everything_must_be_said(pipeline: Stack) -> None:
+    status, _, error = await tapeline("dead-letters", "republish", environment=pipeline.environment)
+    assert (status, "which ones?" in error) == (1, True)
