@@ -43,8 +43,8 @@ _CHANGELOG = {
 MESSAGES = Topic("voxology.messages", "Message", _kept(7, **{"message.timestamp.type": "LogAppendTime"}))
 #: Clean, ordered, gap-filled audio, and what happened to each stream.
 TRACKS = Topic("voxology.tracks", "TrackEvent", _kept(7))
-#: Measures per track.
-METRICS = Topic("voxology.metrics", "TrackMetrics", _kept(30))
+#: Measures, per track and per conversation.
+METRICS = Topic("voxology.metrics", "Metrics", _kept(30))
 #: What became of each recording.
 RECORDINGS = Topic("voxology.recordings", "RecordingEvent", _kept(30))
 #: What could not be used: the original bytes, the reason in the headers.

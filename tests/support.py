@@ -16,6 +16,7 @@ import aiohttp
 from ingest.gateway import Gateway, GatewayConfig
 from ingest.limits import Limits
 from ingest.publisher import Buffers
+from processors.core.delivery import Delivery
 from processors.core.events import (
     Event,
     Gap,
@@ -31,6 +32,9 @@ from schemas.topics import TRACKS
 from tapeline.stack import Stack
 
 OPENED_AT_MS = 1_795_000_000_000
+HEARD_AT_US = OPENED_AT_MS * 1000
+#: Seven chunks, 176 ms apart.
+DELIVERY = Delivery(7, 0, 0, 0, 0, 9856, 1408, 1408, 176_000, 176_000, 176_000, 176_000)
 
 
 def call_events(
@@ -49,14 +53,16 @@ def call_events(
         for index, name in enumerate(names):
             part = audio[name][first : first + 8000]
             inside = [Gap(g, size) for g, size in (gaps or {}).get(name, []) if first <= g < first + 8000]
-            payloads.append(TrackSegment(name, index, first, len(part), part, inside, 1, 2))
+            payloads.append(
+                TrackSegment(name, index, first, len(part), part, inside, HEARD_AT_US, DELIVERY, 1, 2)
+            )
     for index, name in enumerate(names):
         stop: dict[str, Any] | None = None
         if starts or declared_ms is not None:
             start = f"2026-11-18T10:00:{(starts or {}).get(name, '00.000')}Z"
             stop = {"name": name, "track_sequence_number": 9, "api_no": None, "caller_no": None}
             stop |= {"duration": declared_ms, "start_time": start, "end_time": None, "extra": None}
-        payloads.append(TrackClosed(name, index, samples, samples / 8, True, stop, 7, 7, 0, 0, 0, 0, 1, 9))
+        payloads.append(TrackClosed(name, index, samples, samples / 8, True, stop, 7, DELIVERY, 0, 1, 9))
     payloads.append(StreamClosed(True, [], OPENED_AT_MS, None, None, len(names), 9, 0, 0, 0, 0, 9))
     writer, reader = Writer(TRACKS), Reader()
     events = [Event(5, i, "call", 0, i, payload) for i, payload in enumerate(payloads)]

@@ -7,7 +7,7 @@ from faust.types import TP
 
 from processors.agents.shell import Shell
 from processors.core.events import Event, from_record
-from processors.core.metrics import StreamMeter
+from processors.core.meter import StreamMeter
 from processors.core.partition import Machine
 from schemas.codec import Record, Writer
 from schemas.topics import METRICS, key_of
@@ -37,7 +37,7 @@ class Measure(Shell[Event, Record]):
         """Send measures, and wait for Kafka to have them all."""
         acknowledgements = []
         for stream_id, record in outputs:
-            headers = self._writer.headers(record["kind"])
+            headers = self._writer.headers(record["type"])
             value = self._writer.encode(record)
             acknowledgements.append(await self.send(METRICS, key_of(stream_id), value, headers))
         await asyncio.gather(*acknowledgements)

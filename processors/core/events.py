@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import msgspec
 
+from processors.core.delivery import Delivery
 from schemas.codec import Record
 
 
@@ -46,6 +47,8 @@ class TrackSegment(msgspec.Struct, frozen=True):
     samples: int
     audio: bytes
     gaps: list[Gap]
+    heard_at: int
+    delivery: Delivery
     first_offset: int
     last_offset: int
 
@@ -60,10 +63,7 @@ class TrackClosed(msgspec.Struct, frozen=True):
     finished: bool
     stop: Record | None
     expected: int
-    received: int
-    lost: int
-    duplicate: int
-    late: int
+    delivery: Delivery
     gap_samples: int
     first_offset: int
     last_offset: int
@@ -109,6 +109,8 @@ class Event(msgspec.Struct, frozen=True):
         fields = msgspec.structs.asdict(self.payload)
         if "gaps" in fields:
             fields["gaps"] = [msgspec.structs.asdict(gap) for gap in fields["gaps"]]
+        if "delivery" in fields:
+            fields["delivery"] = msgspec.structs.asdict(fields["delivery"])
         return {
             "stream_id": self.stream_id,
             "event_index": self.event_index,

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from processors.core.p56 import SpeechMeter, SpeechState
+from processors.core.talk import FRAME_MS, Run, TalkDetector, TalkState
 
 FULL_SCALE = 32768
-FRAME_MS = 20
 #: A frame is silent when its RMS is below this; speech on a telephone line lies near -26 dBFS.
 SILENCE_DBFS = -50.0
 #: The noise floor is the level that this share of the frames lies below.
@@ -27,6 +27,7 @@ class FrameState(msgspec.Struct, array_like=True):
     partial: bytes = b""
     """The codes that fill no frame yet."""
     speech: SpeechState = msgspec.field(default_factory=SpeechState)
+    talk: TalkState = msgspec.field(default_factory=TalkState)
     levels: list[int] = msgspec.field(default_factory=lambda: [0] * (len(_BORDERS) + 1))
     """How many frames had each level."""
     silent_run: int = 0
@@ -43,6 +44,8 @@ class FrameMeter:
         self._rate_hz = rate_hz
         self._size = max(1, rate_hz * FRAME_MS // 1000)
         self._speech = SpeechMeter(state.speech, rate_hz, self._size)
+        self._talk = TalkDetector(state.talk)
+        self._runs: list[Run] = []
 
     def feed(self, codes: bytes) -> tuple[int, int]:
         """Take what follows; the number of frames completed, and of silent ones among them."""
@@ -54,14 +57,25 @@ class FrameMeter:
     def end(self) -> tuple[int, int]:
         """The track is over: what was left counts as a frame, a shorter one."""
         codes, self.state.partial = self.state.partial, b""
-        return self._measure(codes, len(codes))
+        counts = self._measure(codes, len(codes))
+        self._runs += self._talk.end()
+        return counts
+
+    def talk(self) -> list[Run]:
+        """The runs of talk and of none since they were last taken."""
+        runs, self._runs = self._runs, []
+        return runs
 
     def _measure(self, codes: bytes, size: int) -> tuple[int, int]:
         if not codes:
             return 0, 0
         frames = self._pcm[np.frombuffer(codes, np.uint8)].reshape(-1, size)
         squares = (frames * frames).sum(axis=1)
-        self._speech.feed(frames, int(squares.sum()))
+        first = 0
+        while first < len(frames):
+            block = slice(first, first + self._talk.begin(self._speech))
+            self._runs += self._talk.feed(self._speech.feed(frames[block], int(squares[block].sum())))
+            first = block.stop
         bins, counts = np.unique(np.searchsorted(_BORDERS * size, squares, "right"), return_counts=True)
         for level, count in zip(bins.tolist(), counts.tolist(), strict=True):
             self.state.levels[level] += count

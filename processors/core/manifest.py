@@ -156,7 +156,8 @@ class Outline:
                 for said in declared.values()
                 if said and said["duration"] is not None
             ),
-            "chunks": {name: closed[name] for name in ("expected", "received", "duplicate", "late", "lost")},
+            "chunks": {"expected": closed["expected"]}
+            | {n: closed["delivery"][n] for n in ("received", "duplicate", "late", "reordered", "lost")},
             "gaps": track.gaps,
             "gap_samples": closed["gap_samples"],
             "log": {

@@ -11,10 +11,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from processors.core.events import Event, StreamClosed, TrackClosed, TrackOpened, TrackSegment
+from processors.core.delivery import Delivery
+from processors.core.events import Gap, TrackClosed, TrackOpened, TrackSegment
 from processors.core.formats import ALAW, ULAW, AudioFormat
 from processors.core.frames import FULL_SCALE, FrameMeter, FrameState
-from processors.core.partition import Untimed
+from processors.core.talk import Run
 from schemas.codec import Record
 
 #: The outermost code of µ-law decodes to this magnitude.
@@ -77,14 +78,19 @@ class MeterState(msgspec.Struct, array_like=True):
     track_index: int
     encoding: str
     rate_hz: int
-    total: Sums
-    window: Sums
-    frames: FrameState
+    total: Sums = msgspec.field(default_factory=Sums)
+    window: Sums = msgspec.field(default_factory=Sums)
+    frames: FrameState = msgspec.field(default_factory=FrameState)
+    gap: Gap = Gap(0, 0)
+    """The last gap, which the next segment may lengthen."""
     longest_gap: int = 0
+    delivery: Delivery | None = None
+    expected: int | None = None
+    declared_ms: int | None = None
 
 
 class TrackMeter:
-    """A track's segments in, measures of each window out."""
+    """A track's segments in; measures of each window, and of the track so far, out."""
 
     def __init__(self, state: MeterState, window_ms: int) -> None:
         self.state = state
@@ -94,11 +100,19 @@ class TrackMeter:
             FrameMeter(state.frames, PCM[state.encoding], state.rate_hz) if state.encoding in PCM else None
         )
 
+    @classmethod
+    def opened(cls, opened: TrackOpened, window_ms: int) -> "TrackMeter":
+        """The meter of a track that begins."""
+        state = MeterState(opened.track, opened.track_index, opened.encoding, opened.sample_rate_hz)
+        return cls(state, window_ms)
+
     def feed(self, segment: TrackSegment) -> list[Record]:
-        """Measure a segment; the windows it completes, as fields of ``TrackMetrics``."""
-        windows = []
+        """Measure a segment; the records of the windows it completes."""
+        records = []
         start = 0
-        self.state.longest_gap = max([self.state.longest_gap, *(gap.samples for gap in segment.gaps)])
+        self.state.delivery = segment.delivery
+        for gap in segment.gaps:
+            self._note(gap)
         while start < segment.samples:
             window = self.state.window
             taken = min(segment.samples - start, self._window_samples - window.samples)
@@ -110,40 +124,44 @@ class TrackMeter:
             window.add(self._measure(segment.audio[start : start + taken], gap_samples))
             start += taken
             if window.samples == self._window_samples:
-                windows.append(self._end_window())
-        return windows
+                records += self._end_window()
+        return records
 
     def close(self, closed: TrackClosed) -> list[Record]:
-        """The last, shorter window if there is one, and the measures of the whole track."""
+        """The track is over: the records of its last, shorter window if there is one."""
         if self._frames is not None:
             frames, silent = self._frames.end()
             self.state.window.frames += frames
             self.state.window.silent_frames += silent
-        windows = [self._end_window()] if self.state.window.samples else []
-        final = self._record("FINAL", self.state.total)
-        return [
-            *windows,
-            final
-            | {
-                "chunks_expected": closed.expected,
-                "chunks_received": closed.received,
-                "chunks_lost": closed.lost,
-                "chunks_duplicate": closed.duplicate,
-                "chunks_late": closed.late,
-                "longest_gap_ms": self._format.duration_ms(self.state.longest_gap),
-                "declared_duration_ms": (closed.stop or {}).get("duration"),
-            },
-        ]
+        self.state.delivery = closed.delivery
+        self.state.expected = closed.expected
+        self.state.declared_ms = (closed.stop or {}).get("duration")
+        return self._end_window() if self.state.window.samples else []
 
-    def _end_window(self) -> Record:
+    def talk(self) -> list[Run] | None:
+        """The runs of talk and of none since they were last taken; None for what cannot be heard."""
+        return self._frames.talk() if self._frames is not None else None
+
+    def final(self) -> Record:
+        """The measures of the whole track."""
+        ended = {"chunks_expected": self.state.expected, "declared_duration_ms": self.state.declared_ms}
+        return self._so_far("FINAL") | ended
+
+    def _note(self, gap: Gap) -> None:
+        last = self.state.gap
+        if last.first_sample + last.samples == gap.first_sample:
+            gap = Gap(last.first_sample, last.samples + gap.samples)
+        self.state.gap = gap
+        self.state.longest_gap = max(self.state.longest_gap, gap.samples)
+
+    def _end_window(self) -> list[Record]:
         window = self.state.window
         self.state.total.add(window)
         self.state.window = Sums(first_sample=self.state.total.samples)
-        return self._record("WINDOW", window)
+        return [self._record("WINDOW", window), self._so_far("RUNNING")]
 
     def _record(self, kind: str, sums: Sums) -> Record:
         measured = self._frames is not None and sums.samples > 0
-        so_far = self._frames.record() if self._frames is not None else {}
         return {
             "track": self.state.track,
             "track_index": self.state.track_index,
@@ -158,7 +176,31 @@ class TrackMeter:
             "clipped_samples": sums.clipped,
             "silence_share": sums.silent_frames / sums.frames if sums.frames else 0.0,
             "gap_samples": sums.gap_samples,
-            **so_far,
+        }
+
+    def _so_far(self, kind: str) -> Record:
+        record = self._record(kind, self.state.total)
+        if self._frames is not None:
+            record |= self._frames.record()
+        record["longest_gap_ms"] = self._format.duration_ms(self.state.longest_gap)
+        return record | self._delivered(self.state.delivery)
+
+    def _delivered(self, delivery: Delivery | None) -> Record:
+        if delivery is None:
+            return {}
+        return {
+            "chunks_received": delivery.received,
+            "chunks_lost": delivery.lost,
+            "chunks_duplicate": delivery.duplicate,
+            "chunks_late": delivery.late,
+            "chunks_reordered": delivery.reordered,
+            "chunk_shortest_ms": self._format.duration_ms(delivery.shortest_chunk),
+            "chunk_mean_ms": self._format.duration_ms(delivery.samples) / max(1, delivery.received),
+            "chunk_longest_ms": self._format.duration_ms(delivery.longest_chunk),
+            "spacing_median_ms": _ms(delivery.spacing_median_us),
+            "spacing_p95_ms": _ms(delivery.spacing_p95_us),
+            "spacing_p99_ms": _ms(delivery.spacing_p99_us),
+            "spacing_max_ms": _ms(delivery.spacing_max_us),
         }
 
     def _measure(self, audio: bytes, gap_samples: int) -> Sums:
@@ -175,78 +217,5 @@ class TrackMeter:
         return sums
 
 
-class StreamMeterState(msgspec.Struct, array_like=True):
-    """A stream's meters, as a checkpoint holds them."""
-
-    last_index: int = -1
-    last_ms: int = 0
-    closed: bool = False
-    tracks: list[MeterState] = []
-
-
-class StreamMeter(Untimed):
-    """The events of one stream in, its ``TrackMetrics`` records out."""
-
-    def __init__(self, window_ms: int, state: StreamMeterState | None = None) -> None:
-        self._window_ms = window_ms
-        self._state = state or StreamMeterState()
-        self._meters = {s.track_index: TrackMeter(s, window_ms) for s in self._state.tracks}
-
-    def handle(self, event: Event, offset: int, timestamp_ms: int) -> list[Record]:
-        """Take an event; one that was taken before, in this life or an earlier one, changes nothing."""
-        if event.event_index <= self._state.last_index:
-            return []
-        self._state.last_index = event.event_index
-        self._state.last_ms = timestamp_ms
-        match event.payload:
-            case TrackOpened() as opened:
-                state = MeterState(
-                    opened.track,
-                    opened.track_index,
-                    opened.encoding,
-                    opened.sample_rate_hz,
-                    Sums(),
-                    Sums(),
-                    FrameState(),
-                )
-                self._state.tracks.append(state)
-                self._meters[opened.track_index] = TrackMeter(state, self._window_ms)
-                return []
-            case TrackSegment() as segment:
-                records = self._meters[segment.track_index].feed(segment)
-            case TrackClosed() as closed:
-                records = self._meters.pop(closed.track_index).close(closed)
-                self._state.tracks = [meter.state for meter in self._meters.values()]
-            case other:
-                self._state.closed = isinstance(other, StreamClosed)
-                return []
-        envelope = {
-            "stream_id": event.stream_id,
-            "call_id": event.call_id,
-            "event_index": event.event_index,
-        }
-        return [envelope | record for record in records]
-
-    @property
-    def closed(self) -> bool:
-        """Whether the stream is over."""
-        return self._state.closed
-
-    @property
-    def last_ms(self) -> int:
-        """Kafka timestamp of the last event."""
-        return self._state.last_ms
-
-    @property
-    def needs_offset(self) -> int | None:
-        """None: a meter holds sums, and needs no event twice."""
-        return None
-
-    def snapshot(self) -> bytes:
-        """The sums."""
-        return msgspec.msgpack.encode(self._state)
-
-    @classmethod
-    def restore(cls, snapshot: bytes, window_ms: int) -> "StreamMeter":
-        """The meter a snapshot was taken of."""
-        return cls(window_ms, msgspec.msgpack.decode(snapshot, type=StreamMeterState))
+def _ms(us: int | None) -> float | None:
+    return us / 1000 if us is not None else None

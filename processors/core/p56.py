@@ -52,20 +52,23 @@ class SpeechMeter:
         self._inverses = 1 / self._powers
         self._hangover = round(rate_hz * HANGOVER_S)
 
-    def feed(self, frames: npt.NDArray[np.int64], square: int) -> None:
-        """Take whole frames, shape (frames, frame_samples), and the sum of their squares."""
-        if not len(frames):
-            return
+    def feed(self, frames: npt.NDArray[np.int64], square: int) -> npt.NDArray[np.float64]:
+        """Take whole frames, shape (frames, frame_samples), and the sum of their squares.
+
+        The highest value of the envelope in each.
+        """
         state = self.state
         state.samples += frames.size
         state.square += square
         smoothed, state.smoothed = self._smooth(np.abs(frames), state.smoothed)
         envelope, state.envelope = self._smooth(smoothed, state.envelope)
         flat = envelope.ravel()
-        highest = flat.max()
+        peaks: npt.NDArray[np.float64] = envelope.max(axis=1)
+        highest = peaks.max(initial=0.0)
         for j, threshold in enumerate(THRESHOLDS):
             over = np.flatnonzero(flat >= threshold) if highest >= threshold else _NONE
             self._count(j, over, len(flat))
+        return peaks
 
     def _smooth(
         self, frames: npt.NDArray[np.int64] | npt.NDArray[np.float64], before: float
@@ -101,7 +104,7 @@ class SpeechMeter:
 
     def level_dbov(self) -> float | None:
         """The active speech level; None when nothing was active."""
-        crossing = self._crossing()
+        crossing = self.crossing()
         return crossing[0] if crossing else None
 
     def activity(self) -> float:
@@ -112,8 +115,8 @@ class SpeechMeter:
         long_term = 10 * math.log10(self.state.square / self.state.samples / OVERLOAD**2)
         return min(1.0, 10 ** ((long_term - level) / 10))
 
-    def _crossing(self) -> tuple[float, float] | None:
-        """The level and threshold whose distance is the margin, between two thresholds in dB (P.56, 7.2)."""
+    def crossing(self) -> tuple[float, float] | None:
+        """The level and threshold whose distance is the margin, in dBov (P.56, 7.2)."""
         square = self.state.square / OVERLOAD**2
         before: tuple[float, float] | None = None
         for active, threshold in zip(self.state.active, _THRESHOLDS_DBOV.tolist(), strict=True):

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from processors.core.delivery import Books
 from processors.core.events import Gap, TrackSegment
 from processors.core.formats import AudioFormat
 
@@ -47,18 +48,23 @@ class SegmentBuffer:
         self._pieces.append(_Piece(-1, 0, samples, None))
         self._buffered += samples
 
-    def cut(self) -> Iterable[TrackSegment]:
-        """The segments that are full."""
+    @property
+    def end(self) -> int:
+        """Position behind the last sample appended."""
+        return self.position + self._buffered
+
+    def cut(self, heard_at: int | None, books: Books) -> Iterable[TrackSegment]:
+        """The segments that are full, with when the track began and how its chunks came so far."""
         while self._buffered >= self._segment_samples:
-            yield self._segment(self._segment_samples)
+            yield self._segment(self._segment_samples, heard_at, books)
 
-    def flush(self) -> Iterable[TrackSegment]:
-        """What is left, as a shorter segment."""
-        yield from self.cut()
+    def flush(self, heard_at: int | None, books: Books) -> Iterable[TrackSegment]:
+        """The same, and what is left, as a shorter segment."""
+        yield from self.cut(heard_at, books)
         if self._buffered:
-            yield self._segment(self._buffered)
+            yield self._segment(self._buffered, heard_at, books)
 
-    def _segment(self, samples: int) -> TrackSegment:
+    def _segment(self, samples: int, heard_at: int | None, books: Books) -> TrackSegment:
         audio: list[bytes] = []
         gaps: list[Gap] = []
         offsets: list[int] = []
@@ -82,6 +88,7 @@ class SegmentBuffer:
             else:
                 piece.start += taken
                 piece.length -= taken
+        assert heard_at is not None, "silence is filled in only before a chunk"
         segment = TrackSegment(
             track=self._track,
             track_index=self._index,
@@ -89,6 +96,8 @@ class SegmentBuffer:
             samples=samples,
             audio=b"".join(audio),
             gaps=gaps,
+            heard_at=heard_at,
+            delivery=books.delivery(),
             first_offset=min(offsets, default=-1),
             last_offset=max(offsets, default=-1),
         )

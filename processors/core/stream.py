@@ -120,7 +120,7 @@ class StreamAssembler:
         kind, payload = record["type"], record["payload"]
         if kind in _KINDS:
             track = self._track(payload["name"])
-            item = Item(_KINDS[kind], offset, timestamp_ms, *_body(kind, payload))
+            item = Item(_KINDS[kind], offset, timestamp_ms, record["received_at"], *_body(kind, payload))
             payloads = track.receive(payload["track_sequence_number"], item)
             return self._opened(record, offset, timestamp_ms) + payloads
         first = not self._next_index
@@ -177,10 +177,10 @@ class StreamAssembler:
             *(f"track_missing:{name}" for name in self._missing_tracks()),
             *(f"start_lost:{t.name}" for t in self._tracks.values() if not t.started),
             *(f"track_unfinished:{t.name}" for t in self._tracks.values() if not t.finished),
-            *(f"chunks_lost:{t.name}" for t in self._tracks.values() if t.lost),
+            *(f"chunks_lost:{t.name}" for t in self._tracks.values() if t.books.lost),
         ]
-        duplicate = self._duplicate + sum(t.duplicate for t in self._tracks.values())
-        late = sum(t.late for t in self._tracks.values())
+        duplicate = self._duplicate + sum(t.books.duplicate for t in self._tracks.values())
+        late = sum(t.books.late for t in self._tracks.values())
         payloads.append(
             StreamClosed(
                 complete=not reasons,

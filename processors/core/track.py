@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from processors.core.delivery import Books
 from processors.core.events import Payload, TrackClosed, TrackOpened
 from processors.core.formats import ASSUMED, AudioFormat, audio_format
 from processors.core.segments import PieceState, SegmentBuffer
@@ -59,6 +60,7 @@ class Item:
     kind: Kind
     offset: int
     timestamp_ms: int
+    received_us: int
     length: int
     body: Any
 
@@ -78,16 +80,14 @@ class TrackState(msgspec.Struct, array_like=True):
     finished: bool
     position: int
     chunk_length: int
-    received: int
-    lost: int
-    duplicate: int
-    late: int
+    heard_at: int | None
+    books: Books
     gap_samples: int
     first_offset: int
     last_offset: int
     lost_ranges: list[tuple[int, int]]
     pieces: list[PieceState]
-    pending: list[tuple[int, int, int, int, int]]
+    pending: list[tuple[int, int, int, int, int, int]]
 
 
 class SequenceJumpError(Exception):
@@ -110,7 +110,9 @@ class TrackAssembler:
         self._pending: dict[int, Item] = {}
         self._audio = self._buffer()
         self._chunk_length = 0
-        self._received = self.lost = self.duplicate = self.late = self._gap_samples = 0
+        self._heard_at: int | None = None
+        self.books = Books()
+        self._gap_samples = 0
         self._first_offset = self._last_offset = -1
         self._lost_ranges: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED_GAPS)
         self._out: list[Payload] = []
@@ -124,23 +126,31 @@ class TrackAssembler:
 
     def receive(self, sequence_number: int, item: Item) -> list[Payload]:
         """Take a message. Raises SequenceJumpError for a number absurdly far ahead."""
-        if self.closed:
-            self.late += 1
-        elif sequence_number < self._next_seq:
-            if any(first <= sequence_number < end for first, end in self._lost_ranges):
-                self.late += 1
-            else:
-                self.duplicate += 1
-        elif sequence_number in self._pending:
-            self.duplicate += 1
+        books = self.books
+        if self._is_duplicate(sequence_number):
+            books.duplicate += 1
+            return []
+        if sequence_number > self._next_seq and not self.closed:
+            self._check_jump(sequence_number, item)
+        if item.kind is Kind.CHUNK:
+            books.arrived(item.received_us)
+        if self.closed or sequence_number < self._next_seq:
+            books.late += 1
         elif sequence_number == self._next_seq and not self._pending:
             self._deliver(item)
             self._next_seq += 1
         else:
-            self._check_jump(sequence_number, item)
+            books.reordered += sequence_number < max(self._pending, default=0)
             self._pending[sequence_number] = item
             self._drain()
         return self._taken()
+
+    def _is_duplicate(self, sequence_number: int) -> bool:
+        if self.closed:
+            return False  # what comes behind the stop is late, whatever it is
+        if sequence_number < self._next_seq:
+            return not any(first <= sequence_number < end for first, end in self._lost_ranges)
+        return sequence_number in self._pending
 
     def advance(self, now_ms: int) -> list[Payload]:
         """Give up the gaps that have been waited for long enough."""
@@ -173,10 +183,13 @@ class TrackAssembler:
         self._last_offset = max(self._last_offset, item.offset)
         if item.kind is Kind.CHUNK:
             self._open(None)
-            self._received += 1
+            self.books.used(item.length)
             self._chunk_length = item.length
             self._audio.append(item.offset, item.length, item.body)
-            self._out += self._audio.cut()
+            if self._heard_at is None:
+                # A chunk is sent when its last sample has been heard.
+                self._heard_at = item.received_us - round(self._format.duration_ms(self._audio.end) * 1000)
+            self._out += self._audio.cut(self._heard_at, self.books)
         elif item.kind is Kind.START:
             self.started = True
             self._open(item.body)
@@ -204,9 +217,9 @@ class TrackAssembler:
 
     def _finish(self, stop: Record | None) -> None:
         self._open(None)
-        self._out += self._audio.flush()
+        self._out += self._audio.flush(self._heard_at, self.books)
         # Numbers beyond the stop's: the platform said there are none.
-        self.late += len(self._pending)
+        self.books.late += len(self._pending)
         self._pending.clear()
         self.closed = True
         self.finished = stop is not None
@@ -218,11 +231,8 @@ class TrackAssembler:
                 duration_ms=self._format.duration_ms(self._audio.position),
                 finished=self.finished,
                 stop=stop,
-                expected=self._received + self.lost,
-                received=self._received,
-                lost=self.lost,
-                duplicate=self.duplicate,
-                late=self.late,
+                expected=self.books.received + self.books.lost,
+                delivery=self.books.delivery(),
                 gap_samples=self._gap_samples,
                 first_offset=self._first_offset,
                 last_offset=self._last_offset,
@@ -243,10 +253,9 @@ class TrackAssembler:
                 self._open(None)
                 self._audio.append_silence(samples)
                 self._gap_samples += samples
-            self.lost += chunks
+            self.books.lost += chunks
         self._lost_ranges.append((self._next_seq, first))
         self._next_seq = first
-        self._out += self._audio.cut()
 
     def _gap_chunk_length(self) -> int:
         """Length of a lost chunk: that of the chunk before it, else of the first one after it.
@@ -304,17 +313,16 @@ class TrackAssembler:
             finished=self.finished,
             position=self._audio.position,
             chunk_length=self._chunk_length,
-            received=self._received,
-            lost=self.lost,
-            duplicate=self.duplicate,
-            late=self.late,
+            heard_at=self._heard_at,
+            books=self.books,
             gap_samples=self._gap_samples,
             first_offset=self._first_offset,
             last_offset=self._last_offset,
             lost_ranges=list(self._lost_ranges),
             pieces=self._audio.snapshot(),
             pending=[
-                (number, i.kind, i.offset, i.timestamp_ms, i.length) for number, i in self._pending.items()
+                (number, i.kind, i.offset, i.timestamp_ms, i.received_us, i.length)
+                for number, i in self._pending.items()
             ],
         )
 
@@ -329,14 +337,13 @@ class TrackAssembler:
         track.started, track.finished = state.started, state.finished
         track._next_seq = state.next_seq
         track._chunk_length = state.chunk_length
-        track._received, track.lost = state.received, state.lost
-        track.duplicate, track.late = state.duplicate, state.late
+        track._heard_at, track.books = state.heard_at, state.books
         track._gap_samples = state.gap_samples
         track._first_offset, track._last_offset = state.first_offset, state.last_offset
         track._lost_ranges.extend(state.lost_ranges)
         track._pending = {
-            number: Item(Kind(kind), offset, timestamp_ms, length, None)
-            for number, kind, offset, timestamp_ms, length in state.pending
+            number: Item(Kind(kind), offset, timestamp_ms, received_us, length, None)
+            for number, kind, offset, timestamp_ms, received_us, length in state.pending
         }
         return track
 

@@ -175,7 +175,9 @@ async def test_a_gateway_killed_with_a_full_spool_publishes_it_first(shaky: Stac
         await connection.send(live_track(6400, 2))
         await asyncio.sleep(1)
         freeze(shaky)
-        for number in range(3, 503):
+        await connection.send(live_track(6400, 3))
+        await asyncio.sleep(0.5)  # this one is in flight; what follows waits in memory
+        for number in range(4, 503):
             await connection.send(live_track(6400, number))
         await asyncio.sleep(4)  # the stall is noticed after a second; the disk has it soon after
         await shaky.stop("gateway", signal.SIGKILL)

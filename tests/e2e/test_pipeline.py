@@ -165,14 +165,24 @@ async def test_a_live_measure_every_five_seconds_and_a_final_one(pipeline: Stack
     call = a_call("far", seconds=12)
     await play(call, pipeline.url, fast=True)
     key = str(call.stream_id)
-    measures = [r["value"] for r in await find(pipeline, METRICS.name, lambda r: r["key"] == key, 4)]
-    assert [(m["kind"], m["first_sample"], m["samples"]) for m in measures] == [
+    measures = [r["value"] for r in await find(pipeline, METRICS.name, lambda r: r["key"] == key, 10)]
+    tracks = [m["payload"] for m in measures if m["type"] == "TrackMetrics"]
+    assert [(m["kind"], m["first_sample"], m["samples"]) for m in tracks] == [
         ("WINDOW", 0, 40_000),
+        ("RUNNING", 0, 40_000),
         ("WINDOW", 40_000, 40_000),
+        ("RUNNING", 0, 80_000),
         ("WINDOW", 80_000, 16_000),
+        ("RUNNING", 0, 96_000),
         ("FINAL", 0, 96_000),
     ]
-    assert measures[-1]["chunks_received"] == measures[-1]["chunks_expected"] == 69
+    assert tracks[-1]["chunks_received"] == tracks[-1]["chunks_expected"] == 69
+    conversation = [m["payload"] for m in measures if m["type"] == "ConversationMetrics"]
+    assert [(m["kind"], m["duration_ms"]) for m in conversation] == [
+        ("RUNNING", 5000),
+        ("RUNNING", 10_000),
+        ("FINAL", 12_000),
+    ]
 
 
 async def test_the_platforms_own_example(pipeline: Stack) -> None:
@@ -352,10 +362,11 @@ async def test_an_agent_killed_in_mid_call_costs_nothing(pipeline: Stack, agent:
         finals = await find(
             pipeline,
             METRICS.name,
-            lambda r, k=key: r["key"] == k and r["value"]["kind"] == "FINAL",
-            2,
+            lambda r, k=key: r["key"] == k and r["value"]["payload"]["kind"] == "FINAL",
+            3,
         )
-        assert {f["value"]["samples"] for f in finals} == {32_000}
+        assert [f["value"]["payload"].get("samples") for f in finals] == [32_000, 32_000, None]
+        assert finals[-1]["value"]["payload"]["duration_ms"] == 4000
 
 
 async def test_a_stopped_gateway_has_published_all_it_has_read(pipeline: Stack) -> None:

@@ -88,7 +88,7 @@ def test_the_assembler_does_what_the_oracle_says(seed: int) -> None:
             else:
                 gaps.append((gap.first_sample, gap.samples))
         audio = b"".join(s.audio for s in segments)
-        assembled.append(OracleTrack(track.track, audio, gaps, track.received, track.lost))
+        assembled.append(OracleTrack(track.track, audio, gaps, track.delivery.received, track.delivery.lost))
     expected = oracle(CALL.stream_id, [s.message for s in steps if s.message])
     mine = Oracle(CALL.stream_id, closed.complete, sorted(assembled, key=lambda t: t.name))
     assert mine == Oracle(

@@ -10,6 +10,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from processors.core.delivery import Delivery
 from processors.core.events import (
     Event,
     Gap,
@@ -19,12 +20,15 @@ from processors.core.events import (
     TrackOpened,
     TrackSegment,
 )
-from processors.core.metrics import CLIP_LEVEL, PCM, StreamMeter
+from processors.core.meter import StreamMeter
+from processors.core.metrics import CLIP_LEVEL, PCM
 from processors.core.wav import wav_header
 from schemas.codec import Record
 from tapeline.audio import to_ulaw
 
 SILENCE = b"\xff"
+#: Two chunks, one lost, four doubled, five late, six overtaken; 160 and 200 samples, 20 and 25 ms apart.
+DELIVERY = Delivery(2, 1, 4, 5, 6, 360, 160, 200, 20_000, 25_000, 25_000, 25_000)
 
 
 def events(audio: bytes, cuts: list[int] | None = None, gaps: tuple[Gap, ...] = ()) -> list[Event]:
@@ -34,15 +38,27 @@ def events(audio: bytes, cuts: list[int] | None = None, gaps: tuple[Gap, ...] = 
     for first, end in itertools.pairwise(borders):
         if end > first:
             inside = [g for g in gaps if first <= g.first_sample < end]
-            payloads.append(TrackSegment("far", 0, first, end - first, audio[first:end], inside, 0, 0))
+            payloads.append(
+                TrackSegment("far", 0, first, end - first, audio[first:end], inside, 0, DELIVERY, 0, 0)
+            )
     payloads += [
-        TrackClosed("far", 0, len(audio), len(audio) / 8, True, None, 3, 2, 1, 4, 5, 0, 0, 9),
+        TrackClosed("far", 0, len(audio), len(audio) / 8, True, {"duration": 7}, 3, DELIVERY, 0, 0, 9),
         StreamClosed(True, [], 0, None, None, 1, 0, 0, 0, 0, 0, 9),
     ]
     return [Event(1, index, "call", 0, index, payload) for index, payload in enumerate(payloads)]
 
 
 def measured(audio: bytes, cuts: list[int] | None = None, **kwargs: tuple[Gap, ...]) -> list[Record]:
+    """The measures of the windows and of the whole track."""
+    return [r for r in of_the_track(audio, cuts, **kwargs) if r["kind"] != "RUNNING"]
+
+
+def of_the_track(audio: bytes, cuts: list[int] | None = None, **kwargs: tuple[Gap, ...]) -> list[Record]:
+    records = all_records(audio, cuts, **kwargs)
+    return [record["payload"][1] for record in records if record["type"] == "TrackMetrics"]
+
+
+def all_records(audio: bytes, cuts: list[int] | None = None, **kwargs: tuple[Gap, ...]) -> list[Record]:
     meter = StreamMeter(5000)
     return [r for e in events(audio, cuts, **kwargs) for r in meter.handle(e, e.event_index, 0)]
 
@@ -119,14 +135,39 @@ def test_a_gap_is_counted_in_the_windows_it_lies_in() -> None:
 
 def test_the_final_record_has_the_books_of_the_track() -> None:
     record = final(sine(5000))
-    books = {k: v for k, v in record.items() if k.startswith("chunks_")}
-    assert books == {
+    names = ("chunk", "spacing_", "declared_")
+    assert {k: v for k, v in record.items() if k.startswith(names)} == {
         "chunks_expected": 3,
         "chunks_received": 2,
         "chunks_lost": 1,
         "chunks_duplicate": 4,
         "chunks_late": 5,
+        "chunks_reordered": 6,
+        "chunk_shortest_ms": 20.0,
+        "chunk_mean_ms": 22.5,
+        "chunk_longest_ms": 25.0,
+        "spacing_median_ms": 20.0,
+        "spacing_p95_ms": 25.0,
+        "spacing_p99_ms": 25.0,
+        "spacing_max_ms": 25.0,
+        "declared_duration_ms": 7,
     }
+
+
+def test_the_track_so_far_after_each_window_is_what_a_shorter_track_would_be() -> None:
+    audio = AUDIO[:81_000]
+    running = [r for r in of_the_track(audio) if r["kind"] == "RUNNING"]
+    assert [r["samples"] for r in running] == [40_000, 80_000, 81_000]
+    for record in running:
+        alone = final(audio[: record["samples"]])
+        ended = {"kind": "RUNNING", "chunks_expected": None, "declared_duration_ms": None}
+        assert {"chunks_expected": None, "declared_duration_ms": None} | record == alone | ended
+
+
+def test_a_gap_that_goes_on_in_the_next_segment_is_one() -> None:
+    gaps = (Gap(7000, 1000), Gap(8000, 500), Gap(9000, 1200))
+    record = of_the_track(SILENCE * 16_000, [8000], gaps=gaps)[-1]
+    assert record["longest_gap_ms"] == 1500 / 8
 
 
 AUDIO = np.random.default_rng(7).integers(0, 256, 90_001, dtype=np.uint8).tobytes()
@@ -135,9 +176,9 @@ AUDIO = np.random.default_rng(7).integers(0, 256, 90_001, dtype=np.uint8).tobyte
 @given(cuts=st.lists(st.integers(1, 90_000), max_size=20))
 def test_how_the_audio_is_cut_changes_nothing(cuts: list[int]) -> None:
     def bare(records: list[Record]) -> list[Record]:
-        return [{k: v for k, v in r.items() if k != "event_index"} for r in records]
+        return sorted(({k: v for k, v in r.items() if k != "event_index"} for r in records), key=str)
 
-    assert bare(measured(AUDIO, cuts)) == bare(measured(AUDIO))
+    assert bare(all_records(AUDIO, cuts)) == bare(all_records(AUDIO))
 
 
 @given(at=st.integers(0, 12), again=st.integers(0, 12))

@@ -29,6 +29,7 @@ def message(stream_id: int, kind: str, number: int = 0, **payload: Any) -> tuple
         "type": kind,
         "call_id": None,
         "sender": None,
+        "received_at": number * 20_000,
         "payload": payload,
     }
 

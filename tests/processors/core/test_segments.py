@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from processors.core.delivery import Books
 from processors.core.events import Gap, TrackSegment
 from processors.core.formats import ASSUMED
 from processors.core.segments import SegmentBuffer
@@ -16,12 +17,12 @@ def buffer() -> SegmentBuffer:
 def test_whole_segments_are_cut_and_the_rest_waits() -> None:
     audio = buffer()
     audio.append(7, 40, bytes(range(40)))
-    first, second = audio.cut()
+    first, second = audio.cut(0, Books())
     assert (first.audio, second.audio) == (bytes(range(16)), bytes(range(16, 32)))
     assert (second.first_sample, second.samples) == (16, 16)
-    (rest,) = audio.flush()
+    (rest,) = audio.flush(0, Books())
     assert (rest.first_sample, rest.audio) == (32, bytes(range(32, 40)))
-    assert list(audio.flush()) == []
+    assert list(audio.flush(0, Books())) == []
 
 
 def test_silence_is_a_gap_in_each_segment_it_lies_in() -> None:
@@ -29,7 +30,7 @@ def test_silence_is_a_gap_in_each_segment_it_lies_in() -> None:
     audio.append(3, 8, b"a" * 8)
     audio.append_silence(20)
     audio.append(4, 4, b"b" * 4)
-    first, second = audio.cut()
+    first, second = audio.cut(0, Books())
     assert first.audio == b"a" * 8 + b"\xff" * 8
     assert first.gaps == [Gap(8, 8)]
     assert (first.first_offset, first.last_offset) == (3, 3)
@@ -40,7 +41,7 @@ def test_silence_is_a_gap_in_each_segment_it_lies_in() -> None:
 def test_a_segment_of_silence_alone_has_no_offset() -> None:
     audio = buffer()
     audio.append_silence(16)
-    (segment,) = audio.cut()
+    (segment,) = audio.cut(0, Books())
     assert (segment.first_offset, segment.last_offset) == (-1, -1)
 
 
@@ -58,7 +59,7 @@ def test_restarts_between_any_two_pieces_change_nothing(
                 audio.append_silence(length)
             else:
                 audio.append(offset, length, bytes([offset]) * length)
-            out += audio.cut()
+            out += audio.cut(0, Books())
             if offset in restarting:
                 needed = set(audio.needed_offsets())
                 again = buffer()
@@ -66,6 +67,6 @@ def test_restarts_between_any_two_pieces_change_nothing(
                 for lost in needed:
                     again.refill(lost, bytes([lost]) * pieces[lost][1])
                 audio = again
-        return out + list(audio.flush())
+        return out + list(audio.flush(0, Books()))
 
     assert run(restarts) == run(set())

@@ -223,7 +223,8 @@ def test_the_documents_example_is_complete_and_lasts_4928_ms_on_both_tracks() ->
     closed = {c.track: c for c in heard.of(TrackClosed)}
     for name in ("caller", "transfer"):
         assert closed[name].duration_ms == 4928.0
-        assert (closed[name].expected, closed[name].received, closed[name].lost) == (28, 28, 0)
+        books = closed[name].delivery
+        assert (closed[name].expected, books.received, books.lost) == (28, 28, 0)
         audio = b"".join(media(name, number, 1408) for number in range(2, 30))
         assert heard.audio(name) == audio
     # What the document declares differs from that, and from itself; it is kept, not obeyed.
@@ -241,7 +242,7 @@ def test_the_documents_eight_messages_alone_are_partial() -> None:
     heard = hear(messages, now_ms=100_000)
     assert heard.closed.reasons == ["chunks_lost:caller", "chunks_lost:transfer"]
     for closed in heard.of(TrackClosed):
-        assert (closed.expected, closed.received, closed.lost) == (28, 1, 27)
+        assert (closed.expected, closed.delivery.received, closed.delivery.lost) == (28, 1, 27)
         assert closed.duration_ms == 4928.0
 
 
@@ -407,7 +408,7 @@ def test_every_chunk_that_came_is_in_the_audio_once_and_in_its_place(
     }
     for closed in heard.of(TrackClosed):
         name = closed.track
-        if closed.late:
+        if closed.delivery.late:
             continue  # came after its gap was closed: told apart by its own test
         last = stops[name] - 1 if name in stops else max(came[name], default=1)
         sizes = {number: len(sent[name, number]) for number in came[name]}
@@ -420,7 +421,7 @@ def test_every_chunk_that_came_is_in_the_audio_once_and_in_its_place(
             else:
                 expected += b"\xff" * (after if before is None else before)
         assert heard.audio(name) == expected
-        assert (closed.expected, closed.received) == (last - 1, len(sizes))
+        assert (closed.expected, closed.delivery.received) == (last - 1, len(sizes))
         assert closed.samples == len(expected)
 
 
@@ -429,7 +430,7 @@ def test_restarts_anywhere_give_the_same_events(
     delivery: tuple[list[Record], dict[str, set[int]]], data: st.DataObject
 ) -> None:
     """A checkpoint at any point, restored, and the log read again from what it needs."""
-    messages, _ = delivery
+    messages = [m | {"received_at": n * n * 1000} for n, m in enumerate(delivery[0])]
     expected = everything(messages)
     stream = StreamAssembler(STREAM, 3, CONFIG)
     out: list[Event | Rejected] = []

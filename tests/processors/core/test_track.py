@@ -13,10 +13,10 @@ STOP = {"name": "far", "duration": 1}
 
 def item(number: int, stop: int, size: int = 4, ms: int = 0) -> Item:
     if number == 1:
-        return Item(Kind.START, 1, ms, 0, START)
+        return Item(Kind.START, 1, ms, ms * 1000, 0, START)
     if number == stop:
-        return Item(Kind.STOP, stop, ms, 0, STOP)
-    return Item(Kind.CHUNK, number, ms, size, bytes([number]) * size)
+        return Item(Kind.STOP, stop, ms, ms * 1000, 0, STOP)
+    return Item(Kind.CHUNK, number, ms, ms * 1000, size, bytes([number]) * size)
 
 
 def run(numbers: list[int], stop: int = 6, *, close: bool = False, step_ms: int = 0) -> list[Payload]:
@@ -44,7 +44,7 @@ def closed(out: list[Payload]) -> TrackClosed:
 
 def counts(out: list[Payload]) -> tuple[int, int, int, int, int]:
     c = closed(out)
-    return c.expected, c.received, c.lost, c.duplicate, c.late
+    return c.expected, c.delivery.received, c.delivery.lost, c.delivery.duplicate, c.delivery.late
 
 
 WHOLE = b"".join(bytes([n]) * 4 for n in (2, 3, 4, 5))
@@ -74,7 +74,10 @@ def test_segments_adjoin_and_tell_where_their_audio_lay() -> None:
 
 
 def test_reordered_within_the_window() -> None:
-    assert run([3, 1, 2, 5, 4, 6])[1:] == run([1, 2, 3, 4, 5, 6])[1:]
+    out = run([3, 1, 2, 5, 4, 6])
+    assert (audio(out), gaps(out)) == (WHOLE, [])
+    # 1 and 2 came behind 3, 4 behind 5.
+    assert closed(out).delivery.reordered == 3
 
 
 def test_duplicates_are_counted_and_kept_out() -> None:
@@ -192,12 +195,12 @@ def test_a_late_joiner_may_be_any_time_late() -> None:
     track = TrackAssembler("far", 0, CONFIG)
     out = track.receive(10**9, item(9, 99)) + track.advance(0) + track.close()
     assert audio(out) == b"\x09" * 4
-    assert closed(out).lost == 10**9 - 2
+    assert closed(out).delivery.lost == 10**9 - 2
 
 
 def test_another_rate_makes_segments_of_its_own_length() -> None:
     track = TrackAssembler("far", 0, CONFIG)
     start = {"media_format": {"encoding": "ulaw", "sample_rate": 16000}}
-    out = track.receive(1, Item(Kind.START, 1, 0, 0, start))
+    out = track.receive(1, Item(Kind.START, 1, 0, 0, 0, start))
     out += track.receive(2, item(2, 9, 20))
     assert [e.samples for e in out if isinstance(e, TrackSegment)] == [16]
