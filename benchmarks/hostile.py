@@ -24,11 +24,11 @@ from tapeline.stack import Stack
 from tapeline.voxology import Call, SourceTrack, chunks, messages
 
 HONEST = 100
-QUIET = 700
+QUIET = 800
 HOSTILE = 200
 SECONDS = 60
 #: What differs from the defaults: these calls send 11.4 messages a second on each connection.
-SETTINGS = {"TAPELINE_MAX_MESSAGES_PER_S": "50", "TAPELINE_OPEN_TIMEOUT_S": "5"}
+SETTINGS = {"TAPELINE_MAX_MESSAGES_PER_S": "25", "TAPELINE_OPEN_TIMEOUT_S": "5"}
 HANDSHAKE = (
     b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
