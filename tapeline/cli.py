@@ -2,7 +2,7 @@
 
 import typer
 
-from tapeline.commands import books, dead_letters, serve, tools
+from tapeline.commands import books, dead_letters, export, serve, show, tools
 
 app = typer.Typer(
     help="Voxology media streams into Kafka: clean tracks, metrics and recordings.",
@@ -16,6 +16,8 @@ for command in (
     *(serve.kafka, serve.topics, serve.gateway, serve.token, serve.worker, serve.demo),
     *(tools.play, tools.tap),
     *(books.rebuild, books.verify, books.audit),
+    show.show,
 ):
     app.command()(command)
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(export.app, name="export")

@@ -5,6 +5,7 @@ import functools
 import inspect
 import os
 from collections.abc import Callable, Coroutine, Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -71,6 +72,11 @@ def fail(message: str) -> typer.Exit:
     """Say what went wrong; raise what this returns to end with status 1."""
     console.print(f"tapeline: {message}", style="red", markup=False, soft_wrap=True)
     return typer.Exit(1)
+
+
+def utc_ms(at: datetime | None) -> int | None:
+    """A time given on the command line, in milliseconds since the epoch."""
+    return None if at is None else round(at.replace(tzinfo=UTC).timestamp() * 1000)
 
 
 def settings(given: Mapping[str, Any]) -> Settings:

@@ -21,11 +21,12 @@ class UnknownTopicError(Exception):
 
 
 async def records(
-    cluster: Cluster, topic: str, *, from_beginning: bool, exit_at_end: bool
+    cluster: Cluster, topic: str, *, from_beginning: bool, exit_at_end: bool, since_ms: int | None = None
 ) -> AsyncIterator[Any]:
     """aiokafka's ConsumerRecords of a topic, in the order of each partition.
 
-    Raises UnknownTopicError and BrokerAwayError.
+    ``since_ms``: only those that Kafka has stamped with this time or a later one. Raises
+    UnknownTopicError and BrokerAwayError.
     """
     numbers = await _partitions(cluster, topic)
     consumer = AIOKafkaConsumer(
@@ -38,6 +39,10 @@ async def records(
         partitions = [TopicPartition(topic, number) for number in numbers]
         consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions)
+        if since_ms is not None:
+            found = await consumer.offsets_for_times(dict.fromkeys(partitions, since_ms))
+            for tp in partitions:
+                consumer.seek(tp, found[tp].offset if found[tp] is not None else ends[tp])
         while True:
             if exit_at_end:
                 positions = [(await consumer.position(tp), ends[tp]) for tp in partitions]

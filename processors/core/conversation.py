@@ -6,7 +6,7 @@ frame. It is reckoned up to a frontier that stays a few seconds behind what has 
 that opens a little later still finds its place. Kept are counters, and each track's talk beyond the frontier.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -69,8 +69,14 @@ class ConversationState(msgspec.Struct, array_like=True):
 class Conversation:
     """Runs of talk of any number of tracks in; records of the conversation so far out."""
 
-    def __init__(self, state: ConversationState, window_ms: int) -> None:
+    def __init__(
+        self,
+        state: ConversationState,
+        window_ms: int,
+        on_interruption: Callable[[Party], None] = lambda party: None,
+    ) -> None:
         self.state = state
+        self._on_interruption = on_interruption
         self._window = max(1, window_ms // FRAME_MS)
         self._parties = {party.track_index: party for party in state.parties}
 
@@ -184,9 +190,11 @@ class Conversation:
             if not now < party.began + INTERRUPTION_FRAMES <= then:
                 continue
             others = [p for p in talking if p.began < party.began]
-            party.interruptions += bool(others)
             for other in others:
                 other.interrupted += 1
+            if others:
+                party.interruptions += 1
+                self._on_interruption(party)
 
     def _give_floor(self, party: Party) -> None:
         """The floor passes to whoever talks alone, from when it began to talk."""

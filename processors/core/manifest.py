@@ -5,7 +5,7 @@ Built from a stream's events with their audio left out, so it is the same howeve
 
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from processors.core.formats import AudioFormat
@@ -34,6 +34,7 @@ class Track:
     file: str
     format: AudioFormat
     start: Record | None
+    heard_at: int | None = None
     gaps: list[dict[str, int]] = field(default_factory=list)
     closed: Record = field(default_factory=dict)
 
@@ -79,8 +80,10 @@ class Outline:
                 index = payload["track_index"]
                 self._tracks[index] = Track(payload["track"], index, name, audio, payload["start"])
             case "TrackSegment":
+                track = self._tracks[payload["track_index"]]
+                track.heard_at = payload["heard_at"]
                 for gap in payload["gaps"]:
-                    self._tracks[payload["track_index"]].add_gap(gap["first_sample"], gap["samples"])
+                    track.add_gap(gap["first_sample"], gap["samples"])
             case "TrackClosed":
                 self._tracks[payload["track_index"]].closed = payload
             case "StreamClosed":
@@ -113,8 +116,8 @@ class Outline:
             "sender": self._opened["sender"],
             "state": "complete" if closed["complete"] else "partial",
             "reasons": closed["reasons"],
-            "opened_at": _iso(self._opened["opened_at"]),
-            "closed_at": _iso(closed["closed_at"]),
+            "opened_at": _iso(self._opened["opened_at"] * 1000),
+            "closed_at": _iso(closed["closed_at"] * 1000),
             "init_stream": init and to_object(init, PAYLOADS["init_stream"][1]),
             "end_stream": end and to_object(end, PAYLOADS["end_stream"][1]),
             "tracks": [self._track(track, digests[track.file]) for track in self.tracks],
@@ -156,8 +159,8 @@ class Outline:
                 for said in declared.values()
                 if said and said["duration"] is not None
             ),
-            "chunks": {"expected": closed["expected"]}
-            | {n: closed["delivery"][n] for n in ("received", "duplicate", "late", "reordered", "lost")},
+            "chunks": {"expected": closed["expected"]} | closed["delivery"],
+            "heard_at": track.heard_at and _iso(track.heard_at, "microseconds"),
             "gaps": track.gaps,
             "gap_samples": closed["gap_samples"],
             "log": {
@@ -210,6 +213,6 @@ def _declared(said: Record | None) -> dict[str, Any] | None:
     return said and {name: said[name] for name in ("duration", "start_time", "end_time")}
 
 
-def _iso(ms: int) -> str:
-    at = datetime.fromtimestamp(ms / 1000, UTC)
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _iso(us: int, timespec: str = "milliseconds") -> str:
+    at = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=us)
+    return at.isoformat(timespec=timespec).replace("+00:00", "Z")

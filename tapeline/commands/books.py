@@ -1,12 +1,12 @@
 """Commands that prove and repair: rebuild, verify, audit."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
-from tapeline.options import ASSEMBLY, CLUSTER, console, fail, run, takes
+from tapeline.options import ASSEMBLY, CLUSTER, console, fail, run, takes, utc_ms
 from tapeline.settings import Settings
 
 
@@ -36,7 +36,7 @@ def rebuild(
     from tapeline.rebuild import Selection
     from tapeline.rebuild import rebuild as rebuilding
 
-    selection = Selection(frozenset(stream or ()), frozenset(call or ()), _utc_ms(since), _utc_ms(until))
+    selection = Selection(frozenset(stream or ()), frozenset(call or ()), utc_ms(since), utc_ms(until))
     config = chosen.worker()
 
     async def main() -> int:
@@ -64,10 +64,6 @@ def rebuild(
         raise fail(str(error)) from error
     if not count:
         raise fail("no closed stream in the log is meant by that")
-
-
-def _utc_ms(at: datetime | None) -> int | None:
-    return None if at is None else round(at.replace(tzinfo=UTC).timestamp() * 1000)
 
 
 @takes(*CLUSTER, "store", "registry", *ASSEMBLY)

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tapeline.options import CLUSTER, fail, run, takes
+from tapeline.options import CLUSTER, fail, run, takes, utc_ms
 from tapeline.settings import Settings
 
 app = typer.Typer(help="What could not be used: by reason, one by one, and again after a fix.")
@@ -31,10 +31,7 @@ def _time(ms: int) -> str:
 def _choice(reason: Any, places: Any, since: datetime | None, until: datetime | None) -> Any:
     from tapeline.dead_letters import Choice
 
-    def ms(at: datetime | None) -> int | None:
-        return None if at is None else round(at.replace(tzinfo=UTC).timestamp() * 1000)
-
-    return Choice(frozenset(reason or ()), frozenset(places or ()), ms(since), ms(until))
+    return Choice(frozenset(reason or ()), frozenset(places or ()), utc_ms(since), utc_ms(until))
 
 
 @app.command("summary")

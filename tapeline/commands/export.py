@@ -1,0 +1,55 @@
+"""``tapeline export``: topics as tables."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tapeline.options import CLUSTER, console, fail, run, takes, utc_ms
+from tapeline.settings import Settings
+
+app = typer.Typer(help="Topics as tables.", no_args_is_help=True)
+
+
+@app.callback()
+def export() -> None:
+    """Topics as tables."""
+
+
+@app.command()
+@takes(*CLUSTER, "registry")
+def metrics(
+    chosen: Settings,
+    out: Annotated[Path, typer.Argument(help="The folder to write to.")],
+    since: Annotated[
+        datetime | None, typer.Option(help="Only what was published at or after this (UTC).")
+    ] = None,
+    until: Annotated[datetime | None, typer.Option(help="Only what was published before this (UTC).")] = None,
+) -> None:
+    """Write voxology.metrics as Parquet: tracks.parquet and conversations.parquet."""
+    try:
+        from tapeline.export import export_metrics
+    except ImportError as error:
+        raise fail("Parquet needs the extra `export`: pip install 'tapeline[export]'") from error
+    from schemas.codec import registry_from
+    from tapeline.tap import UnknownTopicError
+
+    async def main() -> dict[str, int]:
+        with console.status("reading voxology.metrics") as status:
+            return await export_metrics(
+                chosen.cluster(),
+                registry_from(chosen.registry),
+                out,
+                utc_ms(since),
+                utc_ms(until),
+                lambda read: status.update(f"{read} records read"),
+            )
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        rows = run(main())
+    except (UnknownTopicError, OSError) as error:
+        raise fail(str(error)) from error
+    for file, count in rows.items():
+        typer.echo(f"{out / file}: {count} rows")
