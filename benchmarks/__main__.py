@@ -11,7 +11,17 @@ from typing import Any
 
 import psutil
 
-from benchmarks import conformance, fuzz, growth, hostile, memory, outage, saved_latency
+from benchmarks import (
+    conformance,
+    fuzz,
+    growth,
+    hostile,
+    measuring,
+    memory,
+    outage,
+    saved_latency,
+    talk,
+)
 from tapeline import logs
 
 BENCHMARKS: dict[str, Callable[[Path], Awaitable[str]]] = {
@@ -23,6 +33,8 @@ BENCHMARKS: dict[str, Callable[[Path], Awaitable[str]]] = {
     "hostile": hostile.run,
     "fuzz": fuzz.run,
     "conformance": conformance.run,
+    "measuring": measuring.run,
+    "talk": talk.run,
 }
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import sys
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -184,7 +185,14 @@ def _results(shown: dict[int, Shown], store: Path) -> Group:
     where = (
         f"They lie in {_from_here(store)}/recordings/date=…/stream=…/, each with mix.wav and recording.json"
     )
-    return Group(table, Text(where))
+    longest = max(shown.values(), key=lambda state: state.call.duration_ms).call.stream_id
+    look = f"Look at one: {_command()} show {longest} --store {store.absolute().as_uri()} --no-arrivals"
+    return Group(table, Text(where), Text(look, overflow="fold"))
+
+
+def _command() -> str:
+    """How this program was called."""
+    return str(_from_here(Path(sys.argv[0])))
 
 
 def _from_here(path: Path) -> Path:

@@ -24,6 +24,7 @@ MARGIN_DB = 15.9
 #: In linear 16-bit PCM: 1, 2, 4, … 16384.
 THRESHOLDS = 2.0 ** np.arange(15)
 
+_THRESHOLDS = THRESHOLDS.tolist()
 _THRESHOLDS_DBOV = 20 * np.log10(THRESHOLDS / OVERLOAD)
 
 
@@ -64,10 +65,14 @@ class SpeechMeter:
         envelope, state.envelope = self._smooth(smoothed, state.envelope)
         flat = envelope.ravel()
         peaks: npt.NDArray[np.float64] = envelope.max(axis=1)
-        highest = peaks.max(initial=0.0)
-        for j, threshold in enumerate(THRESHOLDS):
-            over = np.flatnonzero(flat >= threshold) if highest >= threshold else _NONE
-            self._count(j, over, len(flat))
+        highest, lowest = peaks.max(initial=0.0), flat.min(initial=math.inf)
+        for j, threshold in enumerate(_THRESHOLDS):
+            if lowest >= threshold:
+                state.active[j] += len(flat)
+                state.since[j] = 0
+            else:
+                over = np.flatnonzero(flat >= threshold) if highest >= threshold else _NONE
+                self._count(j, over, len(flat))
         return peaks
 
     def _smooth(

@@ -7,7 +7,6 @@ wherever a worker died. Pauses of up to 200 ms, P.56's hangover, are bridged. ``
 webrtcvad on speech with known borders.
 """
 
-import math
 from collections.abc import Iterable
 
 import msgspec
@@ -27,7 +26,7 @@ _FIRST_DBOV, _LOWEST_DBOV = -45.0, -55.0
 #: The noise floor is what this share of the envelopes lie below.
 _FLOOR_SHARE = 0.2
 #: How far above the floor talk begins: this part of the distance to the active level, within limits;
-#: and where that distance is less than _DYNAMICS_DB, all is noise.
+#: the most where that distance is less than _DYNAMICS_DB.
 _ABOVE_FLOOR, _ABOVE_DB, _DYNAMICS_DB = 0.4, (3.0, 9.0), 6.0
 #: Envelopes are counted by the decibel from here up.
 _COUNTED_DBOV = -90
@@ -82,10 +81,9 @@ class TalkDetector:
         level, threshold = found
         floor = self._floor_dbov()
         distance = level - floor
-        if distance < _DYNAMICS_DB:
-            return math.inf
         low, high = _ABOVE_DB
-        above = floor + min(high, max(low, _ABOVE_FLOOR * distance))
+        # Without dynamics all is noise so far.
+        above = floor + (min(high, max(low, _ABOVE_FLOOR * distance)) if distance >= _DYNAMICS_DB else high)
         return float(OVERLOAD * 10 ** (max(threshold, above, _LOWEST_DBOV) / 20))
 
     def _floor_dbov(self) -> float:
