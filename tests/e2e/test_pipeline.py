@@ -291,8 +291,9 @@ async def test_a_20_mb_message_ends_its_own_connection_and_no_other(pipeline: St
     assert closed.value.rcvd.code == 1009
     await playing
     await assert_identical(pipeline, neighbour)
-    (letter,) = await find(pipeline, DEAD_LETTERS.name, lambda r: r["reason"] == "FrameTooLarge")
-    assert "1048576" in letter["detail"]
+    said = "at most 1048576 bytes are taken"  # other tests have gateways with other limits
+    (letter,) = await find(pipeline, DEAD_LETTERS.name, lambda r: said in (r.get("detail") or ""))
+    assert letter["reason"] == "FrameTooLarge"
 
 
 async def test_audio_for_a_stream_nobody_opened_is_kept_as_partial(pipeline: Stack) -> None:
