@@ -38,6 +38,7 @@ from schemas import telemetry
 from schemas.broker import check_topics, connected
 from schemas.cluster import Cluster
 from schemas.codec import Registry, Writer
+from schemas.live_track import LiveTrack
 from schemas.topics import DEAD_LETTERS, MAX_RECORD_BYTES, MESSAGES, key_of
 
 log = structlog.get_logger()
@@ -95,6 +96,7 @@ class Publisher:
         """Raises SpoolError."""
         self._cluster = cluster
         self._writer = Writer(MESSAGES, registry)
+        self._live_track_headers = self._writer.headers("live_track")
         self._buffers = buffers
         self._producer: Any = None
         self._partitions = 0
@@ -135,8 +137,11 @@ class Publisher:
 
     def publish(self, accepted: Accepted) -> None:
         """Send a message on its way to ``voxology.messages``."""
-        value = self._writer.encode(accepted.record)
-        headers = self._writer.headers(accepted.type)
+        content = accepted.content
+        if isinstance(content, LiveTrack):
+            value, headers = content.encode(self._writer.header), self._live_track_headers
+        else:
+            value, headers = self._writer.encode(content), self._writer.headers(accepted.type)
         self._take(Outgoing(MESSAGES.name, key_of(accepted.stream_id), value, headers))
 
     def reject(self, rejection: Rejection) -> None:

@@ -101,6 +101,7 @@ class Writer:
     """Encodes the records of one topic.
 
     With a registry the schema is registered under ``<topic>-value`` when the writer is made.
+    ``header`` is what stands before the Avro of each record.
     """
 
     def __init__(self, topic: Topic, registry: Registry | None = None) -> None:
@@ -109,10 +110,10 @@ class Writer:
         framing = "confluent" if registry else "single-object"
         self._content_type = ("content-type", f"application/avro; framing={framing}".encode())
         if registry is None:
-            self._header = _MARKER + fingerprint(self._schema)
+            self.header = _MARKER + fingerprint(self._schema)
         else:
             schema_id = registry.register(f"{topic.name}-value", schema(topic.record))
-            self._header = struct.pack(">bI", 0, schema_id)
+            self.header = struct.pack(">bI", 0, schema_id)
 
     def headers(self, kind: str) -> list[tuple[str, bytes]]:
         """The Kafka headers of a record, by which a consumer filters without decoding."""
@@ -121,7 +122,7 @@ class Writer:
     def encode(self, record: Record) -> bytes:
         """The framed Avro of a record; its union branches as ``(name, dict)`` pairs."""
         out = io.BytesIO()
-        out.write(self._header)
+        out.write(self.header)
         fastavro.schemaless_writer(out, self._schema, record)
         return out.getvalue()
 

@@ -1,0 +1,265 @@
+"""What a message costs: each stage alone and flat out, beside its limit and the stock way, interleaved."""
+
+import asyncio
+import json
+import statistics
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from benchmarks.load import Load, play
+from benchmarks.peers import TOPIC
+from benchmarks.scrape import scraped
+from schemas.topics import AGENTS
+from tapeline.embedded import free_port
+from tapeline.stack import Stack
+
+ROUNDS = 3
+CHUNKS_MS = (176, 20)
+#: Messages in a round: enough for a second or two of each stage.
+CALLS, AUDIO_MS = 100, {176: 35_200, 20: 6_000}
+#: The stock ways are slow: they get so many of them.
+STOCK_SHARE = 10
+#: Flat out, what Kafka does not take at once must wait at the socket: the disk is for outages.
+UNLIMITED = {"TAPELINE_MAX_MESSAGES_PER_S": "1000000"}
+
+
+@dataclass(slots=True)
+class Cost:
+    """What a run of a process cost."""
+
+    records: int
+    cpu_s: float
+    wall_s: float
+    peak_mib: float = 0.0
+
+    @property
+    def cpu_us(self) -> float:
+        """CPU a message, in microseconds."""
+        return self.cpu_s / self.records * 1e6
+
+
+@dataclass(slots=True)
+class Watch:
+    """The CPU time and memory of a process and its children, by the operating system's accounts."""
+
+    process: psutil.Process
+    _cpu_s: float = 0.0
+    _began_s: float = 0.0
+    peak: int = 0
+    known: list[psutil.Process] = field(default_factory=list)
+
+    def begin(self) -> None:
+        """From now on."""
+        self._cpu_s, self._began_s = self._spent(), time.monotonic()
+
+    def look(self) -> None:
+        """Take note of the memory."""
+        self.peak = max(self.peak, sum(p.memory_info().rss for p in self._all()))
+
+    def cost(self, records: int) -> Cost:
+        """Until now."""
+        self.look()
+        spent = self._spent() - self._cpu_s
+        return Cost(records, spent, time.monotonic() - self._began_s, self.peak / 2**20)
+
+    def _all(self) -> list[psutil.Process]:
+        return [self.process, *self.process.children(recursive=True)]
+
+    def _spent(self) -> float:
+        return sum(sum(p.cpu_times()[:2]) for p in self._all())
+
+
+async def run(folder: Path) -> str:
+    """A table for each length of chunk: medians of the rounds, and their ranges."""
+    return "\n".join([await _table(folder / str(chunk_ms), chunk_ms) for chunk_ms in CHUNKS_MS])
+
+
+async def _table(folder: Path, chunk_ms: int) -> str:
+    stack = Stack(folder, settings=UNLIMITED)
+    found: dict[str, list[Cost]] = defaultdict(list)
+    try:
+        await stack.start_broker()
+        await _make_topics(stack)
+        startup = {agent: await _startup(stack, agent) for agent in AGENTS}
+        for number in range(ROUNDS):
+            load = Load(1 + number * 1000, CALLS, AUDIO_MS[chunk_ms] // chunk_ms, chunk_ms, real_time=False)
+            found["bare aiokafka producer"].append(await _peer(stack, "limit-producer", load))
+            found["**gateway**"].append(await _gateway(stack, load))
+            found["stock gateway"].append(await _stock_gateway(stack, load))
+            found["bare aiokafka consumer"].append(await _peer(stack, "limit-consumer", load))
+            for agent in AGENTS:
+                found[f"**{agent}**"].append(await _agent(stack, agent, load, startup[agent]))
+            print(f"{chunk_ms} ms, round {number + 1} of {ROUNDS}", file=sys.stderr, flush=True)
+        found["stock Faust agent"].append(await _stock_agent(stack))
+    finally:
+        await stack.stop_all()
+    order = (
+        *("bare aiokafka producer", "**gateway**", "stock gateway", "bare aiokafka consumer"),
+        *(f"**{agent}**" for agent in AGENTS),
+        "stock Faust agent",
+    )
+    head = (
+        f"Chunks of {chunk_ms} ms, flat out:\n\n"
+        "| stage | CPU a message, median | range | messages a second | peak memory |\n"
+        "| --- | --- | --- | --- | --- |\n"
+    )
+    return head + "".join(_row(name, found[name]) for name in order)
+
+
+def _row(name: str, costs: Iterable[Cost]) -> str:
+    costs = list(costs)
+    cpu = [cost.cpu_us for cost in costs]
+    rate = statistics.median(cost.records / cost.wall_s for cost in costs)
+    peak = max(cost.peak_mib for cost in costs)
+    return (
+        f"| {name} | {statistics.median(cpu):.1f} µs | {min(cpu):.1f} to {max(cpu):.1f} "
+        f"| {rate:,.0f} | {f'{peak:.0f} MiB' if peak else '–'} |\n"
+    )
+
+
+async def _make_topics(stack: Stack) -> None:
+    from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+    admin = AIOKafkaAdminClient(bootstrap_servers=stack.kafka)
+    await admin.start()
+    config = {"max.message.bytes": "2097152"}
+    topics = (TOPIC, "bench.tracks")
+    await admin.create_topics([NewTopic(topic, 8, 1, topic_configs=config) for topic in topics])
+    await admin.close()
+
+
+async def _peer(stack: Stack, name: str, load: Load) -> Cost:
+    arguments = (stack.kafka, str(load.messages), str(load.chunk_ms * 8))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.peers", name, *arguments), stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    return Cost(**json.loads(out))
+
+
+async def _gateway(stack: Stack, load: Load) -> Cost:
+    await stack.start("gateway", "gateway", settings={"TAPELINE_SPOOL": ""})
+    await stack._listening()
+    watch = Watch(psutil.Process(stack.processes["gateway"].pid))
+    watch.begin()
+    playing = asyncio.create_task(play(load, stack.listen_port))
+    published = 0.0
+    while not playing.done() or published < load.messages:
+        await asyncio.sleep(0.25)
+        watch.look()
+        published = (await scraped(stack.operations["gateway"])).get(
+            "tapeline_gateway_records_published_total", 0
+        )
+    cost = watch.cost(load.messages)
+    await stack.stop("gateway")
+    return cost
+
+
+async def _stock_gateway(stack: Stack, load: Load) -> Cost:
+    port = free_port()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.peers", "stock-gateway", stack.kafka, str(port))
+    )
+    while True:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.close()
+            break
+        except OSError:
+            await asyncio.sleep(0.1)
+    few = Load(load.first_stream_id + 500, load.calls, load.chunks // STOCK_SHARE, load.chunk_ms, False)
+    watch = Watch(psutil.Process(process.pid))
+    before = await _count(stack, TOPIC)
+    watch.begin()
+    await play(few, port)
+    chunks = few.calls * few.chunks * 2  # it publishes nothing else
+    while await _count(stack, TOPIC) < before + chunks:
+        await asyncio.sleep(0.1)
+    cost = watch.cost(few.messages)
+    process.kill()
+    await process.wait()
+    return cost
+
+
+async def _ready(stack: Stack, agent: str) -> None:
+    while True:
+        try:
+            if (await scraped(stack.operations[agent])).get("tapeline_ready"):
+                return
+        except OSError:
+            pass
+        await asyncio.sleep(0.1)
+
+
+async def _startup(stack: Stack, agent: str) -> float:
+    """CPU seconds that an agent takes to come up, with nothing to do."""
+    await stack.start_agents([agent])
+    watch = Watch(psutil.Process(stack.processes[agent].pid))
+    await _ready(stack, agent)
+    await asyncio.sleep(2)
+    spent = watch.cost(1).cpu_s
+    await stack.stop(agent)
+    return spent
+
+
+async def _agent(stack: Stack, agent: str, load: Load, startup_s: float) -> Cost:
+    """What an agent costs that comes up before a round's records, per message of the calls."""
+    await stack.start_agents([agent])
+    watch = Watch(psutil.Process(stack.processes[agent].pid))
+    await _ready(stack, agent)
+    began = time.monotonic()
+    done, quiet = 0.0, 0
+    while quiet < 4:
+        await asyncio.sleep(0.25)
+        watch.look()
+        numbers = await scraped(stack.operations[agent])
+        processed = numbers.get("tapeline_agent_records_processed_total", 0)
+        idle = processed == done and done > 0 and not numbers.get("tapeline_agent_lag_records")
+        quiet = quiet + 1 if idle else 0
+        done = processed
+    wall = time.monotonic() - began - 1.0
+    cost = watch.cost(load.messages)
+    await stack.stop(agent)
+    return Cost(load.messages, cost.cpu_s - startup_s, wall, cost.peak_mib)
+
+
+async def _stock_agent(stack: Stack) -> Cost:
+    """Ten seconds of a stock agent on voxology.messages, its start not counted."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.peers", "stock-agent", stack.kafka, str(stack.folder / "stock")),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    watch = Watch(psutil.Process(process.pid))
+    while not await _count(stack, "bench.tracks"):
+        assert process.returncode is None, "the stock agent ended"
+        await asyncio.sleep(1)
+    before = await _count(stack, "bench.tracks")
+    watch.begin()
+    await asyncio.sleep(10)
+    after = await _count(stack, "bench.tracks")
+    cost = watch.cost(max(1, after - before))
+    process.kill()
+    await process.wait()
+    return cost
+
+
+async def _count(stack: Stack, topic: str) -> int:
+    """How many records a topic holds; 0 while there is none."""
+    from aiokafka import AIOKafkaConsumer, TopicPartition
+
+    consumer = AIOKafkaConsumer(bootstrap_servers=stack.kafka)
+    await consumer.start()
+    try:
+        if topic not in await consumer.topics():
+            return 0
+        partitions = [TopicPartition(topic, n) for n in range(8)]
+        return sum((await consumer.end_offsets(partitions)).values())
+    finally:
+        await consumer.stop()
