@@ -31,6 +31,8 @@ HEARTBEAT_S = 3.0
 COMMIT_INTERVAL_S = 1.0
 #: Records taken in one fetch, over all partitions: what a worker holds at once, beside its buffers.
 MAX_POLL_RECORDS = 2000
+#: A batch of records on its way to Kafka.
+MAX_BATCH_BYTES = 512 * 1024
 #: Batches waiting for the agent.
 BUFFERED_BATCHES = 8
 
@@ -57,7 +59,7 @@ def create_agent(agent: str, config: WorkerConfig, partitions: int) -> tuple[fau
         broker_request_timeout=60.0,
         consumer_auto_offset_reset="earliest",
         producer_acks=-1,
-        producer_linger=0.005,
+        producer_max_batch_size=MAX_BATCH_BYTES,
         producer_max_request_size=MAX_RECORD_BYTES,
     )
     table = CheckpointTable.of(app, partitions)

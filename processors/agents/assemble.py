@@ -1,6 +1,5 @@
 """``assemble``: messages into clean, ordered, gap-filled tracks."""
 
-import asyncio
 from typing import Any
 
 from faust.types import TP
@@ -36,9 +35,15 @@ class Assemble(Shell[Record, Event]):
 
     async def emit(self, tp: TP, outputs: list[tuple[int, Event]]) -> None:
         """Send events in order, and wait for Kafka to have them all."""
-        acknowledgements = []
-        for stream_id, event in outputs:
-            headers = self._writer.headers(type(event.payload).__name__)
-            value = self._writer.encode(event.to_record())
-            acknowledgements.append(await self.send(TRACKS, key_of(stream_id), value, headers))
-        await asyncio.gather(*acknowledgements)
+        await self.send_all(
+            TRACKS,
+            tp,
+            (
+                (
+                    key_of(stream_id),
+                    self._writer.encode(event.to_record()),
+                    self._writer.headers(type(event.payload).__name__),
+                )
+                for stream_id, event in outputs
+            ),
+        )

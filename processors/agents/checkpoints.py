@@ -1,9 +1,10 @@
 """The Faust table of checkpoints, with writes that can be waited for."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import faust
 
+from processors.core.partition import Checkpoint
 from schemas.topics import CHECKPOINT_TABLE, key_of
 
 _PARTITION_BYTES = 4
@@ -29,17 +30,18 @@ class CheckpointTable(faust.Table):
         app.tables.add(table)
         return table
 
-    async def save(self, partition: int, stream_id: int, snapshot: bytes | None) -> None:
-        """Write a checkpoint, or forget the stream; returns when Kafka has acknowledged it."""
-        key = key_of(stream_id)
-        value = None
-        if snapshot is not None:
-            value = partition.to_bytes(_PARTITION_BYTES, "big") + snapshot
-            self.data[key] = value
-        else:
-            self.data.pop(key, None)
-        topic = self.changelog_topic_name
-        await (await self.app.producer.send(topic, key, value, partition, None, None))
+    async def save(self, partition: int, checkpoints: Iterable[Checkpoint]) -> None:
+        """Write checkpoints, or forget their streams; returns when Kafka has acknowledged them."""
+        records: list[tuple[bytes, bytes | None, list[tuple[str, bytes]]]] = []
+        for checkpoint in checkpoints:
+            key, value = key_of(checkpoint.stream_id), None
+            if checkpoint.snapshot is not None:
+                value = partition.to_bytes(_PARTITION_BYTES, "big") + checkpoint.snapshot
+                self.data[key] = value
+            else:
+                self.data.pop(key, None)
+            records.append((key, value, []))
+        await self.app.producer.send_all(self.changelog_topic_name, partition, records)
 
     def of_partition(self, partition: int) -> Iterator[tuple[int, bytes]]:
         """The streams of a partition and their snapshots."""

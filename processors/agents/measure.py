@@ -1,6 +1,5 @@
 """``measure``: tracks into measures, live and final."""
 
-import asyncio
 from typing import Any
 
 from faust.types import TP
@@ -35,9 +34,11 @@ class Measure(Shell[Event, Record]):
 
     async def emit(self, tp: TP, outputs: list[tuple[int, Record]]) -> None:
         """Send measures, and wait for Kafka to have them all."""
-        acknowledgements = []
-        for stream_id, record in outputs:
-            headers = self._writer.headers(record["type"])
-            value = self._writer.encode(record)
-            acknowledgements.append(await self.send(METRICS, key_of(stream_id), value, headers))
-        await asyncio.gather(*acknowledgements)
+        await self.send_all(
+            METRICS,
+            tp,
+            (
+                (key_of(stream_id), self._writer.encode(record), self._writer.headers(record["type"]))
+                for stream_id, record in outputs
+            ),
+        )

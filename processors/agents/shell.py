@@ -15,7 +15,7 @@ import structlog
 from faust.types import TP
 
 from processors.agents.checkpoints import CheckpointTable
-from processors.agents.transport import Batch
+from processors.agents.transport import Batch, Outgoing
 from processors.core.partition import Admission, CheckpointConfig, Machine, Partition, Rejected
 from schemas import telemetry
 from schemas.codec import Reader, Record, Registry
@@ -27,6 +27,8 @@ log = structlog.get_logger()
 
 #: The broker's clock, which stamps the records, may be ahead of ours by this much.
 CLOCK_SKEW_MS = 1000
+#: Batches of a partition that wait for the one before them.
+LANE_BATCHES = 2
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -51,6 +53,7 @@ class Shell(ABC, Generic[A, B]):
         self._reader = Reader(registry)
         self._checkpoints = checkpoints
         self._partitions: dict[int, Partition[A, B]] = {}
+        self._lanes: dict[int, tuple[asyncio.Queue[Batch], asyncio.Task[None]]] = {}
         # Of each partition: the first offset and timestamp of the batches that are not safe yet.
         self._unsafe: dict[int, deque[tuple[int, int]]] = {}
         self.log = log.bind(agent=name)
@@ -86,16 +89,31 @@ class Shell(ABC, Generic[A, B]):
     # The order that makes a crash harmless ---------------------------------------------------
 
     async def run(self, batches: AsyncIterable[Batch]) -> None:
-        """Process batches until the worker stops; a failure stops it, and what is not safe is read again."""
-        async for batch in batches:
+        """Process batches until the worker stops; a failure stops it, and what is not safe is read again.
+
+        Each partition's in turn, and the partitions side by side: while one waits for Kafka, others work.
+        """
+        try:
+            async for batch in batches:
+                number = batch.tp.partition
+                if number not in self._lanes:
+                    lane: asyncio.Queue[Batch] = asyncio.Queue(LANE_BATCHES)
+                    self._lanes[number] = (lane, asyncio.create_task(self._work_off(lane)))
+                await self._lanes[number][0].put(batch)
+        finally:
+            for _, task in self._lanes.values():
+                task.cancel()
+            self._lanes.clear()
+
+    async def _work_off(self, lane: "asyncio.Queue[Batch]") -> None:
+        while True:
+            batch = await lane.get()
             try:
                 await self.process(batch)
-            except asyncio.CancelledError:
-                raise
             except Exception as error:
                 self.log.exception("agent_failed", partition=batch.tp.partition)
                 await self.app.crash(error)
-                raise
+                return
 
     async def process(self, batch: Batch) -> None:
         """Take one batch all the way to safety."""
@@ -160,7 +178,7 @@ class Shell(ABC, Generic[A, B]):
         old = [] if batch.records else partition.forgotten(int(time.time() * 1000))
         if not self._holds(tp, partition, batch.epoch):
             return
-        await asyncio.gather(*(self._table.save(tp.partition, c.stream_id, c.snapshot) for c in (*due, *old)))
+        await self._table.save(tp.partition, (*due, *old))
         if not self._holds(tp, partition, batch.epoch):
             return
         for checkpoint in due:
@@ -250,6 +268,10 @@ class Shell(ABC, Generic[A, B]):
         return (now_ms - oldest_ms) / 1000
 
     # Sending ---------------------------------------------------------------------------------
+
+    async def send_all(self, topic: Topic, tp: TP, records: Iterable[Outgoing]) -> None:
+        """Send what came of a partition to the same partition of a topic; returns when Kafka has it all."""
+        await self.app.producer.send_all(topic.name, tp.partition, records)
 
     async def send(
         self, topic: Topic, key: bytes | None, value: bytes, headers: list[tuple[str, bytes]]

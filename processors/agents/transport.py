@@ -7,9 +7,11 @@
    flight (its bug 606). Here exactly those offsets are committed that the agent declared safe.
 3. **Ticks.** A partition that has been read to its end gets an empty batch each second: so what time
    alone brings about reaches the agent in turn, and only when it is known that nothing is left to read.
-4. **Idempotent producing.** A retry that overtakes another would break the order of the events.
+4. **Idempotent producing, by the batch.** A retry that overtakes another would break the order of the events;
+   and a future for each record costs as much as its event.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from time import monotonic
 from typing import Any
 
 import faust
-from aiokafka.errors import IllegalStateError
+from aiokafka.errors import IllegalStateError, MessageSizeTooLargeError
 from faust.transport.drivers import aiokafka as stock
 from faust.types import TP
 from mode.utils.futures import notify
@@ -193,11 +195,33 @@ class Consumer(stock.Consumer):
         return {tp: o for tp, o in safe.items() if o > (self._committed_offset.get(tp) or 0)}
 
 
+#: A record on its way: key, value, headers.
+Outgoing = tuple[bytes, bytes | None, list[tuple[str, bytes]]]
+
+
 class Producer(stock.Producer):
-    """Retries without doubles and without overtaking."""
+    """Retries without doubles and without overtaking; sends many records as one batch."""
 
     def _settings_extra(self) -> Mapping[str, Any]:
         return {"acks": "all", "enable_idempotence": True}
+
+    async def send_all(self, topic: str, partition: int, records: Iterable[Outgoing]) -> None:
+        """Send records to a partition, in order; returns when Kafka has them all.
+
+        Raises what aiokafka raises, and MessageSizeTooLargeError for a record beyond a batch's size.
+        """
+        producer = self._ensure_producer()
+        acknowledgements = []
+        batch = producer.create_batch()
+        for key, value, headers in records:
+            if batch.append(timestamp=None, key=key, value=value, headers=headers) is None:
+                acknowledgements.append(await producer.send_batch(batch, topic, partition=partition))
+                batch = producer.create_batch()
+                if batch.append(timestamp=None, key=key, value=value, headers=headers) is None:
+                    raise MessageSizeTooLargeError(f"a record of {len(value or b'')} bytes for {topic}")
+        if batch.record_count():
+            acknowledgements.append(await producer.send_batch(batch, topic, partition=partition))
+        await asyncio.gather(*acknowledgements)
 
 
 class Transport(stock.Transport):

@@ -43,6 +43,7 @@ class Books(msgspec.Struct, array_like=True):
     longest_chunk: int = 0
     last_arrival_us: int = -1
     longest_spacing_us: int = 0
+    arrivals: int = 0
     spacings: dict[int, int] = {}
     """How many spacings fell into each bucket."""
 
@@ -55,7 +56,9 @@ class Books(msgspec.Struct, array_like=True):
             spacing = max(0, received_us - self.last_arrival_us)
             bucket = _bucket(spacing)
             self.spacings[bucket] = self.spacings.get(bucket, 0) + 1
-            self.longest_spacing_us = max(self.longest_spacing_us, spacing)
+            if spacing > self.longest_spacing_us:
+                self.longest_spacing_us = spacing
+        self.arrivals += 1
         self.last_arrival_us = received_us
 
     def used(self, samples: int) -> None:
@@ -91,7 +94,7 @@ class Books(msgspec.Struct, array_like=True):
             return [None for _ in shares]
         found: list[int | None] = []
         buckets = iter(sorted(self.spacings.items()))
-        total = sum(self.spacings.values())
+        total = self.arrivals - 1
         seen, border = 0, 0
         for share in shares:
             while seen < math.ceil(total * share):
