@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from processors.core.p56 import SpeechMeter, SpeechState
-from processors.core.talk import FRAME_MS, Run, TalkDetector, TalkState
+from processors.core.talk import FRAME_MS, Run, TalkDetector, TalkState, runs_of
 
 FULL_SCALE = 32768
 #: A frame is silent when its RMS is below this; speech on a telephone line lies near -26 dBFS.
@@ -40,7 +40,7 @@ class FrameMeter:
 
     def __init__(self, state: FrameState, pcm: npt.NDArray[np.int64], rate_hz: int) -> None:
         self.state = state
-        self._pcm = pcm
+        self._magnitudes = np.abs(pcm).astype(np.float64)
         self._rate_hz = rate_hz
         self._size = max(1, rate_hz * FRAME_MS // 1000)
         self._speech = SpeechMeter(state.speech, rate_hz, self._size)
@@ -69,19 +69,18 @@ class FrameMeter:
     def _measure(self, codes: bytes, size: int) -> tuple[int, int]:
         if not codes:
             return 0, 0
-        frames = self._pcm[np.frombuffer(codes, np.uint8)].reshape(-1, size)
-        squares = (frames * frames).sum(axis=1)
+        frames = self._magnitudes[np.frombuffer(codes, np.uint8)].reshape(-1, size)
+        squares = np.einsum("ij,ij->i", frames, frames)  # whole numbers below 2^53: exact
         first = 0
         while first < len(frames):
             block = slice(first, first + self._talk.begin(self._speech))
-            self._runs += self._talk.feed(self._speech.feed(frames[block], int(squares[block].sum())))
+            self._runs += self._talk.feed(self._speech.feed(frames[block], float(squares[block].sum())))
             first = block.stop
-        bins, counts = np.unique(np.searchsorted(_BORDERS * size, squares, "right"), return_counts=True)
-        for level, count in zip(bins.tolist(), counts.tolist(), strict=True):
-            self.state.levels[level] += count
+        for level in np.searchsorted(_BORDERS, squares / size, "right").tolist():
+            self.state.levels[level] += 1
         silent = squares < _SILENT_SQUARE * size
-        for quiet in silent.tolist():
-            self.state.silent_run = self.state.silent_run + size if quiet else 0
+        for quiet, length in runs_of(silent):
+            self.state.silent_run = self.state.silent_run + length * size if quiet else 0
             self.state.longest_run = max(self.state.longest_run, self.state.silent_run)
         return len(squares), int(np.count_nonzero(silent))
 

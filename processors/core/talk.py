@@ -114,6 +114,6 @@ def runs_of(flags: npt.NDArray[np.bool_]) -> list[Run]:
     """Flags as runs of equal ones."""
     if not len(flags):
         return []
-    starts = np.concatenate(([0], np.flatnonzero(flags[1:] != flags[:-1]) + 1))
-    lengths = np.diff(np.append(starts, len(flags)))
-    return list(zip(flags[starts].tolist(), lengths.tolist(), strict=True))
+    starts = [0, *((flags[1:] != flags[:-1]).nonzero()[0] + 1).tolist()]
+    ends = [*starts[1:], len(flags)]
+    return [(bool(flags[start]), end - start) for start, end in zip(starts, ends, strict=True)]

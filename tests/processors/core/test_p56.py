@@ -59,7 +59,7 @@ def measured(signal: Signal, cuts: int = 50) -> SpeechMeter:
     frames = signal[: len(signal) // FRAME * FRAME].reshape(-1, FRAME)
     for start in range(0, len(frames), cuts):
         part = frames[start : start + cuts]
-        meter.feed(part, int((part * part).sum()))
+        meter.feed(np.abs(part).astype(float), int((part * part).sum()))
     return meter
 
 
@@ -134,8 +134,9 @@ def test_speech_measures_as_by_the_book(level: float, noise: float) -> None:
     meter = measured(signal)
     book_level, book_activity = by_the_book(signal)
     assert book_level is not None
-    assert meter.level_dbov() == pytest.approx(book_level, abs=1e-6)
-    assert meter.activity() == pytest.approx(book_activity, abs=1e-6)
+    # The book looks at the envelope 8000 times a second, we 1000 times.
+    assert meter.level_dbov() == pytest.approx(book_level, abs=0.005)
+    assert meter.activity() == pytest.approx(book_activity, abs=0.001)
 
 
 @given(st.integers(0, 1000), st.integers(1, 60), st.integers(1, 60))
