@@ -33,8 +33,8 @@ check: setup ## Style, types, layers
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: setup ## The benchmarks of this machine; docs/performance.md explains them
-	@$(BIN)/python -m benchmarks
+bench: setup ## What a message costs, and how many calls fit; docs/performance.md has the other benchmarks
+	@$(BIN)/python -m benchmarks speed capacity measuring
 
 chaos: setup ## Calls while processes are killed: make chaos KILLS=20 SEED=1
 	@$(BIN)/python -m benchmarks.chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED))

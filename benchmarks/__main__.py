@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 
 from benchmarks import (
+    capacity,
     conformance,
     fuzz,
     growth,
@@ -20,11 +21,14 @@ from benchmarks import (
     memory,
     outage,
     saved_latency,
+    speed,
     talk,
 )
 from tapeline import logs
 
 BENCHMARKS: dict[str, Callable[[Path], Awaitable[str]]] = {
+    "speed": speed.run,
+    "capacity": capacity.run,
     "saved-latency": saved_latency.run,
     "memory": memory.run,
     "long-calls": growth.long_calls,

@@ -14,6 +14,7 @@ import psutil
 
 from benchmarks.load import Load, play
 from benchmarks.peers import TOPIC
+from benchmarks.plots import plot
 from benchmarks.scrape import scraped
 from schemas.topics import AGENTS
 from tapeline.embedded import free_port
@@ -104,12 +105,26 @@ async def _table(folder: Path, chunk_ms: int) -> str:
         *(f"**{agent}**" for agent in AGENTS),
         "stock Faust agent",
     )
+    _plotted(chunk_ms, [(name, [cost.cpu_us for cost in found[name]]) for name in order])
     head = (
         f"Chunks of {chunk_ms} ms, flat out:\n\n"
         "| stage | CPU a message, median | range | messages a second | peak memory |\n"
         "| --- | --- | --- | --- | --- |\n"
     )
     return head + "".join(_row(name, found[name]) for name in order)
+
+
+def _plotted(chunk_ms: int, costs: list[tuple[str, list[float]]]) -> None:
+    title = f"CPU a message, µs: flat out, chunks of {chunk_ms} ms; median and range"
+    with plot(f"speed-{chunk_ms}", title, "", (9.0, 3.6)) as axes:
+        for place, (name, cpu) in enumerate(reversed(costs)):
+            middle = statistics.median(cpu)
+            ours = name.startswith("*")
+            axes.barh(place, middle, color="#0072B2" if ours else "#BBBBBB")
+            axes.plot([min(cpu), max(cpu)], [place, place], color="black", linewidth=1.5)
+            axes.text(max(cpu), place, f" {middle:.1f}", va="center")
+        axes.set_yticks(range(len(costs)), [name.strip("*") for name, _ in reversed(costs)])
+        axes.set_xscale("log")
 
 
 def _row(name: str, costs: Iterable[Cost]) -> str:

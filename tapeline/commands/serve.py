@@ -1,6 +1,7 @@
 """Commands that run the pipeline's parts, and all of it."""
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -154,7 +155,11 @@ def worker(
 
     try:
         if len(wanted) == 1:
-            # Faust needs asyncio's own loop: its consumer thread makes one too.
+            # By the policy, so that the loop of Faust's consumer thread is one too.
+            with suppress(ImportError):
+                import uvloop
+
+                asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
             status = asyncio.run(run_agent(wanted[0], chosen.worker(), chosen.operations))
         else:
             chosen.worker()
