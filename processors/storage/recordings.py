@@ -26,8 +26,9 @@ from schemas.codec import Record, bare_schema
 
 #: Audio is composed in blocks of this many bytes of one track.
 BLOCK = 80_000
-#: Decoded parts kept while composing: the tracks of a part are read close together.
-_CACHED_PARTS = 4
+#: Decoded parts kept while composing, 160 kB each with two tracks: a call of five minutes is read once, not
+#: once for each file.
+_CACHED_PARTS = 32
 
 
 @dataclass(frozen=True, slots=True)
