@@ -66,7 +66,8 @@ async def open_streams(folder: Path) -> str:
 
 @asynccontextmanager
 async def _stack(folder: Path) -> AsyncIterator[Stack]:
-    stack = Stack(folder, settings={"TAPELINE_MAX_MESSAGES_PER_S": "1000000"})
+    limits = {"TAPELINE_MAX_MESSAGES_PER_S": "1000000", "TAPELINE_MAX_STREAMS_PER_CONNECTION": "1000"}
+    stack = Stack(folder, settings=limits)
     try:
         await stack.start_broker()
         await stack.start_agents()

@@ -124,7 +124,7 @@ def _plotted(chunk_ms: int, costs: list[tuple[str, list[float]]]) -> None:
             axes.plot([min(cpu), max(cpu)], [place, place], color="black", linewidth=1.5)
             axes.text(max(cpu), place, f" {middle:.1f}", va="center")
         axes.set_yticks(range(len(costs)), [name.strip("*") for name, _ in reversed(costs)])
-        axes.set_xscale("log")
+        axes.margins(x=0.1)
 
 
 def _row(name: str, costs: Iterable[Cost]) -> str:
@@ -236,6 +236,8 @@ async def _agent(stack: Stack, agent: str, load: Load, startup_s: float) -> Cost
         numbers = await scraped(stack.operations[agent])
         processed = numbers.get("tapeline_agent_records_processed_total", 0)
         idle = processed == done and done > 0 and not numbers.get("tapeline_agent_lag_records")
+        if agent == "record":  # which composes in the background
+            idle = idle and numbers.get("tapeline_recordings_saved_total", 0) >= load.calls
         quiet = quiet + 1 if idle else 0
         done = processed
     wall = time.monotonic() - began - 1.0

@@ -1,0 +1,71 @@
+"""What a message costs assemble's core, by the length of calls and the number of open streams, with plots."""
+
+import random
+import time
+from pathlib import Path
+
+from benchmarks.plots import plot
+from processors.core.events import Event
+from processors.core.partition import CheckpointConfig, Partition, Rejected
+from processors.core.stream import StreamAssembler
+from processors.core.track import AssemblyConfig
+from schemas.codec import Reader, Record, Writer
+from schemas.live_track import LiveTrack
+from schemas.topics import MESSAGES, TRACKS
+
+MINUTES = (1, 10, 60, 480)
+STREAMS = (10, 100, 1_000, 10_000)
+CHUNK_MS = 176
+#: Messages of each stream where their number is what varies.
+EACH = 24
+
+
+async def run(folder: Path) -> str:
+    """Decoding, reassembly, checkpoints, encoding: all that assemble does but Kafka."""
+    by_length = [(minutes, _cost(2, minutes * 60_000 // CHUNK_MS)) for minutes in MINUTES]
+    by_streams = [(streams, _cost(streams, EACH)) for streams in STREAMS]
+    for name, label, series in (
+        ("growth-length", "length of a call, minutes", by_length),
+        ("growth-streams", "open streams", by_streams),
+    ):
+        with plot(name, label, "CPU a message, µs", (6.0, 3.5)) as axes:
+            axes.plot([x for x, _ in series], [cost for _, cost in series], marker="o")
+            axes.set_xscale("log")
+            axes.set_ylim(bottom=0)
+    rows = [f"| 2 calls of {minutes} min | {cost:.1f} µs |\n" for minutes, cost in by_length]
+    rows += [f"| {streams:,} streams open | {cost:.1f} µs |\n" for streams, cost in by_streams]
+    return "| | CPU a message |\n| --- | --- |\n" + "".join(rows)
+
+
+def _cost(streams: int, chunks: int) -> float:
+    """CPU a message, in microseconds, of so many streams whose chunks come in turn."""
+    config = AssemblyConfig()
+    partition: Partition[Record, Event | Rejected] = Partition(
+        lambda stream_id: StreamAssembler(stream_id, 0, config), CheckpointConfig()
+    )
+    reader, writer, header = Reader(), Writer(TRACKS), Writer(MESSAGES).header
+    media = random.Random(1).randbytes(8 * CHUNK_MS)
+    offset, spent = 0, 0.0
+    for number in range(1, chunks + 1):
+        at_us = number * CHUNK_MS * 1000
+        values = [
+            (
+                stream_id,
+                LiveTrack(
+                    stream_id, number, "call", at_us, "0123456789abcdef", None, name, number, media
+                ).encode(header),
+            )
+            for stream_id in range(streams)
+            for name in ("caller", "transfer")
+        ]
+        began = time.process_time()
+        for stream_id, value in values:
+            for event in partition.feed(stream_id, reader.decode(value), offset, at_us // 1000):
+                if isinstance(event, Event):
+                    writer.encode(event.to_record())
+            offset += 1
+            if not offset % 250:
+                for checkpoint in partition.due():
+                    partition.saved(checkpoint)
+        spent += time.process_time() - began
+    return spent / offset * 1e6
