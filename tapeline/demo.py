@@ -186,8 +186,8 @@ def _results(shown: dict[int, Shown], store: Path) -> Group:
         f"They lie in {_from_here(store)}/recordings/date=…/stream=…/, each with mix.wav and recording.json"
     )
     longest = max(shown.values(), key=lambda state: state.call.duration_ms).call.stream_id
-    look = f"Look at one: {_command()} show {longest} --store {store.absolute().as_uri()} --no-arrivals"
-    return Group(table, Text(where), Text(look, overflow="fold"))
+    look = f"{_command()} show {longest} --store {_from_here(store)} --no-arrivals"
+    return Group(table, Text(where), Text("To look at one, and listen to it:"), Text(f"  {look}"))
 
 
 def _command() -> str:
