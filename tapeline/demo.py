@@ -61,6 +61,7 @@ async def run_demo(folder: Path, console: Console, *, keep: bool) -> int:
         for state in shown.values():
             _judge(state, stack.store)
         console.print(_results(shown, stack.store))
+        console.print(_look(shown, stack.store), soft_wrap=True, markup=False, highlight=False)
         failed = sum(state.differences != [] for state in shown.values())
         if failed:
             for state in shown.values():
@@ -185,14 +186,14 @@ def _results(shown: dict[int, Shown], store: Path) -> Group:
     where = (
         f"They lie in {_from_here(store)}/recordings/date=…/stream=…/, each with mix.wav and recording.json"
     )
+    return Group(table, Text(where))
+
+
+def _look(shown: dict[int, Shown], store: Path) -> str:
+    """How to look at the longest call."""
     longest = max(shown.values(), key=lambda state: state.call.duration_ms).call.stream_id
-    look = f"{_command()} show {longest} --store {_from_here(store)} --no-arrivals"
-    return Group(table, Text(where), Text("To look at one, and listen to it:"), Text(f"  {look}"))
-
-
-def _command() -> str:
-    """How this program was called."""
-    return str(_from_here(Path(sys.argv[0])))
+    command = _from_here(Path(sys.argv[0]))
+    return f"To look at one: {command} show {longest} --no-arrivals --store {store.absolute().as_uri()}"
 
 
 def _from_here(path: Path) -> Path:
