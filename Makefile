@@ -34,7 +34,7 @@ check: setup ## Style, types, layers
 	@$(BIN)/lint-imports
 
 bench: setup ## What a message costs, and how many calls fit; docs/performance.md has the other benchmarks
-	@$(BIN)/python -m benchmarks speed capacity growth-cost measuring
+	@$(BIN)/python -m benchmarks speed capacity growth-cost workers measuring
 
 chaos: setup ## Calls while processes are killed: make chaos KILLS=20 SEED=1
 	@$(BIN)/python -m benchmarks.chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED))

@@ -24,6 +24,7 @@ from benchmarks import (
     saved_latency,
     speed,
     talk,
+    workers,
 )
 from tapeline import logs
 
@@ -33,6 +34,7 @@ BENCHMARKS: dict[str, Callable[[Path], Awaitable[str]]] = {
     "saved-latency": saved_latency.run,
     "memory": memory.run,
     "growth-cost": growth_cost.run,
+    "workers": workers.run,
     "long-calls": growth.long_calls,
     "open-streams": growth.open_streams,
     "outage": outage.run,

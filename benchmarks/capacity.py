@@ -18,7 +18,7 @@ from schemas.topics import TRACKS as TRACKS_TOPIC
 from tapeline.log import entries
 from tapeline.stack import Stack
 
-CALLS = (150, 300, 450, 600, 750, 900, 1050, 1200)
+CALLS = (150, 340, 510, 600, 640, 680, 720, 760)
 SECONDS = 20
 CHUNK_MS = 176
 #: The connections' opening and the first chunks are not what is asked about.

@@ -87,15 +87,15 @@ async def _table(folder: Path, chunk_ms: int) -> str:
     try:
         await stack.start_broker()
         await _make_topics(stack)
-        startup = {agent: await _startup(stack, agent) for agent in AGENTS}
+        idle = {agent: await startup(stack, agent) for agent in AGENTS}
         for number in range(ROUNDS):
             load = Load(1 + number * 1000, CALLS, AUDIO_MS[chunk_ms] // chunk_ms, chunk_ms, real_time=False)
             found["bare aiokafka producer"].append(await _peer(stack, "limit-producer", load))
-            found["**gateway**"].append(await _gateway(stack, load))
+            found["**gateway**"].append(await gateway(stack, load))
             found["stock gateway"].append(await _stock_gateway(stack, load))
             found["bare aiokafka consumer"].append(await _peer(stack, "limit-consumer", load))
             for agent in AGENTS:
-                found[f"**{agent}**"].append(await _agent(stack, agent, load, startup[agent]))
+                found[f"**{agent}**"].append(await _agent(stack, agent, load, idle[agent]))
             print(f"{chunk_ms} ms, round {number + 1} of {ROUNDS}", file=sys.stderr, flush=True)
         found["stock Faust agent"].append(await _stock_agent(stack))
     finally:
@@ -158,7 +158,8 @@ async def _peer(stack: Stack, name: str, load: Load) -> Cost:
     return Cost(**json.loads(out))
 
 
-async def _gateway(stack: Stack, load: Load) -> Cost:
+async def gateway(stack: Stack, load: Load) -> Cost:
+    """What the gateway costs, flat out and without its spool."""
     await stack.start("gateway", "gateway", settings={"TAPELINE_SPOOL": ""})
     await stack._listening()
     watch = Watch(psutil.Process(stack.processes["gateway"].pid))
@@ -202,7 +203,8 @@ async def _stock_gateway(stack: Stack, load: Load) -> Cost:
     return cost
 
 
-async def _ready(stack: Stack, agent: str) -> None:
+async def ready(stack: Stack, agent: str) -> None:
+    """Wait until an agent is."""
     while True:
         try:
             if (await scraped(stack.operations[agent])).get("tapeline_ready"):
@@ -212,11 +214,11 @@ async def _ready(stack: Stack, agent: str) -> None:
         await asyncio.sleep(0.1)
 
 
-async def _startup(stack: Stack, agent: str) -> float:
+async def startup(stack: Stack, agent: str) -> float:
     """CPU seconds that an agent takes to come up, with nothing to do."""
     await stack.start_agents([agent])
     watch = Watch(psutil.Process(stack.processes[agent].pid))
-    await _ready(stack, agent)
+    await ready(stack, agent)
     await asyncio.sleep(2)
     spent = watch.cost(1).cpu_s
     await stack.stop(agent)
@@ -227,7 +229,7 @@ async def _agent(stack: Stack, agent: str, load: Load, startup_s: float) -> Cost
     """What an agent costs that comes up before a round's records, per message of the calls."""
     await stack.start_agents([agent])
     watch = Watch(psutil.Process(stack.processes[agent].pid))
-    await _ready(stack, agent)
+    await ready(stack, agent)
     began = time.monotonic()
     done, quiet = 0.0, 0
     while quiet < 4:
