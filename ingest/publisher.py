@@ -252,14 +252,24 @@ class Publisher:
             async with asyncio.timeout(10):
                 while self._writing or (self._to_spool and not self._spool_failing):
                     await asyncio.sleep(0.01)
-        if self._main is not None:
-            self._tasks.add(self._main)
-        for task in (*self._tasks, *self._deliveries):
-            task.cancel()
-        await asyncio.gather(*self._tasks, *self._deliveries, return_exceptions=True)
+        await self._cancel_all()
         if self._producer is not None:
             await self._end(self._producer, 0 if self._lane_bytes else 5)
         await self._put_away()
+
+    async def _cancel_all(self) -> None:
+        """Cancel what runs. aiokafka's clean-up swallows a cancellation now and then: it is said again."""
+        while True:
+            tasks = {task for task in (self._main, *self._tasks, *self._deliveries) if task is not None}
+            running = {task for task in tasks if not task.done()}
+            if not running:
+                return
+            for task in running:
+                task.cancel()
+            done, _ = await asyncio.wait(running, timeout=0.5)
+            for task in done:
+                if not task.cancelled():
+                    task.exception()  # who waits for it has it, too
 
     def _start(self, job: Any) -> None:
         task = asyncio.create_task(job)

@@ -22,6 +22,8 @@ from ingest.auth import new_token
 from ingest.certificate import CertificateError
 from ingest.gateway import Gateway
 from ingest.limits import Limits
+from schemas.topics import MESSAGES
+from tapeline.log import entries
 from tapeline.stack import Stack
 
 TOKEN, ENTRY = new_token("voxology")
@@ -234,3 +236,27 @@ async def test_a_silent_peer_is_noticed(broker: Stack, tmp_path: Path) -> None:
         assert b"101 Switching" in data
         assert (1011).to_bytes(2, "big") in data
         writer.close()
+
+
+async def test_whole_and_fragmented_messages_keep_their_order(broker: Stack, tmp_path: Path) -> None:
+    async with gateway(broker, tmp_path) as (made, url), connect(url) as connection:
+        for number in range(2, 62):
+            text = live_track(8601, number)
+            await connection.send([text[:50], text[50:]] if number % 3 == 0 else text)
+        await until(lambda: made.publisher.published == 60)
+    found = [
+        entry.value["payload"]["track_sequence_number"]
+        async for entry in entries(broker.cluster, MESSAGES, None)
+        if entry.value and entry.value["stream_id"] == 8601
+    ]
+    assert found == list(range(2, 62))
+
+
+async def test_text_that_is_no_utf8_closes_its_connection(broker: Stack, tmp_path: Path) -> None:
+    async with gateway(broker, tmp_path) as (made, url), connect(url) as connection:
+        await connection.send(live_track(8602, 2))
+        await connection.send(b'{"stream_id": "\xff"}', text=True)
+        with pytest.raises(ConnectionClosed):
+            await asyncio.wait_for(connection.recv(), 5)
+        assert connection.close_code == 1007
+        await until(lambda: made.publisher.published == 1)

@@ -156,3 +156,9 @@ async def test_a_stopped_agent_is_not_healthy(pipeline: Stack) -> None:
     assert (stuck.status, str(stuck)) == (503, "record made no progress for 61 s\n")
     assert readiness(registry, ["record"]).status == 200
     assert str(readiness(registry, ["record", "measure"])) == "measure is not ready\n"
+
+
+async def test_a_gateway_that_is_stopped_while_it_starts_stops(broker: Stack, tmp_path: Path) -> None:
+    for number in range(20):
+        async with asyncio.timeout(10), gateway(broker, tmp_path / str(number)):
+            await asyncio.sleep(number * 0.002)
