@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from schemas.topics import AGENTS, MESSAGES
 from tapeline.embedded import free_port
 from tapeline.log import entries
-from tapeline.play import play
+from tapeline.play import Progress, play
 from tapeline.stack import Stack
 from tapeline.voxology import Call, SourceTrack
 
@@ -40,9 +40,10 @@ async def test_sigterm_lets_a_call_finish_and_takes_no_other(broker: Stack) -> N
     operations = broker.operations["drained"]
     process = broker.processes["drained"]
     call = Call(7101, [SourceTrack("far", bytes(24_000))], datetime.now(UTC))
+    progress = Progress()
     async with connect(url) as idle:
-        playing = asyncio.create_task(play(call, url))
-        await asyncio.sleep(0.7)
+        playing = asyncio.create_task(play(call, url, progress=progress))
+        await until(lambda: progress.chunks > 2)
         process.send_signal(signal.SIGTERM)
         with pytest.raises(ConnectionClosed) as closed:
             await asyncio.wait_for(idle.recv(), 3)
