@@ -9,8 +9,8 @@ import soxr
 import webrtcvad
 
 from processors.core.frames import FrameMeter, FrameState
-from processors.core.metrics import PCM
-from processors.core.talk import BRIDGED_FRAMES, FRAME_MS, runs_of
+from processors.core.g711 import PCM
+from processors.core.hearing import BRIDGED_FRAMES, FRAME_MS
 from tapeline.audio import to_ulaw
 from tapeline.speech import Voices
 

@@ -19,9 +19,10 @@ from obstore.store import ObjectStore
 from processors.core.conversation import Conversation, ConversationState, Party
 from processors.core.delivery import Delivery
 from processors.core.events import Gap, TrackClosed, TrackOpened, TrackSegment
+from processors.core.frames import FRAME_MS, Run
+from processors.core.g711 import PCM
 from processors.core.manifest import MANIFEST
-from processors.core.metrics import PCM, TrackMeter
-from processors.core.talk import FRAME_MS, Run
+from processors.core.metrics import TrackMeter
 from processors.core.wav import wav_header
 from processors.storage.store import names, read
 from schemas.cluster import Cluster

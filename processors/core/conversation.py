@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from processors.core.talk import FRAME_MS, Run
+from processors.core.frames import FRAME_MS, Run
 from schemas.codec import Record
 
 #: How far the frontier stays behind the furthest track: a segment, and the wait for what is late.

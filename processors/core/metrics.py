@@ -2,44 +2,21 @@
 
 Everything kept is a sum, a maximum, a histogram or a filter, so nothing grows with the call and a replay
 gives the same record. Levels are relative to 32768, the largest magnitude of 16-bit PCM: a full-scale
-square wave has 0 dBFS. µ-law and A-law decode by ITU-T G.711.
+square wave has 0 dBFS.
 """
 
 import math
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
+from processors.core import hearing
 from processors.core.delivery import Delivery
 from processors.core.events import Gap, TrackClosed, TrackOpened, TrackSegment
-from processors.core.formats import ALAW, ULAW, AudioFormat
-from processors.core.frames import FULL_SCALE, FrameMeter, FrameState
-from processors.core.talk import Run
+from processors.core.formats import AudioFormat
+from processors.core.frames import FrameMeter, FrameState, Run
+from processors.core.g711 import CLIP_LEVEL, PCM
+from processors.core.hearing import OVERLOAD
 from schemas.codec import Record
-
-#: The outermost code of µ-law decodes to this magnitude.
-CLIP_LEVEL = 32124
-
-
-def _ulaw() -> npt.NDArray[np.int64]:
-    code = ~np.arange(256, dtype=np.int64) & 0xFF
-    magnitude = (((code & 0x0F) << 3) + 0x84 << ((code & 0x70) >> 4)) - 0x84
-    return np.where(code & 0x80, -magnitude, magnitude)
-
-
-def _alaw() -> npt.NDArray[np.int64]:
-    code = np.arange(256, dtype=np.int64) ^ 0x55
-    exponent, mantissa = (code & 0x70) >> 4, (code & 0x0F) << 4
-    magnitude = np.where(exponent == 0, mantissa + 8, (mantissa + 0x108) << np.maximum(exponent - 1, 0))
-    return np.where(code & 0x80, magnitude, -magnitude)
-
-
-#: 16-bit PCM of each code (G.711 tables 1a and 2a, scaled as every codec does).
-PCM: dict[str, npt.NDArray[np.int64]] = {ULAW: _ulaw(), ALAW: _alaw()}
-_SQUARES = {law: table**2 for law, table in PCM.items()}
-_MAGNITUDES = {law: np.abs(table) for law, table in PCM.items()}
-
 
 class Sums(msgspec.Struct, array_like=True):
     """What is kept of a run of samples."""
@@ -68,7 +45,7 @@ class Sums(msgspec.Struct, array_like=True):
 
 def decibels(square: float) -> float | None:
     """A mean square as dBFS; None for digital silence, which has no level."""
-    return 10 * math.log10(square / FULL_SCALE**2) if square > 0 else None
+    return 10 * math.log10(square / OVERLOAD**2) if square > 0 else None
 
 
 class MeterState(msgspec.Struct, array_like=True):
@@ -207,14 +184,8 @@ class TrackMeter:
         sums = Sums(samples=len(audio), gap_samples=gap_samples)
         if self._frames is None or not audio:
             return sums
-        encoding = self._format.encoding
-        # How often each of the 256 codes came says it all.
-        counts = np.bincount(np.frombuffer(audio, np.uint8), minlength=256)
-        magnitudes = _MAGNITUDES[encoding]
-        sums.sum = int(counts @ PCM[encoding])
-        sums.square = int(counts @ _SQUARES[encoding])
-        sums.peak = int(magnitudes[counts > 0].max())
-        sums.clipped = int(counts[magnitudes >= CLIP_LEVEL].sum())
+        sums.sum, sums.square, sums.peak, at_peak = hearing.sums(audio, PCM[self.state.encoding])
+        sums.clipped = at_peak if sums.peak >= CLIP_LEVEL else 0
         sums.frames, sums.silent_frames = self._frames.feed(audio)
         return sums
 

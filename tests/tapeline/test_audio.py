@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from processors.core.metrics import PCM
+from processors.core.g711 import PCM
 from tapeline.audio import AudioFileError, read_ulaw, to_ulaw
 
 

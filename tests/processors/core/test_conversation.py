@@ -15,7 +15,7 @@ from processors.core.conversation import (
     Conversation,
     ConversationState,
 )
-from processors.core.talk import FRAME_MS, Run
+from processors.core.frames import FRAME_MS, Run
 from schemas.codec import Record
 
 #: A track: where it begins, in frames, and its runs of silence and talk in turn, silence first.

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processors.core.frames import FrameMeter, FrameState
-from processors.core.metrics import PCM
+from processors.core.g711 import PCM
 
 LOUD, QUIET = 0x80, 0xFF
 

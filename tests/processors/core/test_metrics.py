@@ -21,7 +21,7 @@ from processors.core.events import (
     TrackSegment,
 )
 from processors.core.meter import StreamMeter
-from processors.core.metrics import CLIP_LEVEL, PCM
+from processors.core.g711 import CLIP_LEVEL, PCM
 from processors.core.wav import wav_header
 from schemas.codec import Record
 from tapeline.audio import to_ulaw

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.core.frames import FrameMeter, FrameState
-from processors.core.metrics import PCM
-from processors.core.talk import FRAME_MS, Run
+from processors.core.frames import FRAME_MS, FrameMeter, FrameState, Run
+from processors.core.g711 import PCM
 from tapeline.audio import to_ulaw
 
 RATE = 8000

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from processors.core.p56 import HANGOVER_S, MARGIN_DB, OVERLOAD, TIME_CONSTANT_S, SpeechMeter, SpeechState
+from processors.core.frames import FrameMeter, FrameState
+from processors.core.hearing import HANGOVER_S, MARGIN_DB, OVERLOAD, TIME_CONSTANT_S
 
 RATE_HZ = 8000
 FRAME = 160
@@ -54,12 +55,31 @@ def by_the_book(signal: Signal) -> tuple[float | None, float]:
     return None, 0.0
 
 
-def measured(signal: Signal, cuts: int = 50) -> SpeechMeter:
-    meter = SpeechMeter(SpeechState(), RATE_HZ, FRAME)
-    frames = signal[: len(signal) // FRAME * FRAME].reshape(-1, FRAME)
-    for start in range(0, len(frames), cuts):
-        part = frames[start : start + cuts]
-        meter.feed(np.abs(part).astype(float), int((part * part).sum()))
+#: A code of 16 bits for each sample of linear PCM: what is measured here is exact, not as G.711 rounds it.
+LINEAR = np.arange(65_536) - 32_768
+
+
+class Linear(FrameMeter):
+    """A meter of linear PCM."""
+
+    def hear(self, signal: Signal) -> None:
+        """Take whole frames."""
+        self._hear((signal + 32_768).astype(np.uint16), self._size)
+
+    def level_dbov(self) -> float | None:
+        """The active speech level."""
+        return self.record()["active_speech_level_dbov"]
+
+    def activity(self) -> float | None:
+        """The activity factor."""
+        return self.record()["activity_factor"]
+
+
+def measured(signal: Signal, cuts: int = 50) -> Linear:
+    meter = Linear(FrameState(), LINEAR, RATE_HZ)
+    whole = signal[: len(signal) // FRAME * FRAME]
+    for start in range(0, len(whole), cuts * FRAME):
+        meter.hear(whole[start : start + cuts * FRAME])
     return meter
 
 
