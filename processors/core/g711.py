@@ -5,9 +5,6 @@ import numpy.typing as npt
 
 from processors.core.formats import ALAW, ULAW
 
-#: The outermost code of µ-law decodes to this magnitude.
-CLIP_LEVEL = 32124
-
 
 def _ulaw() -> npt.NDArray[np.int64]:
     code = ~np.arange(256, dtype=np.int64) & 0xFF

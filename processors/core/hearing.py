@@ -29,6 +29,8 @@ import numpy.typing as npt
 FRAME_MS = 20
 #: Overload point: 0 dBov is the power of a full-scale square wave, as 0 dBFS is here.
 OVERLOAD = 32768.0
+#: The outermost code of µ-law decodes to this magnitude (ITU-T G.711).
+CLIP_LEVEL = 32124
 #: A frame is silent when its RMS is below this; speech on a telephone line lies near -26 dBFS.
 SILENCE_DBFS = -50.0
 #: Levels are counted by the decibel, from -90 dBFS (less than one step of 16-bit PCM) up.
@@ -122,17 +124,16 @@ def smoothing(rate_hz: int, frame_samples: int) -> Smoothing:
 
 @_compiled
 def sums(codes: Any, pcm: Array) -> tuple[int, int, int, int]:
-    """The samples' sum, sum of squares, highest magnitude, and how many have it."""
-    total = square = peak = at_peak = 0
+    """The samples' sum, sum of squares, highest magnitude, and how many are at the coder's limit."""
+    total = square = peak = clipped = 0
     for code in codes:
         sample = pcm[code]
+        magnitude = abs(sample)
         total += sample
         square += sample * sample
-        magnitude = abs(sample)
-        if magnitude > peak:
-            peak, at_peak = magnitude, 0
-        at_peak += magnitude == peak
-    return total, square, peak, at_peak
+        peak = max(peak, magnitude)
+        clipped += magnitude >= CLIP_LEVEL
+    return total, square, peak, clipped
 
 
 @_compiled
@@ -195,17 +196,20 @@ def _smooth(
     step = len(adds)
     smoothed, envelope = heard.smoothed, heard.envelope
     active, point = heard.active, heard.points
+    reached = active
     peak = 0.0
     for first in range(0, len(magnitudes) - step + 1, step):  # the track's last frame may be shorter
+        part = magnitudes[first : first + step]
         once = twice = 0.0
         for index in range(step):
-            once += magnitudes[first + index] * adds[index]
-            twice += magnitudes[first + index] * adds_twice[index]
+            once += part[index] * adds[index]
+            twice += part[index] * adds_twice[index]
         envelope = decay * envelope + (twice + passed_on * smoothed)
         smoothed = decay * smoothed + once
         peak = max(peak, envelope)
-        # The thresholds are powers of two: so many lie at or below the envelope.
-        reached = 0
+        # So many thresholds lie at or below the envelope; mostly as many as a millisecond ago.
+        while reached > 0 and envelope < THRESHOLDS[reached - 1]:
+            reached -= 1
         while reached < len(THRESHOLDS) and envelope >= THRESHOLDS[reached]:
             reached += 1
         point += 1

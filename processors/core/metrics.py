@@ -14,7 +14,7 @@ from processors.core.delivery import Delivery
 from processors.core.events import Gap, TrackClosed, TrackOpened, TrackSegment
 from processors.core.formats import AudioFormat
 from processors.core.frames import FrameMeter, FrameState, Run
-from processors.core.g711 import CLIP_LEVEL, PCM
+from processors.core.g711 import PCM
 from processors.core.hearing import OVERLOAD
 from schemas.codec import Record
 
@@ -184,8 +184,8 @@ class TrackMeter:
         sums = Sums(samples=len(audio), gap_samples=gap_samples)
         if self._frames is None or not audio:
             return sums
-        sums.sum, sums.square, sums.peak, at_peak = hearing.sums(audio, PCM[self.state.encoding])
-        sums.clipped = at_peak if sums.peak >= CLIP_LEVEL else 0
+        pcm = PCM[self.state.encoding]
+        sums.sum, sums.square, sums.peak, sums.clipped = hearing.sums(audio, pcm)
         sums.frames, sums.silent_frames = self._frames.feed(audio)
         return sums
 
