@@ -191,7 +191,7 @@ async def _judge(run_: _Run, judges: list[tuple[int, Oracle, float, float]]) -> 
         report.faults += [f"stream {stream_id}: {f}" for f in await against_manifest(store, folder, text)]
     config = Settings(idle_timeout_s=IDLE_S).worker()
     async for stream_id, faults in against_log(
-        recorded, stack.cluster, None, config.assembly, config.storage.part_ms
+        recorded, stack.cluster, None, config.assembly, config.storage
     ):
         report.faults += [f"stream {stream_id}: log: {f}" for f in faults]
     report.books = await audit(stack.cluster, None)

@@ -1,6 +1,7 @@
 """Who finds the talk: our detector beside webrtcvad, on synthetic speech whose borders are known."""
 
 from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -121,7 +122,8 @@ def _webrtcvad(mode: int) -> Detector:
         frames = PCM["ulaw"][np.frombuffer(codes, np.uint8)].astype(np.int16).reshape(-1, FRAME)
         flags = np.array([vad.is_speech(frame.tobytes(), RATE) for frame in frames])
         at = 0
-        for talking, length in runs_of(flags):
+        for talking, run in groupby(flags.tolist()):
+            length = sum(1 for _ in run)
             if not talking and 0 < at < len(flags) - length and length <= BRIDGED_FRAMES:
                 flags[at : at + length] = True
             at += length

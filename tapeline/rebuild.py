@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from processors.agents.shell import CLOCK_SKEW_MS
+from processors.config import StorageConfig
 from processors.core.events import Event
 from processors.core.partition import Rejected
-from processors.core.recorder import StorePart, StreamRecorder
+from processors.core.recorder import Held, StorePart, StreamRecorder
 from processors.core.stream import StreamAssembler
 from processors.core.track import AssemblyConfig
 from processors.storage.recordings import Recordings, Saved
@@ -44,8 +45,8 @@ class Selection:
 class _Stream:
     assembler: StreamAssembler
     recorder: StreamRecorder
-    location: str = ""
     events: int = 0
+    saved: Saved | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +63,14 @@ async def rebuild(
     recordings: Recordings,
     selection: Selection,
     config: AssemblyConfig,
-    part_ms: int,
+    storage: StorageConfig,
     on_progress: Callable[[int], None] = lambda read: None,
 ) -> AsyncIterator[Rebuilt]:
     """Make the selected streams' recordings in a store; each when its last record has been read."""
     chosen = await _select(cluster, registry, selection)
     codec = _Codec()
     streams: dict[int, _Stream] = {}
+    held = Held()
     read = 0
     async for entry in entries(cluster, MESSAGES, registry):
         read += 1
@@ -80,21 +82,21 @@ async def rebuild(
         stream = streams.get(stream_id)
         if stream is None:
             assembler = StreamAssembler(stream_id, entry.partition, config)
-            stream = streams[stream_id] = _Stream(assembler, StreamRecorder(part_ms))
+            stream = streams[stream_id] = _Stream(assembler, StreamRecorder(storage.part_ms, held))
         was_closed = stream.assembler.closed
         out = stream.assembler.handle(entry.value, entry.offset, entry.timestamp_ms)
         await _record(stream, out, codec, recordings, entry.timestamp_ms)
+        if held.audio_bytes > storage.memory_bytes:
+            largest = max(streams.values(), key=lambda s: s.recorder.audio_bytes).recorder
+            await _store(largest, largest.spill(), recordings)
         if stream.assembler.closed and not was_closed:
-            yield await _finish(stream_id, stream, recordings)
+            yield Rebuilt(stream_id, stream.saved)
     now_ms = int(time.time() * 1000) - CLOCK_SKEW_MS
     for stream_id, stream in streams.items():
         if stream.assembler.closed:
             continue
         await _record(stream, stream.assembler.expire(now_ms), codec, recordings, now_ms)
-        if stream.assembler.closed:
-            yield await _finish(stream_id, stream, recordings)
-        else:
-            yield Rebuilt(stream_id, None)
+        yield Rebuilt(stream_id, stream.saved)
 
 
 async def _select(cluster: Cluster, registry: Registry | None, selection: Selection) -> set[int]:
@@ -134,13 +136,14 @@ async def _record(
             continue
         for part in stream.recorder.handle(codec.decoded(event), stream.events, timestamp_ms):
             assert isinstance(part, StorePart)
-            await recordings.store_part(part.location, part.first_index, part.records)
-            stream.recorder.stored(part.last_index)
-            stream.location = part.location
+            if part.last:
+                stream.saved = await recordings.compose(part.location, part.records)
+                await recordings.delete_parts(part.location)
+            else:
+                await _store(stream.recorder, part, recordings)
         stream.events += 1
 
 
-async def _finish(stream_id: int, stream: _Stream, recordings: Recordings) -> Rebuilt:
-    saved = await recordings.compose(stream.location)
-    await recordings.delete_parts(stream.location)
-    return Rebuilt(stream_id, saved)
+async def _store(recorder: StreamRecorder, part: StorePart, recordings: Recordings) -> None:
+    await recordings.store_part(part.location, part.records)
+    recorder.stored(part.last_index)

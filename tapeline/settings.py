@@ -151,7 +151,10 @@ class Settings(BaseSettings):
         5000, description="Audio between two live measures of a track, in milliseconds."
     )
     part_ms: Positive = Field(
-        10_000, description="Audio of a track that is put into the store together, in milliseconds."
+        60_000, description="Milliseconds of a track after which a call that goes on is stored so far."
+    )
+    record_memory_bytes: Positive = Field(
+        128 * 2**20, description="Audio that record holds of all calls; beyond that it stores them so far."
     )
     store_give_up_s: Positive = Field(
         300, description="How long a failing store is tried again before RecordingFailed."
@@ -230,7 +233,11 @@ class Settings(BaseSettings):
                 max_gap_ms=self.max_gap_s * 1000,
             ),
             checkpoints=CheckpointConfig(),
-            storage=StorageConfig(part_ms=self.part_ms, give_up_s=self.store_give_up_s),
+            storage=StorageConfig(
+                part_ms=self.part_ms,
+                memory_bytes=self.record_memory_bytes,
+                give_up_s=self.store_give_up_s,
+            ),
         )
 
 

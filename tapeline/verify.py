@@ -7,6 +7,7 @@ from typing import Any
 
 from obstore.store import ObjectStore
 
+from processors.config import StorageConfig
 from processors.core.formats import ULAW
 from processors.core.manifest import MANIFEST
 from processors.core.track import AssemblyConfig
@@ -54,12 +55,12 @@ async def against_log(
     cluster: Cluster,
     registry: Registry | None,
     config: AssemblyConfig,
-    part_ms: int,
+    storage: StorageConfig,
 ) -> AsyncIterator[tuple[int, list[str]]]:
     """For each stream of the log: what differs between its recording and one made again from Kafka."""
     memory = open_store("memory://")
     seen = set()
-    async for rebuilt in rebuild(cluster, registry, Recordings(memory), Selection(), config, part_ms):
+    async for rebuilt in rebuild(cluster, registry, Recordings(memory), Selection(), config, storage):
         seen.add(rebuilt.stream_id)
         if rebuilt.saved is not None:
             # Its manifest tells all; the audio would fill the memory, call by call.

@@ -19,8 +19,9 @@ from obstore.store import ObjectStore
 from processors.core.conversation import Conversation, ConversationState, Party
 from processors.core.delivery import Delivery
 from processors.core.events import Gap, TrackClosed, TrackOpened, TrackSegment
-from processors.core.frames import FRAME_MS, Run
+from processors.core.frames import Run
 from processors.core.g711 import PCM
+from processors.core.hearing import FRAME_MS
 from processors.core.manifest import MANIFEST
 from processors.core.metrics import TrackMeter
 from processors.core.wav import wav_header

@@ -27,6 +27,8 @@ from processors.core.events import (
     TrackOpened,
     TrackSegment,
 )
+from processors.core.recorder import StorePart, StreamRecorder
+from processors.storage.recordings import Recordings, Saved
 from schemas.codec import Reader, Record, Writer
 from schemas.topics import TRACKS
 from tapeline.stack import Stack
@@ -67,6 +69,18 @@ def call_events(
     writer, reader = Writer(TRACKS), Reader()
     events = [Event(5, i, "call", 0, i, payload) for i, payload in enumerate(payloads)]
     return [reader.decode(writer.encode(event.to_record())) for event in events], audio
+
+
+async def record_all(recordings: Recordings, events: list[Any], part_ms: int = 1000) -> Saved:
+    """Record a stream's events as ``record`` does."""
+    recorder = StreamRecorder(part_ms)
+    for offset, event in enumerate(events):
+        for part in recorder.handle(event, offset, 0):
+            assert isinstance(part, StorePart)
+            if part.last:
+                return await recordings.compose(part.location, part.records)
+            await recordings.store_part(part.location, part.records)
+    raise AssertionError("the stream did not end")
 
 
 async def tapeline(*arguments: str, environment: Mapping[str, str] | None = None) -> tuple[int, str, str]:

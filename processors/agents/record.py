@@ -10,7 +10,7 @@ from processors.agents.shell import Shell
 from processors.config import StorageConfig
 from processors.core.manifest import IncompletePartsError
 from processors.core.partition import Machine, Partition
-from processors.core.recorder import GiveUp, RecorderOutput, StorePart, StreamRecorder
+from processors.core.recorder import GiveUp, Held, RecorderOutput, StorePart, StreamRecorder
 from processors.storage.recordings import Recordings, Saved
 from processors.storage.store import StoreError
 from schemas import telemetry
@@ -40,6 +40,7 @@ class Record(Shell[AvroRecord, RecorderOutput]):
         self._config = storage
         self._recordings = recordings
         self._writer = writer
+        self._held = Held()
         self._slots = asyncio.Semaphore(storage.in_flight)
         self._work: dict[int, asyncio.Task[None]] = {}
         self._cleaning: dict[int, asyncio.Task[None]] = {}
@@ -51,26 +52,54 @@ class Record(Shell[AvroRecord, RecorderOutput]):
 
     def new_machine(self, stream_id: int, partition: int) -> Machine[AvroRecord, RecorderOutput]:
         """A recorder."""
-        return StreamRecorder(self._config.part_ms)
+        return StreamRecorder(self._config.part_ms, self._held)
 
     def restored_machine(self, snapshot: bytes) -> Machine[AvroRecord, RecorderOutput]:
         """A recorder from its checkpoint."""
-        return StreamRecorder.restore(snapshot, self._config.part_ms)
+        return StreamRecorder.restore(snapshot, self._config.part_ms, self._held)
 
     async def emit(self, tp: TP, outputs: list[tuple[int, RecorderOutput]]) -> None:
         """Start storing; waits only while too much is being stored already."""
         partition = self._partitions[tp.partition]
         for stream_id, output in outputs:
-            await self._slots.acquire()
-            if self._partitions.get(tp.partition) is not partition:
-                self._slots.release()
-                return  # revoked meanwhile: another worker stores it
-            machine = partition.machine(stream_id)
-            assert isinstance(machine, StreamRecorder)
-            before = self._work.get(stream_id)
-            task = asyncio.create_task(self._store(output, machine, before))
-            self._work[stream_id] = task
-            task.add_done_callback(self._stored(stream_id, partition))
+            await self._begin(tp, partition, stream_id, output)
+        if self._held.audio_bytes > self._config.memory_bytes:
+            await self._make_room(tp, partition)
+
+    async def _make_room(self, tp: TP, partition: Partition[AvroRecord, RecorderOutput]) -> None:
+        """Store what is held, the largest first, until a quarter of the room is free.
+
+        Only of the partition at hand, all of whose outputs have begun to be stored: order within a stream
+        is kept. The other partitions do the same when it is their turn, once a second at least.
+        """
+        holders = [
+            (stream_id, machine)
+            for stream_id, machine in partition.machines()
+            if isinstance(machine, StreamRecorder) and machine.audio_bytes
+        ]
+        holders.sort(key=lambda holder: holder[1].audio_bytes, reverse=True)
+        for stream_id, machine in holders:
+            if self._held.audio_bytes <= self._config.memory_bytes * 3 // 4:
+                return
+            await self._begin(tp, partition, stream_id, machine.spill())
+
+    async def _begin(
+        self,
+        tp: TP,
+        partition: Partition[AvroRecord, RecorderOutput],
+        stream_id: int,
+        output: RecorderOutput,
+    ) -> None:
+        """Store an output after those that came before it of its stream."""
+        await self._slots.acquire()
+        if self._partitions.get(tp.partition) is not partition:
+            self._slots.release()
+            return  # revoked meanwhile: another worker stores it
+        machine = partition.machine(stream_id)
+        assert isinstance(machine, StreamRecorder)
+        task = asyncio.create_task(self._store(output, machine, self._work.get(stream_id)))
+        self._work[stream_id] = task
+        task.add_done_callback(self._stored(stream_id, partition))
 
     def _stored(
         self, stream_id: int, partition: Partition[AvroRecord, RecorderOutput]
@@ -102,17 +131,11 @@ class Record(Shell[AvroRecord, RecorderOutput]):
             machine.finish(keep_parts=True)
             return
         try:
-            await self._retried(
-                output,
-                lambda: asyncio.wait_for(
-                    self._recordings.store_part(output.location, output.first_index, output.records),
-                    self._config.timeout_s,
-                ),
-            )
             if not output.last:
+                await self._retried(output, lambda: self._store_part(output))
                 machine.stored(output.last_index)
                 return
-            saved = await self._retried(output, lambda: self._compose(output.location))
+            saved = await self._retried(output, lambda: self._compose(output))
         except (StoreGaveUpError, IncompletePartsError) as error:
             path = f"recordings/{output.location}"
             await self._announce_failure(output.stream_id, output.call_id, path, str(error))
@@ -121,12 +144,16 @@ class Record(Shell[AvroRecord, RecorderOutput]):
             await self._announce(output, saved)
             machine.finish()
 
-    async def _compose(self, location: str) -> Saved:
+    async def _store_part(self, output: StorePart) -> None:
+        storing = self._recordings.store_part(output.location, output.records)
+        await asyncio.wait_for(storing, self._config.timeout_s)
+
+    async def _compose(self, output: StorePart) -> Saved:
         try:
-            return await self._recordings.compose(location)
+            return await self._recordings.compose(output.location, output.records)
         except IncompletePartsError:
             # Another worker may have composed it, and cleaned up, before it lost the partition.
-            saved = await self._recordings.composed(location)
+            saved = await self._recordings.composed(output.location)
             if saved is None:
                 raise
             return saved
@@ -232,5 +259,6 @@ class Record(Shell[AvroRecord, RecorderOutput]):
 
     async def on_dropped(self) -> None:
         """Stop storing what another worker will store."""
+        self._held = Held()
         for task in self._work.values():
             task.cancel()

@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from processors.core.frames import FRAME_MS, Run
+from processors.core.frames import Run
+from processors.core.hearing import FRAME_MS
 from schemas.codec import Record
 
 #: How far the frontier stays behind the furthest track: a segment, and the wait for what is late.

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from processors.core import hearing
-from processors.core.hearing import FRAME_MS, HEARD, LOWEST_DB, OVERLOAD
+from processors.core.hearing import HEARD, LOWEST_DB, OVERLOAD
 
 #: The noise floor is the level that this share of the frames lies below.
 FLOOR_SHARE = 0.1
@@ -39,7 +39,7 @@ class FrameMeter:
         self._heard = np.frombuffer(state.heard, HEARD)[0]  # a view: what is heard is in the state
         self._pcm = pcm
         self._rate_hz = rate_hz
-        self._size = max(1, rate_hz * FRAME_MS // 1000)
+        self._size = max(1, rate_hz * hearing.FRAME_MS // 1000)
         self._smoothing = hearing.smoothing(rate_hz, self._size)
         self._runs: list[Run] = []
 

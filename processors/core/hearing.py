@@ -225,7 +225,7 @@ def _smooth(
 
 @_compiled
 def speech(heard: Any, step: int) -> tuple[bool, float, float]:
-    """Whether anything was active, and the level and threshold whose distance is the margin, in dBov (7.2)."""
+    """Whether anything was active; the level and threshold whose distance is the margin, in dBov (7.2)."""
     square = heard.square / OVERLOAD**2
     before_level = before_threshold = 0.0
     points = heard.points - heard.active_points[0]
@@ -266,7 +266,7 @@ def _talk_threshold(heard: Any, step: int) -> float:
     above = min(_MOST_ABOVE_DB, max(_LEAST_ABOVE_DB, _ABOVE_FLOOR * distance))
     if distance < _DYNAMICS_DB:  # without dynamics all is noise so far
         above = _MOST_ABOVE_DB
-    return OVERLOAD * 10 ** (max(threshold, floor + above, _LOWEST_DBOV) / 20)
+    return float(OVERLOAD * 10 ** (max(threshold, floor + above, _LOWEST_DBOV) / 20))
 
 
 @_compiled

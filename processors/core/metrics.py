@@ -18,6 +18,7 @@ from processors.core.g711 import PCM
 from processors.core.hearing import OVERLOAD
 from schemas.codec import Record
 
+
 class Sums(msgspec.Struct, array_like=True):
     """What is kept of a run of samples."""
 

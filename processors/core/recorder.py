@@ -1,8 +1,8 @@
 """When the events of a stream are stored, and as what. Pure.
 
-Events are buffered until some track has ``part_ms`` of audio, and then stored together as one part,
-named after its first event's number. A part is a function of the events alone, so storing it twice
-changes nothing, and memory holds one part however long the call.
+A short call is composed of the events in memory. Of a longer one, events are stored as a part, named after
+its first event's number, whenever some track has ``part_ms`` of audio, or sooner, when all streams together
+hold too much (``spill``). So memory is bounded however long the calls are, and however many.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from schemas.codec import Record
 
 @dataclass(frozen=True, slots=True)
 class StorePart:
-    """Events to be stored; ``last`` when the stream is over and its recording can be composed."""
+    """Events to be stored, or, with ``last``, to be composed with those that were: the stream is over."""
 
     stream_id: int
     call_id: str | None
@@ -25,6 +25,13 @@ class StorePart:
     last_index: int
     records: list[Record]
     last: bool
+
+
+@dataclass(slots=True)
+class Held:
+    """What the recorders of a worker hold together."""
+
+    audio_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +70,9 @@ class StreamRecorder(Untimed):
     then do checkpoints let go of the events.
     """
 
-    def __init__(self, part_ms: int, state: RecorderState | None = None) -> None:
+    def __init__(self, part_ms: int, held: Held | None = None, state: RecorderState | None = None) -> None:
         self._part_ms = part_ms
+        self._held = held or Held()
         self._state = state or RecorderState()
         self._last_index = self._state.stored_index
         self._location = self._state.location
@@ -90,24 +98,43 @@ class StreamRecorder(Untimed):
             self._location = location(payload["opened_at"], record["stream_id"])
         if not self._records:
             self._first_offset = offset
-        self._records.append({**record, "payload": (f"tapeline.{kind}", payload)})
+        self._records.append(record)
         if kind == "TrackOpened":
             self._state.rates[payload["track_index"]] = payload["sample_rate_hz"]
         elif kind == "TrackSegment":
             track = payload["track_index"]
             self._buffered[track] = self._buffered.get(track, 0) + payload["samples"]
+            self._held.audio_bytes += payload["samples"]
             if self._buffered[track] * 1000 >= self._part_ms * self._state.rates[track]:
-                return [self._part(record, last=False)]
+                return [self._part(last=False)]
         elif kind == "StreamClosed":
-            return [self._part(record, last=True)]
+            return [self._part(last=True)]
         return []
 
-    def _part(self, record: Record, *, last: bool) -> StorePart:
+    @property
+    def audio_bytes(self) -> int:
+        """The audio that is neither stored nor on its way."""
+        return sum(self._buffered.values())
+
+    def spill(self) -> StorePart:
+        """Store what there is, to make room. Only for a recorder that holds audio."""
+        return self._part(last=False)
+
+    def _part(self, *, last: bool) -> StorePart:
         records, self._records = self._records, []
+        self._held.audio_bytes -= self.audio_bytes
         self._buffered.clear()
-        first, final = records[0]["event_index"], records[-1]["event_index"]
-        self._in_flight.append((final, self._first_offset))
-        return StorePart(record["stream_id"], record["call_id"], self._location, first, final, records, last)
+        first, final = records[0], records[-1]
+        self._in_flight.append((final["event_index"], self._first_offset))
+        return StorePart(
+            final["stream_id"],
+            final["call_id"],
+            self._location,
+            first["event_index"],
+            final["event_index"],
+            records,
+            last,
+        )
 
     def _give_up(self, record: Record) -> list[RecorderOutput]:
         reason = "events are missing from voxology.tracks; rebuild the recording from voxology.messages"
@@ -161,6 +188,6 @@ class StreamRecorder(Untimed):
         return msgspec.msgpack.encode(self._state)
 
     @classmethod
-    def restore(cls, snapshot: bytes, part_ms: int) -> "StreamRecorder":
+    def restore(cls, snapshot: bytes, part_ms: int, held: Held | None = None) -> "StreamRecorder":
         """The recorder a snapshot was taken of."""
-        return cls(part_ms, msgspec.msgpack.decode(snapshot, type=RecorderState))
+        return cls(part_ms, held, msgspec.msgpack.decode(snapshot, type=RecorderState))

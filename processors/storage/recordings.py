@@ -1,34 +1,32 @@
-"""Recordings in the store: parts while the call runs, files when it is over.
+"""Recordings in the store, composed of a stream's events when the stream is over.
 
-    parts/date=…/stream=…/0000000000.avro      events as they came, an Avro object container each
-    recordings/date=…/stream=…/caller.wav …    composed from the parts; recording.json comes last
+    recordings/date=…/stream=…/caller.wav …    recording.json comes last
 
 Every name and every byte is a function of the stream's events: what is written twice changes nothing,
 and what a crash left half done is done again. The store makes an object visible only when it is whole.
 """
 
 import hashlib
-import io
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-import fastavro
 import numpy as np
+import numpy.typing as npt
 import obstore
 from obstore.store import ObjectStore
 
 from processors.core.manifest import MANIFEST, MIX, Outline, Track
 from processors.core.wav import wav_header, wav_padding
+from processors.storage.parts import Parts, encode_part
 from processors.storage.store import delete_below, names, read
-from schemas.codec import Record, bare_schema
+from schemas.codec import Record
 
-#: Audio is composed in blocks of this many bytes of one track.
-BLOCK = 80_000
-#: Decoded parts kept while composing, 160 kB each with two tracks: a call of five minutes is read once, not
-#: once for each file.
-_CACHED_PARTS = 32
+Block = bytes | memoryview
+
+#: The mix is made in blocks of so many bytes of each track.
+BLOCK = 480_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,33 +45,36 @@ class Recordings:
         self._store = store
         self._parts_root = parts
 
-    async def store_part(self, location: str, first_index: int, records: list[Record]) -> None:
-        """Store events under the number of the first."""
-        path = f"{self._parts(location)}/{first_index:010d}.avro"
+    async def store_part(self, location: str, records: Sequence[Record]) -> None:
+        """Store events of a stream that goes on, under the number of the first."""
+        path = f"{self._parts(location)}/{records[0]['event_index']:010d}.avro"
         await obstore.put_async(self._store, path, encode_part(path, records))
 
     async def delete_parts(self, location: str) -> None:
         """Delete the parts of a recording that has been composed and announced."""
         await delete_below(self._store, self._parts(location))
 
-    async def compose(self, location: str) -> Saved:
-        """Write a stream's recording from its parts, the manifest last.
+    async def compose(self, location: str, tail: Sequence[Record]) -> Saved:
+        """Write a stream's recording from its parts and the events that follow them, the manifest last.
 
         Memory holds a few parts and blocks, however long the call. Raises IncompletePartsError when
         events are missing, and what the store raises.
         """
-        parts = _Parts(self._store, await names(self._store, self._parts(location)))
+        stored = tail[0]["event_index"] > 0
+        parts = Parts(self._store, await names(self._store, self._parts(location)) if stored else [], tail)
         outline = Outline()
         async for record in parts.events():
             outline.add(record)
         outline.check_whole()
 
         folder = f"recordings/{location}"
-        digests = {}
-        for track in outline.tracks:
-            blocks = _blocks(parts.audio(track.index))
-            digests[track.file] = await self._write(f"{folder}/{track.file}", _file(track, blocks))
-        mix = await self._mix(folder, outline, parts)
+        files = {track.file: _file(track, parts) for track in outline.tracks}
+        mix, mixed = _mix(outline, parts)
+        if mixed is not None:
+            files[MIX] = mixed
+        digests = await self._write(folder, files, parts.at_hand)
+        if mixed is not None:
+            mix["sha256"] = digests[MIX]
         manifest = outline.manifest(digests, mix)
         text = json.dumps(manifest, indent=2, ensure_ascii=False).encode() + b"\n"
         await obstore.put_async(self._store, f"{folder}/{MANIFEST}", text)
@@ -88,157 +89,112 @@ class Recordings:
             return None
         return Saved(path, json.loads(text), hashlib.sha256(text).hexdigest())
 
-    async def _mix(self, folder: str, outline: Outline, parts: "_Parts") -> dict[str, Any]:
-        """All tracks as the channels of one file, aligned; or why there is none."""
-        tracks = outline.tracks
-        formats = {(t.format.encoding, t.format.rate_hz) for t in tracks}
-        if not tracks:
-            return {"skipped": "the stream has no track"}
-        if len(formats) > 1 or not tracks[0].format.is_g711:
-            return {"skipped": "the tracks are coded differently, or in no law of G.711"}
-        offsets, aligned_by = outline.start_offsets()
-        longest = max(o + t.closed["samples"] for o, t in zip(offsets, tracks, strict=True))
-        if longest > 2 * max(t.closed["samples"] for t in tracks) + 3600 * tracks[0].format.rate_hz:
-            # Absurd start times would make a file of silence.
-            offsets, aligned_by = [0] * len(tracks), "assumed"
-            longest = max(t.closed["samples"] for t in tracks)
-        channels = [
-            _padded(_blocks(parts.audio(track.index)), offset, longest, track.format.silence)
-            for offset, track in zip(offsets, tracks, strict=True)
-        ]
-        header = wav_header(tracks[0].format.encoding, tracks[0].format.rate_hz, len(tracks), longest)
-        body = _interleaved(channels)
-        sha256 = await self._write(
-            f"{folder}/{MIX}", _framed(header, body, wav_padding(longest * len(tracks)))
-        )
-        return {
-            "file": MIX,
-            "sha256": sha256,
-            "channels": [t.name for t in tracks],
-            "first_sample": offsets,
-            "samples": longest,
-            "aligned_by": aligned_by,
-        }
-
     def _parts(self, location: str) -> str:
         return f"{self._parts_root}/{location}"
 
-    async def _write(self, path: str, blocks: AsyncIterator[bytes]) -> str:
-        """Stream an object into the store; its SHA-256. Nothing is visible before it is whole."""
-        digest = hashlib.sha256()
-        writer = obstore.open_writer_async(self._store, path)
-        async for block in blocks:
-            digest.update(block)
-            await writer.write(block)
-        await writer.close()
-        return digest.hexdigest()
+    async def _write(
+        self, folder: str, files: dict[str, AsyncIterator[Block]], at_hand: bool
+    ) -> dict[str, str]:
+        """Write files into the store; the SHA-256 of each. Nothing is visible before it is whole.
+
+        What is not at hand goes into all files side by side, so that its parts are read once for all of
+        them, as long as the tracks lie abreast.
+        """
+        digests = {file: hashlib.sha256() for file in files}
+        if at_hand:
+            for file, blocks in files.items():
+                whole = [block async for block in blocks]
+                for block in whole:
+                    digests[file].update(block)
+                await obstore.put_async(self._store, f"{folder}/{file}", whole, use_multipart=False)
+            return {file: digest.hexdigest() for file, digest in digests.items()}
+        writers = {file: obstore.open_writer_async(self._store, f"{folder}/{file}") for file in files}
+        while writers:
+            for file, writer in list(writers.items()):
+                more: Block | None = await anext(files[file], None)
+                if more is None:
+                    await writers.pop(file).close()
+                else:
+                    digests[file].update(more)
+                    await writer.write(more)
+        return {file: digest.hexdigest() for file, digest in digests.items()}
 
 
-def encode_part(path: str, records: Iterable[Record]) -> bytes:
-    """Events as an Avro object container, the same bytes every time: its sync marker is the path's."""
-    out = io.BytesIO()
-    marker = hashlib.md5(path.encode(), usedforsecurity=False).digest()
-    fastavro.writer(out, bare_schema("TrackEvent"), records, sync_marker=marker)
-    return out.getvalue()
-
-
-class _Parts:
-    """The events of a recording's parts, in order, each once."""
-
-    def __init__(self, store: ObjectStore, paths: list[str]) -> None:
-        self._store = store
-        self._paths = paths
-        self._cache: dict[str, list[Record]] = {}
-
-    async def events(self) -> AsyncIterator[Record]:
-        """All events; one that a second part repeats comes once."""
-        next_index = 0
-        for path in self._paths:
-            for record in await self._read(path):
-                if record["event_index"] >= next_index:
-                    next_index = record["event_index"] + 1
-                    yield record
-
-    async def audio(self, track_index: int) -> AsyncIterator[bytes]:
-        """The audio of one track, segment by segment."""
-        async for record in self.events():
-            if record["type"] == "TrackSegment" and record["payload"]["track_index"] == track_index:
-                yield record["payload"]["audio"]
-
-    async def _read(self, path: str) -> list[Record]:
-        if path not in self._cache:
-            while len(self._cache) >= _CACHED_PARTS:
-                del self._cache[next(iter(self._cache))]
-            container = io.BytesIO(await read(self._store, path))
-            self._cache[path] = cast("list[Record]", list(fastavro.reader(container)))
-        return self._cache[path]
-
-
-async def _file(track: Track, blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _file(track: Track, parts: Parts) -> AsyncIterator[Block]:
     """A track's file: a WAV for G.711, the bare bytes for anything else."""
     samples = track.closed["samples"]
-    if not track.format.is_g711:
-        async for block in blocks:
-            yield block
-        return
-    header = wav_header(track.format.encoding, track.format.rate_hz, 1, samples)
-    async for block in _framed(header, blocks, wav_padding(samples)):
+    if track.format.is_g711:
+        yield wav_header(track.format.encoding, track.format.rate_hz, 1, samples)
+    async for block in parts.audio(track.index):
         yield block
-
-
-async def _framed(header: bytes, blocks: AsyncIterator[bytes], padding: bytes) -> AsyncIterator[bytes]:
-    yield header
-    async for block in blocks:
-        yield block
-    if padding:
+    if track.format.is_g711 and (padding := wav_padding(samples)):
         yield padding
 
 
-async def _blocks(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same bytes in blocks of BLOCK; the last may be shorter."""
-    buffer = bytearray()
-    async for chunk in chunks:
-        buffer += chunk
-        while len(buffer) >= BLOCK:
-            yield bytes(buffer[:BLOCK])
-            del buffer[:BLOCK]
-    if buffer:
-        yield bytes(buffer)
+def _mix(outline: Outline, parts: Parts) -> tuple[dict[str, Any], AsyncIterator[Block] | None]:
+    """All tracks as the channels of one file, aligned: what the manifest says of it, and the file, if any."""
+    tracks = outline.tracks
+    formats = {(t.format.encoding, t.format.rate_hz) for t in tracks}
+    if not tracks:
+        return {"skipped": "the stream has no track"}, None
+    if len(formats) > 1 or not tracks[0].format.is_g711:
+        return {"skipped": "the tracks are coded differently, or in no law of G.711"}, None
+    offsets, aligned_by = outline.start_offsets()
+    longest = max(o + t.closed["samples"] for o, t in zip(offsets, tracks, strict=True))
+    if longest > 2 * max(t.closed["samples"] for t in tracks) + 3600 * tracks[0].format.rate_hz:
+        # Absurd start times would make a file of silence.
+        offsets, aligned_by = [0] * len(tracks), "assumed"
+        longest = max(t.closed["samples"] for t in tracks)
+    channels = [
+        _Channel(parts.audio(track.index), offset, track.format.silence)
+        for offset, track in zip(offsets, tracks, strict=True)
+    ]
+    said = {
+        "file": MIX,
+        "sha256": "",
+        "channels": [t.name for t in tracks],
+        "first_sample": offsets,
+        "samples": longest,
+        "aligned_by": aligned_by,
+    }
+    header = wav_header(tracks[0].format.encoding, tracks[0].format.rate_hz, len(tracks), longest)
+    return said, _interleaved(header, channels, longest)
 
 
-async def _padded(
-    blocks: AsyncIterator[bytes], before: int, total: int, silence: bytes
-) -> AsyncIterator[bytes]:
-    """A channel of ``total`` bytes: silence, the audio, silence; in blocks of BLOCK."""
+class _Channel:
+    """A track on the mix's timeline: silence before it, its audio, silence behind it."""
 
-    async def whole() -> AsyncIterator[bytes]:
-        for size in _sizes(before):
-            yield silence * size
-        written = before
-        async for block in blocks:
-            written += len(block)
-            yield block
-        for size in _sizes(total - written):
-            yield silence * size
+    def __init__(self, audio: AsyncIterator[bytes], before: int, silence: bytes) -> None:
+        self._audio = audio
+        self._before = before
+        self._silence = silence[0]
+        self._rest = np.empty(0, np.uint8)
 
-    async for block in _blocks(whole()):
-        yield block
-
-
-def _sizes(total: int) -> Iterable[int]:
-    """A length as blocks: a long silence is never held whole."""
-    return (min(BLOCK, total - start) for start in range(0, total, BLOCK))
-
-
-async def _interleaved(channels: list[AsyncIterator[bytes]]) -> AsyncIterator[bytes]:
-    """Channels of equal length, sample by sample."""
-    while blocks := [block async for block in _one_of_each(channels)]:
-        stacked = np.stack([np.frombuffer(block, np.uint8) for block in blocks], axis=1)
-        yield stacked.tobytes()
+    async def fill(self, out: npt.NDArray[np.uint8]) -> None:
+        """Fill in what comes next."""
+        at = min(self._before, len(out))
+        out[:at] = self._silence
+        self._before -= at
+        while at < len(out):
+            if not len(self._rest):
+                more = await anext(self._audio, None)
+                if more is None:
+                    out[at:] = self._silence
+                    return
+                self._rest = np.frombuffer(more, np.uint8)
+            taken = min(len(out) - at, len(self._rest))
+            out[at : at + taken] = self._rest[:taken]
+            self._rest = self._rest[taken:]
+            at += taken
 
 
-async def _one_of_each(channels: list[AsyncIterator[bytes]]) -> AsyncIterator[bytes]:
-    for channel in channels:
-        block = await anext(channel, None)
-        if block is not None:
-            yield block
+async def _interleaved(header: bytes, channels: Sequence[_Channel], samples: int) -> AsyncIterator[Block]:
+    """A WAV of channels, sample by sample."""
+    yield header
+    for first in range(0, samples, BLOCK):
+        block = np.empty((min(BLOCK, samples - first), len(channels)), np.uint8)
+        for number, channel in enumerate(channels):
+            await channel.fill(block[:, number])
+        yield block.data.cast("B")
+    if padding := wav_padding(samples * len(channels)):
+        yield padding

@@ -10,7 +10,7 @@ from tapeline.options import ASSEMBLY, CLUSTER, console, fail, run, takes, utc_m
 from tapeline.settings import Settings
 
 
-@takes(*CLUSTER, "store", "registry", *ASSEMBLY, "part_ms")
+@takes(*CLUSTER, "store", "registry", *ASSEMBLY, "part_ms", "record_memory_bytes")
 def rebuild(
     chosen: Settings,
     stream: Annotated[
@@ -50,7 +50,7 @@ def rebuild(
                 recordings,
                 selection,
                 config.assembly,
-                config.storage.part_ms,
+                config.storage,
                 lambda read: status.update(f"{read} messages read"),
             ):
                 count += rebuilt.saved is not None
@@ -96,7 +96,7 @@ def verify(
                 chosen.cluster(),
                 registry_from(chosen.registry),
                 config.assembly,
-                config.storage.part_ms,
+                config.storage,
             ):
                 found += [(stream_id, f"log: {f}") for f in faults]
         if oracle is not None:

@@ -128,7 +128,7 @@ def token(
     *CLUSTER,
     *("operations", "store", "registry"),
     *ASSEMBLY,
-    *("metrics_window_ms", "part_ms", "store_give_up_s"),
+    *("metrics_window_ms", "part_ms", "record_memory_bytes", "store_give_up_s"),
     *LOGGING,
 )
 def worker(

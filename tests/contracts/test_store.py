@@ -14,12 +14,12 @@ import pytest
 import soundfile
 from moto.server import ThreadedMotoServer
 from obstore.store import ObjectStore
-from support import call_events
+from support import call_events, record_all
 
 from processors.core.manifest import IncompletePartsError
-from processors.core.recorder import StorePart, StreamRecorder
-from processors.storage.recordings import Recordings, Saved, encode_part
-from processors.storage.store import StoreError, StoreUrlError, names, open_store, read
+from processors.storage.parts import encode_part
+from processors.storage.recordings import Recordings, Saved
+from processors.storage.store import StoreError, StoreUrlError, delete_below, names, open_store, read
 
 LOCATION = "date=2026-11-18/stream=5"
 
@@ -56,20 +56,11 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     return open_store(url)
 
 
-async def store_all(recordings: Recordings, events: list[Any], part_ms: int = 1000) -> None:
-    recorder = StreamRecorder(part_ms)
-    for offset, event in enumerate(events):
-        for part in recorder.handle(event, offset, 0):
-            assert isinstance(part, StorePart)
-            assert part.location == LOCATION
-            await recordings.store_part(part.location, part.first_index, part.records)
-
-
 async def recorded(store: ObjectStore, **kwargs: Any) -> tuple[Saved, dict[str, bytes]]:
     recordings = Recordings(store)
+    part_ms = kwargs.pop("part_ms", 1000)
     events, audio = call_events(**kwargs)
-    await store_all(recordings, events)
-    return await recordings.compose(LOCATION), audio
+    return await record_all(recordings, events, part_ms), audio
 
 
 async def test_tracks_are_bit_exact_wav_files(store: ObjectStore) -> None:
@@ -103,8 +94,7 @@ async def test_tracks_may_open_in_another_order_than_they_are_numbered(store: Ob
     events, audio = call_events()
     # As when the first track's start was lost: the second opens before it.
     events[1]["payload"], events[2]["payload"] = events[2]["payload"], events[1]["payload"]
-    await store_all(Recordings(store), events)
-    saved = await Recordings(store).compose(LOCATION)
+    saved = await record_all(Recordings(store), events)
     assert [t["track"] for t in saved.manifest["tracks"]] == ["caller", "transfer"]
     for name, sound in audio.items():
         assert sound in await read(store, f"{saved.path}/{name}.wav")
@@ -112,24 +102,39 @@ async def test_tracks_may_open_in_another_order_than_they_are_numbered(store: Ob
 
 async def test_composing_twice_gives_the_same_bytes(store: ObjectStore) -> None:
     saved, _ = await recorded(store)
-    again = await Recordings(store).compose(LOCATION)
-    assert again == saved
+    assert await record_all(Recordings(store), call_events()[0]) == saved
     assert await Recordings(store).composed(LOCATION) == saved
 
 
-async def test_parts_of_other_borders_give_the_same_recording(store: ObjectStore) -> None:
+@pytest.mark.parametrize("part_ms", [1000, 2500, 60_000])
+async def test_however_a_call_is_stored_while_it_runs_its_recording_is_the_same(
+    store: ObjectStore, part_ms: int
+) -> None:
+    """1 s: more parts than are kept in memory; 60 s: none at all."""
+    kwargs: dict[str, Any] = {"starts": {"caller": "00.000", "transfer": "00.250"}}
+    expected, _ = await recorded(store, **kwargs)
+    before = {path: await read(store, path) for path in await names(store, expected.path)}
+    await Recordings(store).delete_parts(LOCATION)
+    saved, _ = await recorded(store, **kwargs, part_ms=part_ms)
+    assert saved == expected
+    assert {path: await read(store, path) for path in await names(store, expected.path)} == before
+    assert len(await names(store, "parts")) == {1000: 6, 2500: 1, 60_000: 0}[part_ms]
+
+
+async def test_parts_that_overlap_give_the_same_recording(store: ObjectStore) -> None:
     saved, _ = await recorded(store)
-    await store_all(Recordings(store), call_events()[0], part_ms=2500)
-    assert await Recordings(store).compose(LOCATION) == saved
+    assert await record_all(Recordings(store), call_events()[0], part_ms=2500) == saved
 
 
 async def test_a_missing_part_is_no_recording(store: ObjectStore) -> None:
     recordings = Recordings(store)
-    await store_all(recordings, call_events()[0])
+    events, _ = call_events()
+    await record_all(recordings, events)
+    await delete_below(store, "recordings")
     paths = await names(store, f"parts/{LOCATION}")
     await obstore.delete_async(store, paths[1])
     with pytest.raises(IncompletePartsError):
-        await recordings.compose(LOCATION)
+        await recordings.compose(LOCATION, events[-1:])
     assert await recordings.composed(LOCATION) is None
     assert await names(store, "recordings") == []
 
@@ -175,8 +180,7 @@ async def test_an_absurd_start_time_makes_no_file_of_silence(store: ObjectStore)
     for event in events:
         if event["type"] == "TrackClosed" and event["payload"]["track"] == "caller":
             event["payload"]["stop"]["start_time"] = "1920-01-01T00:00:00Z"
-    await store_all(Recordings(store), events)
-    saved = await Recordings(store).compose(LOCATION)
+    saved = await record_all(Recordings(store), events)
     assert saved.manifest["mix"]["aligned_by"] == "assumed"
     assert saved.manifest["mix"]["samples"] == 24_000
 
@@ -195,8 +199,7 @@ async def test_the_manifest_says_what_was_declared_and_that_it_disagrees(
 
 def test_parts_are_the_same_bytes_every_time() -> None:
     events, _ = call_events()
-    records = [{**e, "payload": (f"tapeline.{e['type']}", e["payload"])} for e in events]
-    assert encode_part("p", records) == encode_part("p", records)
+    assert encode_part("p", events) == encode_part("p", events)
 
 
 @pytest.mark.parametrize("url", ["file://relative", "nonsense", "ftp://x/y", ""])
@@ -209,4 +212,4 @@ async def test_a_folder_that_cannot_be_written_is_an_error_of_the_store(tmp_path
     store = open_store((tmp_path / "store").as_uri())
     (tmp_path / "store" / "parts").write_text("a file where a folder should be")
     with pytest.raises((StoreError, OSError)):
-        await asyncio.wait_for(Recordings(store).store_part(LOCATION, 0, []), 5)
+        await asyncio.wait_for(Recordings(store).store_part(LOCATION, call_events()[0]), 5)

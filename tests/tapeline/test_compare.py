@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import call_events
+from support import call_events, record_all
 
-from processors.core.recorder import StorePart, StreamRecorder
 from processors.storage.recordings import Recordings
 from processors.storage.store import open_store
 from tapeline.compare import differences
@@ -18,13 +17,7 @@ from tapeline.voxology import Call, SourceTrack
 
 async def recording(tmp_path: Path) -> tuple[Call, Path]:
     events, audio = call_events()
-    recordings = Recordings(open_store(tmp_path.as_uri()))
-    recorder = StreamRecorder(10_000)
-    for offset, event in enumerate(events):
-        for part in recorder.handle(event, offset, 0):
-            assert isinstance(part, StorePart)
-            await recordings.store_part(part.location, part.first_index, part.records)
-    saved = await recordings.compose("date=2026-11-18/stream=5")
+    saved = await record_all(Recordings(open_store(tmp_path.as_uri())), events)
     tracks = [SourceTrack(name, sound) for name, sound in audio.items()]
     return Call(5, tracks, datetime.now(UTC)), tmp_path / saved.path
 

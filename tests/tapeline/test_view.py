@@ -1,9 +1,8 @@
 """What can be looked at of calls that are not two tracks of speech."""
 
 import pytest
-from support import call_events
+from support import call_events, record_all
 
-from processors.core.recorder import StorePart, StreamRecorder
 from processors.storage.recordings import Recordings
 from processors.storage.store import open_store
 from tapeline.page import html, lines
@@ -14,15 +13,8 @@ from tapeline.view import CallView, NoRecordingError, view
 async def shown(names: tuple[str, ...], samples: int = 24_000, encoding: str = "ulaw") -> CallView:
     """The view of a call as ``record`` stores it."""
     store = open_store("memory://")
-    recordings, recorder = Recordings(store), StreamRecorder(1000)
-    location = ""
     gaps = {names[0]: [(100, 50)]} if names and samples else {}
-    for offset, event in enumerate(call_events(names, samples, encoding, gaps=gaps)[0]):
-        for part in recorder.handle(event, offset, 0):
-            assert isinstance(part, StorePart)
-            location = part.location
-            await recordings.store_part(part.location, part.first_index, part.records)
-    await recordings.compose(location)
+    await record_all(Recordings(store), call_events(names, samples, encoding, gaps=gaps)[0])
     return await view(store, 5)
 
 

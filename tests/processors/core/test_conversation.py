@@ -15,7 +15,8 @@ from processors.core.conversation import (
     Conversation,
     ConversationState,
 )
-from processors.core.frames import FRAME_MS, Run
+from processors.core.frames import Run
+from processors.core.hearing import FRAME_MS
 from schemas.codec import Record
 
 #: A track: where it begins, in frames, and its runs of silence and talk in turn, silence first.

@@ -20,9 +20,9 @@ from processors.core.events import (
     TrackOpened,
     TrackSegment,
 )
-from processors.core.meter import StreamMeter
 from processors.core.g711 import PCM
 from processors.core.hearing import CLIP_LEVEL
+from processors.core.meter import StreamMeter
 from processors.core.wav import wav_header
 from schemas.codec import Record
 from tapeline.audio import to_ulaw

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.core.recorder import GiveUp, RecorderOutput, StorePart, StreamRecorder, location
+from processors.core.recorder import GiveUp, Held, RecorderOutput, StorePart, StreamRecorder, location
 from schemas.codec import Record
 
 DAY_MS = 1_795_000_000_000
@@ -101,3 +101,40 @@ def test_a_closed_recorder_stays_closed_after_a_restart() -> None:
     recorder.finish()
     recorder = StreamRecorder.restore(recorder.snapshot(), 10_000)
     assert recorder.handle(told[-1], 9, 0) == []
+
+
+def test_what_is_held_is_counted_over_all_streams_until_it_is_stored() -> None:
+    held = Held()
+    one, other = StreamRecorder(10_000, held), StreamRecorder(10_000, held)
+    for at, event in enumerate(events(6)[:-1]):
+        one.handle(event, at, 0)
+        other.handle(event, at, 0)
+    assert one.audio_bytes == other.audio_bytes == 6 * 16_000
+    assert held.audio_bytes == 12 * 16_000
+    one.spill()
+    assert (one.audio_bytes, held.audio_bytes) == (0, 6 * 16_000)
+    assert parts(other.handle(events(6)[-1], 15, 0)) == [(0, 15, True)]
+    assert held.audio_bytes == 0
+
+
+@given(spill_at=st.sets(st.integers(4, 53)))
+def test_parts_that_were_stored_early_hold_the_same_events(spill_at: set[int]) -> None:
+    told = events(25)
+    recorder = StreamRecorder(10_000)
+    out: list[RecorderOutput] = []
+    for at, event in enumerate(told):
+        out += recorder.handle(event, at, 0)
+        if at in spill_at and recorder.audio_bytes:
+            out.append(recorder.spill())
+    assert [r for p in out if isinstance(p, StorePart) for r in p.records] == told
+    assert [p.last for p in out if isinstance(p, StorePart)] == [False] * (len(out) - 1) + [True]
+
+
+def test_an_early_part_is_needed_until_it_is_stored() -> None:
+    recorder = StreamRecorder(10_000)
+    for at, event in enumerate(events(5)[:-1]):
+        recorder.handle(event, at, 0)
+    part = recorder.spill()
+    assert recorder.needs_offset == 0
+    recorder.stored(part.last_index)
+    assert recorder.needs_offset is None

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.core.frames import FRAME_MS, FrameMeter, FrameState, Run
+from processors.core.frames import FrameMeter, FrameState, Run
 from processors.core.g711 import PCM
+from processors.core.hearing import FRAME_MS
 from tapeline.audio import to_ulaw
 
 RATE = 8000

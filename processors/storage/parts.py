@@ -1,0 +1,86 @@
+"""A long call's events in the store, while it runs: parts, and what is read back of them.
+
+A part is an Avro object container of ``TrackEvent`` records as they came, named after the first of them::
+
+    parts/date=…/stream=…/0000000000.avro
+
+Its bytes are a function of its events. Where one part ends and the next begins depends on what else the
+worker held, so after a crash parts may overlap: each event is taken from the first part that holds it.
+"""
+
+import hashlib
+import io
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import cast
+
+import fastavro
+from obstore.store import ObjectStore
+
+from processors.storage.store import read
+from schemas.codec import Record, bare_schema
+
+#: Parts whose audio is kept while a recording is composed: a shorter call is read once.
+CACHED_PARTS = 4
+
+
+def encode_part(path: str, records: Iterable[Record]) -> bytes:
+    """Events as an Avro object container, the same bytes every time: its sync marker is the path's."""
+    out = io.BytesIO()
+    marker = hashlib.md5(path.encode(), usedforsecurity=False).digest()
+    tagged = ({**r, "payload": (f"tapeline.{r['type']}", r["payload"])} for r in records)
+    fastavro.writer(out, bare_schema("TrackEvent"), tagged, sync_marker=marker)
+    return out.getvalue()
+
+
+class Parts:
+    """A stream's events: those in the store, in parts, and behind them those that were never stored."""
+
+    def __init__(self, store: ObjectStore, paths: Sequence[str], tail: Sequence[Record]) -> None:
+        self._store = store
+        self._sources: list[str | Sequence[Record]] = [*paths, tail]
+        self._first: list[int] = []
+        """Of each source: the first event that no source before it holds."""
+        self._cache: dict[int, dict[int, bytes]] = {}
+        """Of each source: the audio of each track."""
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether all audio is in memory once ``events`` has been read to its end."""
+        return len(self._sources) <= CACHED_PARTS
+
+    async def events(self) -> AsyncIterator[Record]:
+        """All events in order, each once."""
+        next_index = 0
+        for number in range(len(self._sources)):
+            records = await self._records(number)
+            self._first.append(next_index)
+            for record in records:
+                if record["event_index"] >= next_index:
+                    next_index = record["event_index"] + 1
+                    yield record
+            self._keep(number, records)
+
+    async def audio(self, track_index: int) -> AsyncIterator[bytes]:
+        """The audio of one track, part by part; ``events`` must have been read before."""
+        for number in range(len(self._sources)):
+            if number not in self._cache:
+                self._keep(number, await self._records(number))
+            if track_index in self._cache[number]:
+                yield self._cache[number][track_index]
+
+    def _keep(self, number: int, records: Iterable[Record]) -> None:
+        tracks: dict[int, list[bytes]] = defaultdict(list)
+        for record in records:
+            if record["type"] == "TrackSegment" and record["event_index"] >= self._first[number]:
+                tracks[record["payload"]["track_index"]].append(record["payload"]["audio"])
+        while len(self._cache) >= CACHED_PARTS:
+            del self._cache[next(iter(self._cache))]
+        self._cache[number] = {index: b"".join(audio) for index, audio in tracks.items()}
+
+    async def _records(self, number: int) -> Sequence[Record]:
+        source = self._sources[number]
+        if not isinstance(source, str):
+            return source
+        container = io.BytesIO(await read(self._store, source))
+        return cast("list[Record]", list(fastavro.reader(container)))
