@@ -7,7 +7,6 @@ import faust
 
 from processors.agents.assemble import Assemble
 from processors.agents.checkpoints import CheckpointTable
-from processors.agents.measure import Measure
 from processors.agents.record import Record
 from processors.agents.shell import Shell
 from processors.agents.transport import Batch, BatchSchema
@@ -100,6 +99,9 @@ def _shell(agent: str, app: faust.App, config: WorkerConfig, table: CheckpointTa
                 writer=Writer(TRACKS, registry),
             )
         case "measure":
+            # Imported here: it brings a compiler, which the others need not hold in memory.
+            from processors.agents.measure import Measure
+
             return Measure(
                 app,
                 agent,

@@ -6,6 +6,7 @@ from faust.types import TP
 
 from processors.agents.shell import Shell
 from processors.core.events import Event, from_record
+from processors.core.frames import warm_up
 from processors.core.meter import StreamMeter
 from processors.core.partition import Machine
 from schemas.codec import Record, Writer
@@ -19,6 +20,7 @@ class Measure(Shell[Event, Record]):
         super().__init__(*args)
         self._window_ms = window_ms
         self._writer = writer
+        warm_up()
 
     def decoded(self, record: Record) -> Event:
         """The event."""

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from processors.core import hearing
+from processors.core.formats import ULAW
+from processors.core.g711 import PCM
 from processors.core.hearing import HEARD, LOWEST_DB, OVERLOAD
 
 #: The noise floor is the level that this share of the frames lies below.
@@ -17,6 +19,15 @@ FLOOR_SHARE = 0.1
 
 #: Frames of talk, or of none.
 Run = tuple[bool, int]
+
+
+def warm_up() -> None:
+    """Compile what a track's first samples would wait for: seconds on a new machine, then from a cache."""
+    pcm = PCM[ULAW]
+    meter = FrameMeter(FrameState(), pcm, 8000)
+    meter.feed(bytes(160))
+    meter.record()
+    hearing.sums(b"", pcm)
 
 
 class FrameState(msgspec.Struct, array_like=True):

@@ -19,7 +19,6 @@ against webrtcvad on speech with known borders.
 """
 
 import math
-from functools import partial
 from typing import Any, NamedTuple
 
 import numba
@@ -93,7 +92,14 @@ HEARD = np.dtype(
 )
 
 Array = npt.NDArray[Any]
-_compiled = partial(numba.njit, cache=True, error_model="numpy")
+
+
+def _compiled(function: Any) -> Any:
+    """Compiled at the first call; kept on disk where numba finds a place that can be written to."""
+    try:
+        return numba.njit(cache=True, error_model="numpy")(function)
+    except RuntimeError:  # there is none: compiled anew in each process
+        return numba.njit(error_model="numpy")(function)
 
 
 class Smoothing(NamedTuple):
