@@ -1,8 +1,8 @@
 """What the stages are measured beside, each a process of its own: the limits of the given packages, and the
 stock ways, as their manuals teach them.
 
-``limit-producer``: aiokafka alone, records that are ready. ``limit-consumer``: aiokafka alone, records that
-are thrown away. ``stock-gateway``: websockets, json, ``send_and_wait``. ``stock-agent``: Faust with a table.
+``limit-producer``: aiokafka alone, records that are ready. ``limit-consumer``, ``limit-tracks``: aiokafka
+alone, records that are thrown away. ``stock-gateway``: websockets, json, ``send_and_wait``. ``stock-agent``: Faust with a table.
 """
 
 import asyncio
@@ -69,29 +69,40 @@ async def limit_producer(kafka: str, records: int, chunk_bytes: int) -> None:
 
 
 async def limit_consumer(kafka: str, records: int, chunk_bytes: int) -> None:
-    """Fetch so many records, the last of the topic, and throw them away."""
+    """Fetch so many records of messages, and throw them away."""
+    await _consume(kafka, TOPIC, records)
+
+
+async def limit_tracks(kafka: str, records: int, chunk_bytes: int) -> None:
+    """Fetch all of voxology.tracks, which so many messages became, and throw it away."""
+    await _consume(kafka, TRACKS.name, None, records)
+
+
+async def _consume(kafka: str, topic: str, records: int | None, messages: int | None = None) -> None:
     consumer = AIOKafkaConsumer(bootstrap_servers=kafka, enable_auto_commit=False)
     await consumer.start()
-    partitions = [TopicPartition(TOPIC, n) for n in await consumer_partitions(consumer)]
+    partitions = [TopicPartition(topic, n) for n in await consumer_partitions(consumer, topic)]
+    if records is None:
+        records = sum((await consumer.end_offsets(partitions)).values())
     consumer.assign(partitions)
     await consumer.seek_to_beginning()
     began, cpu, read = time.monotonic(), time.process_time(), 0
     while read < records:
         for batch in (await consumer.getmany(timeout_ms=500, max_records=2000)).values():
             read += len(batch)
-    _report(read, began, cpu)
+    _report(messages or read, began, cpu)
     await consumer.stop()
 
 
-async def consumer_partitions(consumer: AIOKafkaConsumer) -> set[int]:
-    """The partitions of the topic, once the client knows of it."""
+async def consumer_partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
+    """The partitions of a topic, once the client knows of it."""
     await consumer._client.force_metadata_update()
-    consumer._client.add_topic(TOPIC)
+    consumer._client.add_topic(topic)
     await consumer._client.force_metadata_update()
-    return set(consumer.partitions_for_topic(TOPIC) or ())
+    return set(consumer.partitions_for_topic(topic) or ())
 
 
-async def stock_gateway(kafka: str, port: int) -> None:
+async def stock_gateway(kafka: str, port: int, topic: str) -> None:
     """A gateway as a newcomer writes it."""
     import io
 
@@ -127,7 +138,7 @@ async def stock_gateway(kafka: str, port: int) -> None:
             }
             out = io.BytesIO()
             fastavro.schemaless_writer(out, schema, record)
-            await producer.send_and_wait(TOPIC, out.getvalue(), key=str(message["stream_id"]).encode())
+            await producer.send_and_wait(topic, out.getvalue(), key=str(message["stream_id"]).encode())
 
     async with serve(handle, "127.0.0.1", port):
         await asyncio.Event().wait()
@@ -171,10 +182,12 @@ if __name__ == "__main__":
     name, kafka, *more = sys.argv[1:]
     if name == "stock-agent":
         stock_agent(kafka, *more)
+    elif name == "stock-gateway":
+        uvloop.run(stock_gateway(kafka, int(more[0]), more[1]))
     else:
         jobs: dict[str, Any] = {
             "limit-producer": limit_producer,
             "limit-consumer": limit_consumer,
-            "stock-gateway": stock_gateway,
+            "limit-tracks": limit_tracks,
         }
         uvloop.run(jobs[name](kafka, *map(int, more)))

@@ -1,7 +1,8 @@
-"""What a message costs: each stage alone and flat out, beside its limit and the stock way, interleaved."""
+"""What a message costs: each stage alone, beside its limit, the stock way and other languages, interleaved."""
 
 import asyncio
 import json
+import signal
 import statistics
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from benchmarks import rivals
 from benchmarks.load import Load, play
 from benchmarks.peers import TOPIC
 from benchmarks.plots import plot
@@ -22,8 +24,10 @@ from tapeline.stack import Stack
 
 ROUNDS = 3
 CHUNKS_MS = (176, 20)
-#: Messages in a round: enough for a second or two of each stage.
-CALLS, AUDIO_MS = 100, {176: 35_200, 20: 6_000}
+#: Messages in a round: enough for a few seconds of each stage.
+CALLS, AUDIO_MS = 100, {176: 105_600, 20: 12_000}
+#: In real time: calls at once, and for how long.
+REAL_TIME_CALLS, REAL_TIME_MS = {176: 600, 20: 80}, 10_000
 #: The stock ways are slow: they get so many of them.
 STOCK_SHARE = 10
 #: Flat out, what Kafka does not take at once must wait at the socket: the disk is for outages.
@@ -77,41 +81,73 @@ class Watch:
 
 
 async def run(folder: Path) -> str:
-    """A table for each length of chunk: medians of the rounds, and their ranges."""
-    return "\n".join([await _table(folder / str(chunk_ms), chunk_ms) for chunk_ms in CHUNKS_MS])
+    """Tables for each length of chunk: medians of the rounds, and their ranges."""
+    folder.mkdir(parents=True, exist_ok=True)
+    go = await rivals.build_go_gateway(folder)
+    return "\n".join([await _tables(folder / str(chunk_ms), chunk_ms, go) for chunk_ms in CHUNKS_MS])
 
 
-async def _table(folder: Path, chunk_ms: int) -> str:
+async def _tables(folder: Path, chunk_ms: int, go: Path | None) -> str:
     stack = Stack(folder, settings=UNLIMITED)
     found: dict[str, list[Cost]] = defaultdict(list)
+    live: dict[str, list[Cost]] = defaultdict(list)
     try:
         await stack.start_broker()
         await _make_topics(stack)
-        idle = {agent: await startup(stack, agent) for agent in AGENTS}
+        messages = 0
         for number in range(ROUNDS):
             load = Load(1 + number * 1000, CALLS, AUDIO_MS[chunk_ms] // chunk_ms, chunk_ms, real_time=False)
-            found["bare aiokafka producer"].append(await _peer(stack, "limit-producer", load))
+            messages += load.messages
+            idle = {agent: await startup(stack, agent) for agent in AGENTS}
+            found["bare aiokafka producer"].append(await _peer(stack, "limit-producer", load.messages, load))
             found["**gateway**"].append(await gateway(stack, load))
+            if go is not None:
+                found["gateway in Go"].append(await _other_gateway(stack, load, str(go)))
             found["stock gateway"].append(await _stock_gateway(stack, load))
-            found["bare aiokafka consumer"].append(await _peer(stack, "limit-consumer", load))
-            for agent in AGENTS:
+            found["bare aiokafka consumer"].append(await _peer(stack, "limit-consumer", load.messages, load))
+            found["**assemble**"].append(await _agent(stack, "assemble", load, idle["assemble"]))
+            # What measure and record read is less: an event for a second of a track.
+            found["bare consumer of tracks"].append(await _peer(stack, "limit-tracks", messages, load))
+            for agent in ("measure", "record"):
                 found[f"**{agent}**"].append(await _agent(stack, agent, load, idle[agent]))
+            streams = await rivals.kafka_streams(stack.kafka, messages, folder / f"streams-{number}")
+            if streams is not None:
+                warm, rest = streams.pop("warm"), streams
+                found["Kafka Streams, its second half"].append(Cost(messages // 2, warm, 1))
+                found["Kafka Streams"].append(Cost(**rest))
             print(f"{chunk_ms} ms, round {number + 1} of {ROUNDS}", file=sys.stderr, flush=True)
+        await gateway(stack, load := Load(90_000, CALLS, AUDIO_MS[chunk_ms] // chunk_ms, chunk_ms, False))
+        found["**assemble**, killed half-way"].append(await _restarted(stack, load, idle["assemble"]))
         found["stock Faust agent"].append(await _stock_agent(stack))
+        for number in range(ROUNDS):
+            calls = REAL_TIME_CALLS[chunk_ms]
+            load = Load(100_000 + number * 1000, calls, REAL_TIME_MS // chunk_ms, chunk_ms, real_time=True)
+            live["**gateway**"].append(await gateway(stack, load))
+            if go is not None:
+                live["gateway in Go"].append(await _other_gateway(stack, load, str(go)))
     finally:
         await stack.stop_all()
-    order = (
-        *("bare aiokafka producer", "**gateway**", "stock gateway", "bare aiokafka consumer"),
-        *(f"**{agent}**" for agent in AGENTS),
-        "stock Faust agent",
-    )
+    order = [name for name in ORDER if name in found]
     _plotted(chunk_ms, [(name, [cost.cpu_us for cost in found[name]]) for name in order])
     head = (
-        f"Chunks of {chunk_ms} ms, flat out:\n\n"
         "| stage | CPU a message, median | range | messages a second | peak memory |\n"
         "| --- | --- | --- | --- | --- |\n"
     )
-    return head + "".join(_row(name, found[name]) for name in order)
+    return (
+        f"Chunks of {chunk_ms} ms, flat out:\n\n"
+        + (head + "".join(_row(name, found[name]) for name in order))
+        + f"\nChunks of {chunk_ms} ms, {REAL_TIME_CALLS[chunk_ms]} calls in real time:\n\n"
+        + (head + "".join(_row(name, costs) for name, costs in live.items()))
+    )
+
+
+#: The rows of a table; those of other languages are left out where these are not at hand.
+ORDER = (
+    *("bare aiokafka producer", "**gateway**", "gateway in Go", "stock gateway"),
+    *("bare aiokafka consumer", "**assemble**", "**assemble**, killed half-way"),
+    *("Kafka Streams, its second half", "Kafka Streams", "stock Faust agent"),
+    *("bare consumer of tracks", "**measure**", "**record**"),
+)
 
 
 def _plotted(chunk_ms: int, costs: list[tuple[str, list[float]]]) -> None:
@@ -149,8 +185,8 @@ async def _make_topics(stack: Stack) -> None:
     await admin.close()
 
 
-async def _peer(stack: Stack, name: str, load: Load) -> Cost:
-    arguments = (stack.kafka, str(load.messages), str(load.chunk_ms * 8))
+async def _peer(stack: Stack, name: str, messages: int, load: Load) -> Cost:
+    arguments = (stack.kafka, str(messages), str(load.chunk_ms * 8))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "benchmarks.peers", name, *arguments), stdout=asyncio.subprocess.PIPE
     )
@@ -178,10 +214,14 @@ async def gateway(stack: Stack, load: Load) -> Cost:
 
 
 async def _stock_gateway(stack: Stack, load: Load) -> Cost:
+    few = Load(load.first_stream_id + 500, load.calls, load.chunks // STOCK_SHARE, load.chunk_ms, False)
+    return await _other_gateway(stack, few, sys.executable, "-m", "benchmarks.peers", "stock-gateway")
+
+
+async def _other_gateway(stack: Stack, load: Load, *command: str) -> Cost:
+    """A gateway that is started with the broker, a port and a topic, and publishes chunks alone."""
     port = free_port()
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.peers", "stock-gateway", stack.kafka, str(port))
-    )
+    process = await asyncio.create_subprocess_exec(*command, stack.kafka, str(port), TOPIC)
     while True:
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -189,15 +229,14 @@ async def _stock_gateway(stack: Stack, load: Load) -> Cost:
             break
         except OSError:
             await asyncio.sleep(0.1)
-    few = Load(load.first_stream_id + 500, load.calls, load.chunks // STOCK_SHARE, load.chunk_ms, False)
     watch = Watch(psutil.Process(process.pid))
     before = await _count(stack, TOPIC)
     watch.begin()
-    await play(few, port)
-    chunks = few.calls * few.chunks * 2  # it publishes nothing else
-    while await _count(stack, TOPIC) < before + chunks:
-        await asyncio.sleep(0.1)
-    cost = watch.cost(few.messages)
+    playing = asyncio.create_task(play(load, port))
+    while not playing.done() or await _count(stack, TOPIC) < before + load.calls * load.chunks * 2:
+        watch.look()
+        await asyncio.sleep(0.25)
+    cost = watch.cost(load.messages)
     process.kill()
     await process.wait()
     return cost
@@ -227,9 +266,7 @@ async def startup(stack: Stack, agent: str) -> float:
 
 async def _agent(stack: Stack, agent: str, load: Load, startup_s: float) -> Cost:
     """What an agent costs that comes up before a round's records, per message of the calls."""
-    await stack.start_agents([agent])
-    watch = Watch(psutil.Process(stack.processes[agent].pid))
-    await ready(stack, agent)
+    watch = await _started(stack, agent)
     began = time.monotonic()
     done, quiet = 0.0, 0
     while quiet < 4:
@@ -246,6 +283,28 @@ async def _agent(stack: Stack, agent: str, load: Load, startup_s: float) -> Cost
     cost = watch.cost(load.messages)
     await stack.stop(agent)
     return Cost(load.messages, cost.cpu_s - startup_s, wall, cost.peak_mib)
+
+
+async def _started(stack: Stack, agent: str) -> Watch:
+    await stack.start_agents([agent])
+    watch = Watch(psutil.Process(stack.processes[agent].pid))
+    await ready(stack, agent)
+    return watch
+
+
+async def _restarted(stack: Stack, load: Load, startup_s: float) -> Cost:
+    """What assemble costs that is killed by SIGKILL half-way, and started again; neither start is counted."""
+    began = time.monotonic()
+    watch = await _started(stack, "assemble")
+    while (await scraped(stack.operations["assemble"])).get(
+        "tapeline_agent_records_processed_total", 0
+    ) < load.messages / 2:
+        await asyncio.sleep(0.02)
+    before = watch.cost(load.messages)
+    await stack.stop("assemble", signal.SIGKILL)
+    after = await _agent(stack, "assemble", load, startup_s)
+    spent = before.cpu_s - startup_s + after.cpu_s
+    return Cost(load.messages, spent, time.monotonic() - began, max(before.peak_mib, after.peak_mib))
 
 
 async def _stock_agent(stack: Stack) -> Cost:
