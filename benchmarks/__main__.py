@@ -58,7 +58,7 @@ def machine() -> str:
 
 
 def turns_a_second() -> float:
-    """How fast one core is just now, in millions of turns of an empty loop: hosts give more and less of it."""
+    """How fast one core is just now, in millions of turns of an empty loop: hosts give more and less."""
     took = min(timeit.repeat("for _ in range(1_000_000): pass", number=1, repeat=5))
     return 1 / took
 
@@ -81,10 +81,9 @@ async def main(names: list[str]) -> int:
         before, turns = psutil.cpu_times(), turns_a_second()
         with tempfile.TemporaryDirectory(prefix="tapeline-bench-") as folder:
             print(await BENCHMARKS[name](Path(folder)), flush=True)
-        print(
-            f"{stolen(before, psutil.cpu_times()):.0f} % of the processors' time went to other machines. A core "
-            f"made {turns:.0f} million turns of an empty loop a second before, {turns_a_second():.0f} after.\n"
-        )
+        elsewhere, after = stolen(before, psutil.cpu_times()), turns_a_second()
+        print(f"{elsewhere:.0f} % of the processors' time went to other machines.")
+        print(f"Turns of an empty loop a second: {turns:.0f} million before, {after:.0f} million after.\n")
     return 0
 
 

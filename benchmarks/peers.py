@@ -2,7 +2,8 @@
 stock ways, as their manuals teach them.
 
 ``limit-producer``: aiokafka alone, records that are ready. ``limit-consumer``, ``limit-tracks``: aiokafka
-alone, records that are thrown away. ``stock-gateway``: websockets, json, ``send_and_wait``. ``stock-agent``: Faust with a table.
+alone, records that are thrown away. ``stock-gateway``: websockets, json, ``send_and_wait``. ``stock-agent``:
+Faust with a table.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What a message costs: each stage alone, beside its limit, the stock way and other languages, interleaved."""
+"""What a message costs in each stage, beside its limit, the stock way and other languages, interleaved."""
 
 import asyncio
 import json

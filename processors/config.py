@@ -11,9 +11,9 @@ from schemas.cluster import Cluster
 class StorageConfig:
     """How recordings are stored."""
 
-    part_ms: int = 60_000
+    part_ms: int = 300_000
     """Audio of a track after which a call that goes on is stored so far."""
-    memory_bytes: int = 128 * 2**20
+    memory_bytes: int = 256 * 2**20
     """Audio of all calls that are held at once; beyond that they are stored so far sooner."""
     give_up_s: float = 300.0
     """How long a store that fails is tried again before the recording is given up."""

@@ -151,10 +151,10 @@ class Settings(BaseSettings):
         5000, description="Audio between two live measures of a track, in milliseconds."
     )
     part_ms: Positive = Field(
-        60_000, description="Milliseconds of a track after which a call that goes on is stored so far."
+        300_000, description="Milliseconds of a track after which a call that goes on is stored so far."
     )
     record_memory_bytes: Positive = Field(
-        128 * 2**20, description="Audio that record holds of all calls; beyond that it stores them so far."
+        256 * 2**20, description="Audio that record holds of all calls; beyond that it stores them so far."
     )
     store_give_up_s: Positive = Field(
         300, description="How long a failing store is tried again before RecordingFailed."

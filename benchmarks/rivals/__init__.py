@@ -13,9 +13,8 @@ from schemas.codec import bare_schema
 from tapeline.embedded import KAFKA_VERSION
 
 _HERE = Path(__file__).parent
-_JARS = (
-    f"org.apache.kafka:kafka-streams:{KAFKA_VERSION}+org.apache.avro:avro:1.12.1+org.slf4j:slf4j-nop:1.7.36"
-)
+_STREAMS = f"org.apache.kafka:kafka-streams:{KAFKA_VERSION}"
+_JARS = f"{_STREAMS}+org.apache.avro:avro:1.12.1+org.slf4j:slf4j-nop:1.7.36"
 
 
 async def build_go_gateway(folder: Path) -> Path | None:
