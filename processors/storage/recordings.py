@@ -103,9 +103,9 @@ class Recordings:
         digests = {file: hashlib.sha256() for file in files}
         if at_hand:
             for file, blocks in files.items():
-                whole = [block async for block in blocks]
-                for block in whole:
-                    digests[file].update(block)
+                # One piece: obstore takes twice as long over a list of them.
+                whole = b"".join([block async for block in blocks])
+                digests[file].update(whole)
                 await obstore.put_async(self._store, f"{folder}/{file}", whole, use_multipart=False)
             return {file: digest.hexdigest() for file, digest in digests.items()}
         writers = {file: obstore.open_writer_async(self._store, f"{folder}/{file}") for file in files}
