@@ -4,6 +4,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,9 @@ from schemas.topics import TRACKS as TRACKS_TOPIC
 from tapeline.log import entries
 from tapeline.stack import Stack
 
-CALLS = (150, 340, 510, 600, 640, 680, 720, 760)
+#: How many calls are tried, by the length of their chunks, until the machine is full.
+CALLS = {176: (200, 300, 400, 500, 600, 640, 680, 720, 760), 20: (20, 40, 60, 80, 100, 120, 140)}
 SECONDS = 20
-CHUNK_MS = 176
 #: The connections' opening and the first chunks are not what is asked about.
 WARM_UP_S = 3
 #: Beyond this, at the 99th percentile from socket to log, the machine is held to be full.
@@ -30,64 +31,94 @@ PARTS = ("gateway", *AGENTS, "kafka")
 Times = npt.NDArray[np.float64]
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a number of calls gave: latencies of each step in ms, CPU of each part in µs a message."""
+
+    calls: int
+    latencies: list[Sequence[float]]
+    cpu_us: list[float]
+    busy: float
+
+    @property
+    def high_ms(self) -> list[float]:
+        """The 99th percentile of each step."""
+        return [float(np.percentile(found, 99)) for found in self.latencies]
+
+
 async def run(folder: Path) -> str:
-    """One line for each number of calls, until the machine is full."""
-    stack = Stack(folder, settings={"TAPELINE_MAX_MESSAGES_PER_S": "100"})
-    latencies, costs = "", ""
-    highs: list[list[float]] = []
+    """For each length of chunk: each number of calls, and half and three quarters of the most."""
+    return "\n".join([await _tables(folder / str(chunk_ms), chunk_ms) for chunk_ms in CALLS])
+
+
+async def _tables(folder: Path, chunk_ms: int) -> str:
+    stack = Stack(folder, settings={"TAPELINE_MAX_MESSAGES_PER_S": "1000"})
+    found: list[Found] = []
     try:
         await stack.start_broker()
         await stack.start_agents()
         await stack.start_gateway()
-        await _measured(stack, 1, 20)  # the agents have their partitions, the code is warm
-        for number, calls in enumerate(CALLS, 1):
-            row, cost, high = await _measured(stack, number * 10_000, calls)
-            latencies += row
-            costs += cost
-            highs.append(high)
-            print(row, cost, file=sys.stderr, flush=True)
-            if high[0] > LIMIT_MS:
+        await _measured(stack, Load(1, 20, SECONDS * 1000 // chunk_ms, chunk_ms, real_time=True))  # warm
+
+        async def measure(calls: int) -> Found:
+            load = Load(
+                (len(found) + 1) * 10_000, calls, SECONDS * 1000 // chunk_ms, chunk_ms, real_time=True
+            )
+            found.append(await _measured(stack, load))
+            print(f"{chunk_ms} ms:", _row(found[-1]), file=sys.stderr, flush=True)
+            return found[-1]
+
+        most = 0
+        for calls in CALLS[chunk_ms]:
+            if (await measure(calls)).high_ms[0] > LIMIT_MS:
                 break
+            most = calls
+        for calls in {most // 2, most * 3 // 4} - {f.calls for f in found} - {0}:
+            await measure(calls)
     finally:
         await stack.stop_all()
-    _plotted(highs)
+    found.sort(key=lambda f: f.calls)
+    _plotted(chunk_ms, found)
     steps = "socket to log | socket to clean audio | end_stream to saved"
     return (
-        "Median, 99th and 99.9th percentile, in ms:\n\n"
-        f"| calls of two tracks | {steps} | processors busy |\n| --- | --- | --- | --- | --- |\n{latencies}\n"
-        "CPU a message, in µs:\n\n"
-        f"| calls of two tracks | {' | '.join(PARTS)} |\n| --- |{' --- |' * len(PARTS)}\n{costs}"
+        f"Chunks of {chunk_ms} ms: carried are {most} calls. Median, 99th and 99.9th percentile, in ms:\n\n"
+        f"| calls of two tracks | {steps} | processors busy |\n| --- | --- | --- | --- | --- |\n"
+        + "".join(_row(f) for f in found)
+        + "\nCPU a message, in µs:\n\n"
+        f"| calls of two tracks | {' | '.join(PARTS)} |\n| --- |{' --- |' * len(PARTS)}\n"
+        + "".join(f"| {f.calls} | {' | '.join(f'{us:.0f}' for us in f.cpu_us)} |\n" for f in found)
     )
 
 
-async def _measured(stack: Stack, first: int, calls: int) -> tuple[str, str, list[float]]:
-    load = Load(first, calls, SECONDS * 1000 // CHUNK_MS, CHUNK_MS, real_time=True)
+async def _measured(stack: Stack, load: Load) -> Found:
     since_ms = int(time.time() * 1000)
     playing = asyncio.create_task(play(load, stack.listen_port))
     await asyncio.sleep(WARM_UP_S)
-    watches = {part: Watch(psutil.Process(stack.processes[part].pid)) for part in PARTS}
-    for watch in watches.values():
+    watches = [Watch(psutil.Process(stack.processes[part].pid)) for part in PARTS]
+    for watch in watches:
         watch.begin()
     psutil.cpu_percent()
     await asyncio.sleep(SECONDS - 2 * WARM_UP_S)
     busy = psutil.cpu_percent()
-    messages = round((SECONDS - 2 * WARM_UP_S) * 1000 / CHUNK_MS * calls * len(TRACKS))
-    cpu = [watches[part].cost(messages).cpu_us for part in PARTS]
+    messages = round((SECONDS - 2 * WARM_UP_S) * 1000 / load.chunk_ms * load.calls * len(TRACKS))
+    cpu = [watch.cost(messages).cpu_us for watch in watches]
     _, chunks, ends = await playing
     saved = await _saved(stack, load, ends, since_ms)
     logged = await _logged(stack, load, chunks, since_ms)
     clean = await _clean(stack, load, chunks, since_ms)
-    row = f"| {calls} | {_shown(logged)} | {_shown(clean)} | {_shown(saved)} | {busy:.0f} % |\n"
-    cost = f"| {calls} | {' | '.join(f'{us:.0f}' for us in cpu)} |\n"
-    return row, cost, [float(np.percentile(found, 99)) for found in (logged, clean, saved)]
+    return Found(load.calls, [logged, clean, saved], cpu, busy)
 
 
-def _plotted(highs: list[list[float]]) -> None:
-    with plot(
-        "capacity", "calls in real time, two tracks each, 176 ms a chunk", "99th percentile, ms"
-    ) as axes:
+def _row(found: Found) -> str:
+    steps = " | ".join(_shown(latencies) for latencies in found.latencies)
+    return f"| {found.calls} | {steps} | {found.busy:.0f} % |\n"
+
+
+def _plotted(chunk_ms: int, found: list[Found]) -> None:
+    x = f"calls in real time, two tracks each, {chunk_ms} ms a chunk"
+    with plot(f"capacity-{chunk_ms}", x, "99th percentile, ms") as axes:
         for step, label in enumerate(("socket to log", "socket to clean audio", "end_stream to saved")):
-            axes.plot(CALLS[: len(highs)], [high[step] for high in highs], marker="o", label=label)
+            axes.plot([f.calls for f in found], [f.high_ms[step] for f in found], marker="o", label=label)
         axes.axhline(LIMIT_MS, color="grey", linewidth=0.8, linestyle="--")
         axes.set_yscale("log")
         axes.legend()
@@ -118,7 +149,7 @@ async def _logged(stack: Stack, load: Load, chunks: Times, since_ms: int) -> lis
         if entry.value and entry.value["type"] == "live_track":
             call = entry.value["stream_id"] - load.first_stream_id
             number = entry.value["payload"]["track_sequence_number"] - 2
-            if 0 <= call < load.calls and number * CHUNK_MS > WARM_UP_S * 1000:
+            if 0 <= call < load.calls and number * load.chunk_ms > WARM_UP_S * 1000:
                 found.append(entry.timestamp_ms + 0.5 - chunks[call, number, 0])
     return found
 
@@ -130,8 +161,8 @@ async def _clean(stack: Stack, load: Load, chunks: Times, since_ms: int) -> list
         if entry.value and entry.value["type"] == "TrackSegment":
             call = entry.value["stream_id"] - load.first_stream_id
             payload = entry.value["payload"]
-            last = (payload["first_sample"] + payload["samples"] - 1) // (8 * CHUNK_MS)
+            last = (payload["first_sample"] + payload["samples"] - 1) // (8 * load.chunk_ms)
             # The last segment of a track waits for stop_track, which comes a chunk's length later.
-            if 0 <= call < load.calls and last * CHUNK_MS > WARM_UP_S * 1000 and last < load.chunks - 1:
+            if 0 <= call < load.calls and last * load.chunk_ms > WARM_UP_S * 1000 and last < load.chunks - 1:
                 found.append(entry.timestamp_ms + 0.5 - chunks[call, last, 0])
     return found
