@@ -88,7 +88,13 @@ async def run(folder: Path, *, kills: int, calls: int, seed: int) -> Report:
     report = Report(seed, calls)
     stack = Stack(
         folder,
-        settings={"TAPELINE_PARTITIONS": "4", "TAPELINE_IDLE_TIMEOUT_S": str(IDLE_S)},
+        settings={
+            "TAPELINE_PARTITIONS": "4",
+            "TAPELINE_IDLE_TIMEOUT_S": str(IDLE_S),
+            # Calls are stored in parts, and in parts that end elsewhere the next time.
+            "TAPELINE_PART_MS": "4000",
+            "TAPELINE_RECORD_MEMORY_BYTES": "200000",
+        },
     )
     running = _Run(stack, random.Random(seed), report)
     try:

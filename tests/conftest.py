@@ -16,7 +16,12 @@ async def broker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stac
     """A stack of which only the broker runs."""
     stack = Stack(
         tmp_path_factory.mktemp("stack"),
-        settings={"TAPELINE_PARTITIONS": "4", "TAPELINE_IDLE_TIMEOUT_S": "6"},
+        settings={
+            "TAPELINE_PARTITIONS": "4",
+            "TAPELINE_IDLE_TIMEOUT_S": "6",
+            # Several calls at once are more than record holds: then it stores them so far.
+            "TAPELINE_RECORD_MEMORY_BYTES": "150000",
+        },
     )
     try:
         await stack.start_broker()

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from support import until
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosedError
 
@@ -368,6 +369,21 @@ async def test_an_agent_killed_in_mid_call_costs_nothing(pipeline: Stack, agent:
         )
         assert [f["value"]["payload"].get("samples") for f in finals] == [32_000, 32_000, None]
         assert finals[-1]["value"]["payload"]["duration_ms"] == 4000
+
+
+async def test_calls_too_many_to_hold_are_stored_so_far(pipeline: Stack) -> None:
+    calls = [a_call("caller", "transfer", seconds=6) for _ in range(4)]
+    parts = pipeline.store / "parts"
+
+    def stored() -> bool:
+        return any(any(parts.glob(f"*/stream={call.stream_id}/*.avro")) for call in calls)
+
+    playing = asyncio.gather(*(play(call, pipeline.url) for call in calls))
+    await until(stored)
+    await playing
+    for call in calls:
+        await assert_identical(pipeline, call)
+    await until(lambda: not stored())
 
 
 async def test_a_stopped_gateway_has_published_all_it_has_read(pipeline: Stack) -> None:
