@@ -90,6 +90,7 @@ class StreamRecorder(Untimed):
             return []
         if index != self._last_index + 1:
             self._lost = True
+            self._take()  # of no use any more
         self._last_index = index
         self._last_ms = timestamp_ms
         if self._lost:
@@ -121,9 +122,7 @@ class StreamRecorder(Untimed):
         return self._part(last=False)
 
     def _part(self, *, last: bool) -> StorePart:
-        records, self._records = self._records, []
-        self._held.audio_bytes -= self.audio_bytes
-        self._buffered.clear()
+        records = self._take()
         first, final = records[0], records[-1]
         self._in_flight.append((final["event_index"], self._first_offset))
         return StorePart(
@@ -135,6 +134,13 @@ class StreamRecorder(Untimed):
             records,
             last,
         )
+
+    def _take(self) -> list[Record]:
+        """What is held, to be held no longer."""
+        records, self._records = self._records, []
+        self._held.audio_bytes -= self.audio_bytes
+        self._buffered.clear()
+        return records
 
     def _give_up(self, record: Record) -> list[RecorderOutput]:
         reason = "events are missing from voxology.tracks; rebuild the recording from voxology.messages"
@@ -151,6 +157,7 @@ class StreamRecorder(Untimed):
         The parts of one that was given up are kept: they are what there is of it.
         """
         self._state.cleaned = keep_parts
+        self._take()
         self._in_flight.clear()
         self._state.stored_index = self._last_index
         self._state.closed = True

@@ -20,8 +20,8 @@ from obstore.store import ObjectStore
 from processors.storage.store import read
 from schemas.codec import Record, bare_schema
 
-#: Parts whose audio is kept while a recording is composed: a shorter call is read once.
-CACHED_PARTS = 4
+#: Audio that is kept while a recording is composed: a call of no more is read once.
+KEPT_BYTES = 8 * 2**20
 
 
 def encode_part(path: str, records: Iterable[Record]) -> bytes:
@@ -43,11 +43,12 @@ class Parts:
         """Of each source: the first event that no source before it holds."""
         self._cache: dict[int, dict[int, bytes]] = {}
         """Of each source: the audio of each track."""
+        self._cached_bytes = 0
 
     @property
     def at_hand(self) -> bool:
-        """Whether all audio is in memory once ``events`` has been read to its end."""
-        return len(self._sources) <= CACHED_PARTS
+        """Whether all audio is in memory, once ``events`` has been read to its end."""
+        return len(self._cache) == len(self._sources)
 
     async def events(self) -> AsyncIterator[Record]:
         """All events in order, each once."""
@@ -74,9 +75,10 @@ class Parts:
         for record in records:
             if record["type"] == "TrackSegment" and record["event_index"] >= self._first[number]:
                 tracks[record["payload"]["track_index"]].append(record["payload"]["audio"])
-        while len(self._cache) >= CACHED_PARTS:
-            del self._cache[next(iter(self._cache))]
-        self._cache[number] = {index: b"".join(audio) for index, audio in tracks.items()}
+        kept = self._cache[number] = {index: b"".join(audio) for index, audio in tracks.items()}
+        self._cached_bytes += _size(kept)
+        while self._cached_bytes > KEPT_BYTES and len(self._cache) > 1:
+            self._cached_bytes -= _size(self._cache.pop(next(iter(self._cache))))
 
     async def _records(self, number: int) -> Sequence[Record]:
         source = self._sources[number]
@@ -84,3 +86,7 @@ class Parts:
             return source
         container = io.BytesIO(await read(self._store, source))
         return cast("list[Record]", list(fastavro.reader(container)))
+
+
+def _size(tracks: dict[int, bytes]) -> int:
+    return sum(map(len, tracks.values()))

@@ -19,14 +19,14 @@ from obstore.store import ObjectStore
 
 from processors.core.manifest import MANIFEST, MIX, Outline, Track
 from processors.core.wav import wav_header, wav_padding
-from processors.storage.parts import Parts, encode_part
+from processors.storage.parts import KEPT_BYTES, Parts, encode_part
 from processors.storage.store import delete_below, names, read
 from schemas.codec import Record
 
 Block = bytes | memoryview
 
-#: The mix is made in blocks of so many bytes of each track.
-BLOCK = 480_000
+#: The mix is made in blocks of about so many bytes.
+BLOCK = 960_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,9 @@ class Recordings:
         mix, mixed = _mix(outline, parts)
         if mixed is not None:
             files[MIX] = mixed
-        digests = await self._write(folder, files, parts.at_hand)
+        # The silence around tracks that lie apart can be much longer than they are.
+        small = mixed is None or mix["samples"] * len(mix["channels"]) <= 2 * KEPT_BYTES
+        digests = await self._write(folder, files, whole=parts.at_hand and small)
         if mixed is not None:
             mix["sha256"] = digests[MIX]
         manifest = outline.manifest(digests, mix)
@@ -93,20 +95,20 @@ class Recordings:
         return f"{self._parts_root}/{location}"
 
     async def _write(
-        self, folder: str, files: dict[str, AsyncIterator[Block]], at_hand: bool
+        self, folder: str, files: dict[str, AsyncIterator[Block]], *, whole: bool
     ) -> dict[str, str]:
         """Write files into the store; the SHA-256 of each. Nothing is visible before it is whole.
 
-        What is not at hand goes into all files side by side, so that its parts are read once for all of
-        them, as long as the tracks lie abreast.
+        Each in one piece, if ``whole``; else block by block into all of them side by side, so that parts are
+        read once for all, as long as the tracks lie abreast.
         """
         digests = {file: hashlib.sha256() for file in files}
-        if at_hand:
+        if whole:
             for file, blocks in files.items():
                 # One piece: obstore takes twice as long over a list of them.
-                whole = b"".join([block async for block in blocks])
-                digests[file].update(whole)
-                await obstore.put_async(self._store, f"{folder}/{file}", whole, use_multipart=False)
+                content = b"".join([block async for block in blocks])
+                digests[file].update(content)
+                await obstore.put_async(self._store, f"{folder}/{file}", content, use_multipart=False)
             return {file: digest.hexdigest() for file, digest in digests.items()}
         writers = {file: obstore.open_writer_async(self._store, f"{folder}/{file}") for file in files}
         while writers:
@@ -191,8 +193,9 @@ class _Channel:
 async def _interleaved(header: bytes, channels: Sequence[_Channel], samples: int) -> AsyncIterator[Block]:
     """A WAV of channels, sample by sample."""
     yield header
-    for first in range(0, samples, BLOCK):
-        block = np.empty((min(BLOCK, samples - first), len(channels)), np.uint8)
+    size = max(1, BLOCK // len(channels))
+    for first in range(0, samples, size):
+        block = np.empty((min(size, samples - first), len(channels)), np.uint8)
         for number, channel in enumerate(channels):
             await channel.fill(block[:, number])
         yield block.data.cast("B")

@@ -17,7 +17,7 @@ from obstore.store import ObjectStore
 from support import call_events, record_all
 
 from processors.core.manifest import IncompletePartsError
-from processors.storage.parts import encode_part
+from processors.storage.parts import Parts, encode_part
 from processors.storage.recordings import Recordings, Saved
 from processors.storage.store import StoreError, StoreUrlError, delete_below, names, open_store, read
 
@@ -106,15 +106,17 @@ async def test_composing_twice_gives_the_same_bytes(store: ObjectStore) -> None:
     assert await Recordings(store).composed(LOCATION) == saved
 
 
+@pytest.mark.parametrize("kept_bytes", [8 * 2**20, 20_000])
 @pytest.mark.parametrize("part_ms", [1000, 2500, 60_000])
 async def test_however_a_call_is_stored_while_it_runs_its_recording_is_the_same(
-    store: ObjectStore, part_ms: int
+    store: ObjectStore, part_ms: int, kept_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """1 s: more parts than are kept in memory; 60 s: none at all."""
+    """In parts or in none; whole, or with less memory for it than it has audio."""
     kwargs: dict[str, Any] = {"starts": {"caller": "00.000", "transfer": "00.250"}}
     expected, _ = await recorded(store, **kwargs)
     before = {path: await read(store, path) for path in await names(store, expected.path)}
     await Recordings(store).delete_parts(LOCATION)
+    monkeypatch.setattr(f"{Parts.__module__}.KEPT_BYTES", kept_bytes)
     saved, _ = await recorded(store, **kwargs, part_ms=part_ms)
     assert saved == expected
     assert {path: await read(store, path) for path in await names(store, expected.path)} == before

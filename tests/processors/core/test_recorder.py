@@ -138,3 +138,16 @@ def test_an_early_part_is_needed_until_it_is_stored() -> None:
     assert recorder.needs_offset == 0
     recorder.stored(part.last_index)
     assert recorder.needs_offset is None
+
+
+def test_what_will_not_be_recorded_is_held_no_longer() -> None:
+    held = Held()
+    lost, given_up = StreamRecorder(10_000, held), StreamRecorder(10_000, held)
+    for at, event in enumerate(events(6)[:-1]):
+        given_up.handle(event, at, 0)
+        if at != 9:
+            lost.handle(event, at, 0)
+    assert held.audio_bytes == 6 * 16_000
+    given_up.finish(keep_parts=True)
+    assert held.audio_bytes == 0
+    assert lost.audio_bytes == given_up.audio_bytes == 0
