@@ -19,6 +19,7 @@ from processors.core.events import (
     TrackSegment,
     from_record,
 )
+from processors.core.frames import warm_up
 from processors.core.meter import StreamMeter
 from schemas.codec import Reader, Writer
 from schemas.topics import METRICS, TRACKS
@@ -33,6 +34,7 @@ NUMBERS = [(10, 1), (100, 1), (1000, 1)]
 
 async def run(folder: Path) -> str:
     """Both series as a table."""
+    warm_up()
     call = next(c for c in demo_calls(1, datetime.now(UTC)) if len(c.tracks) == 2)
     speech = [track.audio for track in call.tracks]
     rows = [_row(calls, minutes, speech) for calls, minutes in LENGTHS + NUMBERS]

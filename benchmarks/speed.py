@@ -159,7 +159,7 @@ def _plotted(chunk_ms: int, costs: list[tuple[str, list[float]]]) -> None:
             axes.barh(place, middle, color="#0072B2" if ours else "#BBBBBB")
             axes.plot([min(cpu), max(cpu)], [place, place], color="black", linewidth=1.5)
             axes.text(max(cpu), place, f" {middle:.1f}", va="center")
-        axes.set_yticks(range(len(costs)), [name.strip("*") for name, _ in reversed(costs)])
+        axes.set_yticks(range(len(costs)), [name.replace("**", "") for name, _ in reversed(costs)])
         axes.margins(x=0.1)
 
 
