@@ -1,10 +1,10 @@
 """A track by the sample: its level, its speech by ITU-T P.56, and when somebody talks. Pure, and compiled.
 
-Every sample of every call passes through here, so it is written as plain loops, and numba compiles them: a
-tenth of what the same costs as numpy operations (`python -m benchmarks measuring`). No fast-math: the sums
+Every sample of every call passes through here, so it is written as plain loops, and numba compiles them: less
+than half of what the same cost as numpy operations (`python -m benchmarks measuring`). No fast-math: the sums
 run in the order that is written, over whole frames of 20 ms, so a replay gives the same numbers to the last
-bit, wherever segments were cut and on whatever processor. All of it is in this one file, constants included,
-because numba's cache of compiled code looks at no other file's changes.
+bit, wherever segments were cut. All of it is in this one file, constants included, because numba's cache of
+compiled code looks at no other file's changes.
 
 Speech level (P.56 12/2011, method B): the envelope of the signal, smoothed twice with a time constant of
 30 ms, is held against 15 thresholds an octave apart; for each it is counted how long the signal was active,
