@@ -8,7 +8,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -57,7 +57,6 @@ class Watch:
     _cpu_s: float = 0.0
     _began_s: float = 0.0
     peak: int = 0
-    known: list[psutil.Process] = field(default_factory=list)
 
     def begin(self) -> None:
         """From now on."""
@@ -111,10 +110,8 @@ async def _tables(folder: Path, chunk_ms: int, go: Path | None) -> str:
             for agent in ("measure", "record"):
                 found[f"**{agent}**"].append(await _agent(stack, agent, load, idle[agent]))
             streams = await rivals.kafka_streams(stack.kafka, messages, folder / f"streams-{number}")
-            if streams is not None:
-                warm, rest = streams.pop("warm"), streams
-                found["Kafka Streams, its second half"].append(Cost(messages // 2, warm, 1))
-                found["Kafka Streams"].append(Cost(**rest))
+            for name, cost in zip(("Kafka Streams", "Kafka Streams, its second half"), streams, strict=False):
+                found[name].append(Cost(**cost))
             print(f"{chunk_ms} ms, round {number + 1} of {ROUNDS}", file=sys.stderr, flush=True)
         await gateway(stack, load := Load(90_000, CALLS, AUDIO_MS[chunk_ms] // chunk_ms, chunk_ms, False))
         found["**assemble**, killed half-way"].append(await _restarted(stack, load, idle["assemble"]))
@@ -255,9 +252,7 @@ async def ready(stack: Stack, agent: str) -> None:
 
 async def startup(stack: Stack, agent: str) -> float:
     """CPU seconds that an agent takes to come up, with nothing to do."""
-    await stack.start_agents([agent])
-    watch = Watch(psutil.Process(stack.processes[agent].pid))
-    await ready(stack, agent)
+    watch = await _started(stack, agent)
     await asyncio.sleep(2)
     spent = watch.cost(1).cpu_s
     await stack.stop(agent)

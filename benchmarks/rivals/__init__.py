@@ -8,6 +8,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from schemas.codec import bare_schema
 from tapeline.embedded import KAFKA_VERSION
@@ -29,11 +30,14 @@ async def build_go_gateway(folder: Path) -> Path | None:
     return binary if await process.wait() == 0 else None
 
 
-async def kafka_streams(kafka: str, records: int, folder: Path) -> dict[str, float] | None:
-    """What reassembly in Kafka Streams cost for so many records of voxology.messages; None without a JDK."""
+async def kafka_streams(kafka: str, records: int, folder: Path) -> list[dict[str, Any]]:
+    """What reassembly in Kafka Streams cost for so many messages, and for their second half.
+
+    Each as ``records``, ``cpu_s``, ``wall_s``; nothing without a JDK.
+    """
     java, compiler = shutil.which("java"), shutil.which("javac")
     if java is None or compiler is None:
-        return None
+        return []
     import jgo
 
     environment = jgo.build(_JARS, cache_dir=Path(sys.prefix) / "share" / "tapeline" / "kafka-streams")
@@ -46,4 +50,4 @@ async def kafka_streams(kafka: str, records: int, folder: Path) -> dict[str, flo
         stdout=asyncio.subprocess.PIPE,
     )
     out, _ = await process.communicate()
-    return dict(json.loads(out)) if process.returncode == 0 else None
+    return list(json.loads(out)) if process.returncode == 0 else []
