@@ -11,10 +11,11 @@ from processors.agents.record import Record
 from processors.agents.shell import Shell
 from processors.agents.transport import Batch, BatchSchema
 from processors.config import WorkerConfig
+from processors.core.events import EventReader
 from processors.storage.recordings import Recordings
 from processors.storage.store import open_store
 from schemas.cluster import Cluster
-from schemas.codec import Writer, registry_from
+from schemas.codec import Reader, Writer, registry_from
 from schemas.topics import (
     MAX_RECORD_BYTES,
     MESSAGES,
@@ -87,7 +88,7 @@ def _credentials(kafka: Cluster) -> faust.auth.Credentials | None:
 
 def _shell(agent: str, app: faust.App, config: WorkerConfig, table: CheckpointTable) -> Shell[Any, Any]:
     registry = registry_from(config.registry)
-    common = (table, registry, config.checkpoints)
+    common = (table, config.checkpoints)
     match agent:
         case "assemble":
             return Assemble(
@@ -96,6 +97,7 @@ def _shell(agent: str, app: faust.App, config: WorkerConfig, table: CheckpointTa
                 MESSAGES,
                 *common,
                 assembly=config.assembly,
+                reader=Reader(registry),
                 writer=Writer(TRACKS, registry),
             )
         case "measure":
@@ -108,6 +110,7 @@ def _shell(agent: str, app: faust.App, config: WorkerConfig, table: CheckpointTa
                 TRACKS,
                 *common,
                 window_ms=config.window_ms,
+                reader=EventReader(registry),
                 writer=Writer(METRICS, registry),
             )
         case "record":
@@ -118,6 +121,7 @@ def _shell(agent: str, app: faust.App, config: WorkerConfig, table: CheckpointTa
                 *common,
                 storage=config.storage,
                 recordings=Recordings(open_store(config.store)),
+                reader=EventReader(registry),
                 writer=Writer(RECORDINGS, registry),
             )
         case _:

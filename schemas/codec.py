@@ -16,6 +16,7 @@ from typing import Any, Protocol, cast
 import fastavro
 import fastavro.schema
 
+from schemas.encoder import encoder
 from schemas.errors import CorruptRecordError, NotAvroError, UnknownSchemaError
 from schemas.topics import DATA_TOPICS, Topic
 
@@ -106,11 +107,12 @@ class Writer:
 
     def __init__(self, topic: Topic, registry: Registry | None = None) -> None:
         assert topic.record, f"{topic.name} holds raw bytes"
-        self._schema = bare_schema(topic.record)
+        parsed = bare_schema(topic.record)
+        self._encode = encoder(parsed)
         framing = "confluent" if registry else "single-object"
         self._content_type = ("content-type", f"application/avro; framing={framing}".encode())
         if registry is None:
-            self.header = _MARKER + fingerprint(self._schema)
+            self.header = _MARKER + fingerprint(parsed)
         else:
             schema_id = registry.register(f"{topic.name}-value", schema(topic.record))
             self.header = struct.pack(">bI", 0, schema_id)
@@ -121,10 +123,7 @@ class Writer:
 
     def encode(self, record: Record) -> bytes:
         """The framed Avro of a record; its union branches as ``(name, dict)`` pairs."""
-        out = io.BytesIO()
-        out.write(self.header)
-        fastavro.schemaless_writer(out, self._schema, record)
-        return out.getvalue()
+        return self.header + self._encode(record)
 
 
 class Reader:
@@ -134,34 +133,46 @@ class Reader:
         self._registry = registry
         ours = [bare_schema(topic.record) for topic in DATA_TOPICS if topic.record]
         self._ours = {fingerprint(parsed): parsed for parsed in ours}
+        self._by_id: dict[int, Any] = {}
 
     def decode(self, value: bytes) -> Record:
         """The record in a value. Raises a SchemaError that says what is wrong with the bytes."""
+        writer, start = self.framing(value)
+        return decode_body(value, start, writer)
+
+    def framing(self, value: bytes) -> tuple[Any, int]:
+        """The schema that a value was written with, and where its Avro begins; a schema of ours is
+        ``bare_schema``'s own object. Raises a SchemaError."""
         if value[:2] == _MARKER and len(value) >= _SINGLE_OBJECT_HEADER:
             writer = self._ours.get(value[2:_SINGLE_OBJECT_HEADER])
             if writer is None:
                 raise UnknownSchemaError(
                     f"no schema of ours has the fingerprint {value[2:_SINGLE_OBJECT_HEADER].hex()}"
                 )
-            start = _SINGLE_OBJECT_HEADER
-        elif value[:1] == b"\0" and len(value) >= _CONFLUENT_HEADER:
-            schema_id = int.from_bytes(value[1:_CONFLUENT_HEADER], "big")
+            return writer, _SINGLE_OBJECT_HEADER
+        if value[:1] == b"\0" and len(value) >= _CONFLUENT_HEADER:
+            return self._registered(int.from_bytes(value[1:_CONFLUENT_HEADER], "big")), _CONFLUENT_HEADER
+        raise NotAvroError(f"{len(value)} bytes starting {value[:2].hex() or 'nowhere'} are not framed Avro")
+
+    def _registered(self, schema_id: int) -> Any:
+        if schema_id not in self._by_id:
             if self._registry is None:
                 raise UnknownSchemaError(
                     f"written with schema id {schema_id}, but no registry is configured (TAPELINE_REGISTRY)"
                 )
             writer = self._registry.schema_by_id(schema_id)
-            start = _CONFLUENT_HEADER
-        else:
-            raise NotAvroError(
-                f"{len(value)} bytes starting {value[:2].hex() or 'nowhere'} are not framed Avro"
-            )
-        body = io.BytesIO(value)
-        body.seek(start)
-        try:
-            return cast("Record", fastavro.schemaless_reader(body, writer, None))
-        except Exception as error:  # fastavro raises whatever its C code stumbled over
-            raise CorruptRecordError(f"{len(value)} bytes do not decode: {error!r}") from error
+            self._by_id[schema_id] = self._ours.get(fingerprint(writer), writer)
+        return self._by_id[schema_id]
+
+
+def decode_body(value: bytes, at: int, writer: Any) -> Record:
+    """The record whose Avro begins at a byte of a value. Raises CorruptRecordError."""
+    body = io.BytesIO(value)
+    body.seek(at)
+    try:
+        return cast("Record", fastavro.schemaless_reader(body, writer, None))
+    except Exception as error:  # fastavro raises whatever its C code stumbled over
+        raise CorruptRecordError(f"{len(value)} bytes do not decode: {error!r}") from error
 
 
 def registry_from(url: str | None) -> Registry | None:

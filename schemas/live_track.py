@@ -6,13 +6,10 @@ test holds them against fastavro's. The layout is that of ``avro/tapeline.Messag
 schema that changes there has to change here.
 """
 
-from functools import lru_cache
 from typing import NamedTuple
 
 from schemas.codec import Record
-
-#: Texts up to this length are remembered, encoded: the same few come again and again.
-_REMEMBERED = 64
+from schemas.encoder import binary, long, text
 
 
 class LiveTrack(NamedTuple):
@@ -55,60 +52,18 @@ class LiveTrack(NamedTuple):
         return b"".join(
             (
                 header,
-                _long(stream_id),
+                long(stream_id),
                 b"\x14live_track\x02",  # the type; the second branch of ["null", "long"]
-                _long(number),
+                long(number),
                 b"\x02",
-                _text(call_id),
-                _long(received_at),
-                _text(connection),
-                b"\x00" if sender is None else b"\x02" + _text(sender),
+                text(call_id),
+                long(received_at),
+                text(connection),
+                b"\x00" if sender is None else b"\x02" + text(sender),
                 b"\x00",  # the payload's first branch
-                _text(name),
-                _long(track_number),
-                _long(len(media)),
-                media,
+                text(name),
+                long(track_number),
+                binary(media),
                 b"\x00",  # extra: null
             )
         )
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-_BITS = 14
-_MASK = (1 << _BITS) - 1
-#: 14 bits as the last bytes of a number, and as two bytes that others follow.
-_LAST = [_varint(value) for value in range(1 << _BITS)]
-_MORE = [bytes([value & 0x7F | 0x80, value >> 7 | 0x80]) for value in range(1 << _BITS)]
-#: What lies above 28 bits: of a time, the same for minutes; of a stream_id, for all that are near it.
-_high = lru_cache(maxsize=4096)(_varint)
-
-
-def _long(value: int) -> bytes:
-    """A long: zig-zag, then seven bits a byte, the lowest first."""
-    zigzag = value << 1 if value >= 0 else (-value << 1) - 1
-    if zigzag <= _MASK:
-        return _LAST[zigzag]
-    if zigzag >> 2 * _BITS == 0:
-        return _MORE[zigzag & _MASK] + _LAST[zigzag >> _BITS]
-    return _MORE[zigzag & _MASK] + _MORE[zigzag >> _BITS & _MASK] + _high(zigzag >> 2 * _BITS)
-
-
-def _encoded(text: str) -> bytes:
-    data = text.encode()
-    return _long(len(data)) + data
-
-
-_remembered = lru_cache(maxsize=16_384)(_encoded)
-
-
-def _text(text: str) -> bytes:
-    """A string: its length in bytes, and its UTF-8."""
-    return _remembered(text) if len(text) <= _REMEMBERED else _encoded(text)

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 from processors.agents.shell import CLOCK_SKEW_MS
 from processors.config import StorageConfig
-from processors.core.events import Event
+from processors.core.events import Event, EventReader, TrackEvent
 from processors.core.partition import Rejected
 from processors.core.recorder import Held, StorePart, StreamRecorder
 from processors.core.stream import StreamAssembler
 from processors.core.track import AssemblyConfig
 from processors.storage.recordings import Recordings, Saved
 from schemas.cluster import Cluster
-from schemas.codec import Reader, Record, Registry, Writer
+from schemas.codec import Registry, Writer
 from schemas.topics import MESSAGES, TRACKS
 from tapeline.log import entries
 
@@ -118,10 +118,10 @@ class _Codec:
     """Events as ``record`` reads them: through Avro and back."""
 
     def __init__(self) -> None:
-        self._writer, self._reader = Writer(TRACKS), Reader()
+        self._writer, self._reader = Writer(TRACKS), EventReader()
 
-    def decoded(self, event: Event) -> Record:
-        return self._reader.decode(self._writer.encode(event.to_record()))
+    def decoded(self, event: Event) -> TrackEvent:
+        return self._reader.event(self._writer.encode(event.to_record()))
 
 
 async def _record(

@@ -153,7 +153,7 @@ def _measured(manifest: dict[str, Any], files: dict[str, bytes]) -> CallView:
         talk = meters[index].talk()
         if talk is not None:
             runs[index] += talk
-            conversation.hear(segment.track, index, segment.heard_at, talk)
+            conversation.hear(segment, talk)
     for index, (said, meter) in enumerate(zip(manifest["tracks"], meters, strict=True)):
         meter.close(_closed(said, index))
         rest = meter.talk() or []

@@ -26,6 +26,7 @@ from processors.core.events import (
     TrackClosed,
     TrackOpened,
     TrackSegment,
+    logged,
 )
 from processors.core.recorder import StorePart, StreamRecorder
 from processors.storage.recordings import Recordings, Saved
@@ -75,7 +76,7 @@ async def record_all(recordings: Recordings, events: list[Any], part_ms: int = 1
     """Record a stream's events as ``record`` does."""
     recorder = StreamRecorder(part_ms)
     for offset, event in enumerate(events):
-        for part in recorder.handle(event, offset, 0):
+        for part in recorder.handle(logged(event), offset, 0):
             assert isinstance(part, StorePart)
             if part.last:
                 return await recordings.compose(part.location, part.records)

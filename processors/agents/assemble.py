@@ -9,21 +9,23 @@ from processors.core.events import Event
 from processors.core.partition import Machine
 from processors.core.stream import StreamAssembler
 from processors.core.track import AssemblyConfig
-from schemas.codec import Record, Writer
+from schemas.codec import Reader, Record, Writer
 from schemas.topics import TRACKS, key_of
 
 
 class Assemble(Shell[Record, Event]):
     """Reads ``voxology.messages``, writes ``voxology.tracks``."""
 
-    def __init__(self, *args: Any, assembly: AssemblyConfig, writer: Writer) -> None:
+    def __init__(self, *args: Any, assembly: AssemblyConfig, reader: Reader, writer: Writer) -> None:
         super().__init__(*args)
         self._assembly = assembly
+        self._reader = reader
         self._writer = writer
 
-    def decoded(self, record: Record) -> Record:
-        """The record as it is: this is the hottest path of the pipeline."""
-        return record
+    def decoded(self, value: bytes) -> tuple[int, Record]:
+        """The message."""
+        record = self._reader.decode(value)
+        return record["stream_id"], record
 
     def new_machine(self, stream_id: int, partition: int) -> Machine[Record, Event]:
         """An assembler."""

@@ -5,7 +5,7 @@ from typing import Any
 from faust.types import TP
 
 from processors.agents.shell import Shell
-from processors.core.events import Event, from_record
+from processors.core.events import Event, EventReader, LoggedSegment, from_record
 from processors.core.frames import warm_up
 from processors.core.meter import StreamMeter
 from processors.core.partition import Machine
@@ -13,24 +13,28 @@ from schemas.codec import Record, Writer
 from schemas.topics import METRICS, key_of
 
 
-class Measure(Shell[Event, Record]):
+class Measure(Shell[Event | LoggedSegment, Record]):
     """Reads ``voxology.tracks``, writes ``voxology.metrics``."""
 
-    def __init__(self, *args: Any, window_ms: int, writer: Writer) -> None:
+    def __init__(self, *args: Any, window_ms: int, reader: EventReader, writer: Writer) -> None:
         super().__init__(*args)
+        self._reader = reader
         self._window_ms = window_ms
         self._writer = writer
         warm_up()
 
-    def decoded(self, record: Record) -> Event:
+    def decoded(self, value: bytes) -> tuple[int, Event | LoggedSegment]:
         """The event."""
-        return from_record(record)
+        event = self._reader.event(value)
+        if isinstance(event, LoggedSegment):
+            return event.stream_id, event
+        return event["stream_id"], from_record(event)
 
-    def new_machine(self, stream_id: int, partition: int) -> Machine[Event, Record]:
+    def new_machine(self, stream_id: int, partition: int) -> Machine[Event | LoggedSegment, Record]:
         """A meter."""
         return StreamMeter(self._window_ms)
 
-    def restored_machine(self, snapshot: bytes) -> Machine[Event, Record]:
+    def restored_machine(self, snapshot: bytes) -> Machine[Event | LoggedSegment, Record]:
         """A meter from its checkpoint."""
         return StreamMeter.restore(snapshot, self._window_ms)
 

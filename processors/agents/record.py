@@ -8,6 +8,7 @@ from faust.types import TP
 
 from processors.agents.shell import Shell
 from processors.config import StorageConfig
+from processors.core.events import EventReader, TrackEvent, origin
 from processors.core.manifest import IncompletePartsError
 from processors.core.partition import Machine, Partition
 from processors.core.recorder import GiveUp, Held, RecorderOutput, StorePart, StreamRecorder
@@ -16,6 +17,7 @@ from processors.storage.store import StoreError
 from schemas import telemetry
 from schemas.codec import Record as AvroRecord
 from schemas.codec import Writer
+from schemas.errors import SchemaError
 from schemas.topics import RECORDINGS, key_of
 
 T = TypeVar("T")
@@ -28,15 +30,18 @@ class StoreGaveUpError(Exception):
     """The store failed for too long."""
 
 
-class Record(Shell[AvroRecord, RecorderOutput]):
+class Record(Shell[TrackEvent, RecorderOutput]):
     """Reads ``voxology.tracks``, writes the store and ``voxology.recordings``.
 
     Storing goes on in the background, in order within a stream and side by side between streams, so
     that composing a long call holds up nobody. What is not stored yet keeps its offsets unsafe.
     """
 
-    def __init__(self, *args: Any, storage: StorageConfig, recordings: Recordings, writer: Writer) -> None:
+    def __init__(
+        self, *args: Any, storage: StorageConfig, recordings: Recordings, reader: EventReader, writer: Writer
+    ) -> None:
         super().__init__(*args)
+        self._reader = reader
         self._config = storage
         self._recordings = recordings
         self._writer = writer
@@ -46,15 +51,16 @@ class Record(Shell[AvroRecord, RecorderOutput]):
         self._cleaning: dict[int, asyncio.Task[None]] = {}
         self._crash: asyncio.Future[None] | None = None
 
-    def decoded(self, record: AvroRecord) -> AvroRecord:
-        """The record as it is: it is stored as it came."""
-        return record
+    def decoded(self, value: bytes) -> tuple[int, TrackEvent]:
+        """The event."""
+        event = self._reader.event(value)
+        return origin(event)[0], event
 
-    def new_machine(self, stream_id: int, partition: int) -> Machine[AvroRecord, RecorderOutput]:
+    def new_machine(self, stream_id: int, partition: int) -> Machine[TrackEvent, RecorderOutput]:
         """A recorder."""
         return StreamRecorder(self._config.part_ms, self._held)
 
-    def restored_machine(self, snapshot: bytes) -> Machine[AvroRecord, RecorderOutput]:
+    def restored_machine(self, snapshot: bytes) -> Machine[TrackEvent, RecorderOutput]:
         """A recorder from its checkpoint."""
         return StreamRecorder.restore(snapshot, self._config.part_ms, self._held)
 
@@ -66,7 +72,7 @@ class Record(Shell[AvroRecord, RecorderOutput]):
         if self._held.audio_bytes > self._config.memory_bytes:
             await self._make_room(tp, partition)
 
-    async def _make_room(self, tp: TP, partition: Partition[AvroRecord, RecorderOutput]) -> None:
+    async def _make_room(self, tp: TP, partition: Partition[TrackEvent, RecorderOutput]) -> None:
         """Store what is held, the largest first, until a quarter of the room is free.
 
         Only of the partition at hand, all of whose outputs have begun to be stored: order within a stream
@@ -86,7 +92,7 @@ class Record(Shell[AvroRecord, RecorderOutput]):
     async def _begin(
         self,
         tp: TP,
-        partition: Partition[AvroRecord, RecorderOutput],
+        partition: Partition[TrackEvent, RecorderOutput],
         stream_id: int,
         output: RecorderOutput,
     ) -> None:
@@ -102,7 +108,7 @@ class Record(Shell[AvroRecord, RecorderOutput]):
         task.add_done_callback(self._stored(stream_id, partition))
 
     def _stored(
-        self, stream_id: int, partition: Partition[AvroRecord, RecorderOutput]
+        self, stream_id: int, partition: Partition[TrackEvent, RecorderOutput]
     ) -> Callable[[asyncio.Task[None]], None]:
         def done(task: asyncio.Task[None]) -> None:
             self._slots.release()
@@ -136,7 +142,7 @@ class Record(Shell[AvroRecord, RecorderOutput]):
                 machine.stored(output.last_index)
                 return
             saved = await self._retried(output, lambda: self._compose(output))
-        except (StoreGaveUpError, IncompletePartsError) as error:
+        except (StoreGaveUpError, IncompletePartsError, SchemaError) as error:
             path = f"recordings/{output.location}"
             await self._announce_failure(output.stream_id, output.call_id, path, str(error))
             machine.finish(keep_parts=True)
@@ -231,8 +237,8 @@ class Record(Shell[AvroRecord, RecorderOutput]):
     def on_durable(
         self,
         stream_id: int,
-        machine: Machine[AvroRecord, RecorderOutput],
-        partition: Partition[AvroRecord, RecorderOutput],
+        machine: Machine[TrackEvent, RecorderOutput],
+        partition: Partition[TrackEvent, RecorderOutput],
     ) -> None:
         """Once it is known for good that a recording is composed, its parts may go."""
         assert isinstance(machine, StreamRecorder)
@@ -246,7 +252,7 @@ class Record(Shell[AvroRecord, RecorderOutput]):
         location: str,
         stream_id: int,
         machine: StreamRecorder,
-        partition: Partition[AvroRecord, RecorderOutput],
+        partition: Partition[TrackEvent, RecorderOutput],
     ) -> None:
         try:
             await self._recordings.delete_parts(location)

@@ -18,7 +18,6 @@ from processors.agents.checkpoints import CheckpointTable
 from processors.agents.transport import Batch, Outgoing
 from processors.core.partition import Admission, CheckpointConfig, Machine, Partition, Rejected
 from schemas import telemetry
-from schemas.codec import Reader, Record, Registry
 from schemas.dead_letter import DeadLetter
 from schemas.errors import SchemaError
 from schemas.topics import DEAD_LETTERS, Topic
@@ -43,14 +42,12 @@ class Shell(ABC, Generic[A, B]):
         name: str,
         source: Topic,
         table: CheckpointTable,
-        registry: Registry | None,
         checkpoints: CheckpointConfig,
     ) -> None:
         self.app = app
         self.name = name
         self.source = source
         self._table = table
-        self._reader = Reader(registry)
         self._checkpoints = checkpoints
         self._partitions: dict[int, Partition[A, B]] = {}
         self._lanes: dict[int, tuple[asyncio.Queue[Batch], asyncio.Task[None]]] = {}
@@ -62,8 +59,8 @@ class Shell(ABC, Generic[A, B]):
     # For an agent to fill in -----------------------------------------------------------------
 
     @abstractmethod
-    def decoded(self, record: Record) -> A:
-        """What the machine takes of a decoded record."""
+    def decoded(self, value: bytes) -> tuple[int, A]:
+        """The stream a value is of, and what its machine takes. Raises a SchemaError."""
 
     @abstractmethod
     def new_machine(self, stream_id: int, partition: int) -> Machine[A, B]:
@@ -152,10 +149,8 @@ class Shell(ABC, Generic[A, B]):
         faults: list[tuple[Any, str, str]] = []
         for record in batch.records:
             try:
-                decoded = self._reader.decode(record.value or b"")
-                stream_id = decoded["stream_id"]
-                fed = partition.feed(stream_id, self.decoded(decoded), record.offset, record.timestamp)
-                for output in fed:
+                stream_id, decoded = self.decoded(record.value or b"")
+                for output in partition.feed(stream_id, decoded, record.offset, record.timestamp):
                     if isinstance(output, Rejected):
                         faults.append((record, output.reason, output.detail))
                     else:

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from processors.core.events import Audio
 from processors.core.frames import Run
 from processors.core.hearing import FRAME_MS
 from schemas.codec import Record
@@ -81,9 +82,11 @@ class Conversation:
         self._window = max(1, window_ms // FRAME_MS)
         self._parties = {party.track_index: party for party in state.parties}
 
-    def hear(self, track: str, track_index: int, heard_at_us: int, runs: Iterable[Run]) -> list[Record]:
-        """Take what follows of a track; the records of the windows that are complete."""
-        party = self._parties.get(track_index) or self._join(track, track_index, heard_at_us)
+    def hear(self, segment: Audio, runs: Iterable[Run]) -> list[Record]:
+        """Take what follows of a track, and the runs in it; the records of the windows that are complete."""
+        party = self._parties.get(segment.track_index)
+        if party is None:
+            party = self._join(segment.track, segment.track_index, segment.heard_at)
         self._append(party, runs)
         return self._advance(self._limit())
 

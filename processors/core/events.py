@@ -4,12 +4,14 @@ The fields are those of the Avro records of the same names in ``schemas/avro``, 
 ``start``, ``stop``, ``init`` and ``end`` are the protocol's own records, as decoded.
 """
 
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
 
 import msgspec
 
 from processors.core.delivery import Delivery
-from schemas.codec import Record
+from schemas.codec import Reader, Record, bare_schema, decode_body
+from schemas.track_segment import Segment, read
 
 
 class Gap(msgspec.Struct, frozen=True):
@@ -51,6 +53,27 @@ class TrackSegment(msgspec.Struct, frozen=True):
     delivery: Delivery
     first_offset: int
     last_offset: int
+
+
+class Audio(Protocol):
+    """What is measured of a run of a track's audio; the fields of ``TrackSegment``."""
+
+    @property
+    def track(self) -> str: ...
+    @property
+    def track_index(self) -> int: ...
+    @property
+    def first_sample(self) -> int: ...
+    @property
+    def samples(self) -> int: ...
+    @property
+    def audio(self) -> bytes | memoryview: ...
+    @property
+    def gaps(self) -> Sequence[Gap]: ...
+    @property
+    def heard_at(self) -> int: ...
+    @property
+    def delivery(self) -> Delivery: ...
 
 
 class TrackClosed(msgspec.Struct, frozen=True):
@@ -120,6 +143,57 @@ class Event(msgspec.Struct, frozen=True):
             "source_offset": self.source_offset,
             "payload": (f"tapeline.{kind}", fields),
         }
+
+
+class LoggedSegment(Segment, frozen=True):
+    """A segment as it was read, which is decoded no further than it is used."""
+
+    @property
+    def gaps(self) -> Sequence[Gap]:
+        """The filled gaps inside it."""
+        return msgspec.convert(self.tail["gaps"], list[Gap]) if self.has_gaps else ()
+
+    @property
+    def heard_at(self) -> int:
+        """When the track's first sample was heard, in microseconds since the epoch."""
+        return cast("int", self.tail["heard_at"])
+
+    @property
+    def delivery(self) -> Delivery:
+        """How the track's messages came, up to this segment."""
+        return msgspec.convert(self.tail["delivery"], Delivery)
+
+
+#: An event as it is read from ``voxology.tracks``; one that is no segment is decoded whole.
+TrackEvent = LoggedSegment | Record
+
+
+class EventReader(Reader):
+    """Reads the values of ``voxology.tracks``."""
+
+    def event(self, value: bytes) -> TrackEvent:
+        """The event in a value. Raises a SchemaError that says what is wrong with the bytes."""
+        writer, start = self.framing(value)
+        if writer is bare_schema("TrackEvent") and (segment := read(value, start, LoggedSegment)) is not None:
+            return segment
+        return logged(decode_body(value, start, writer))
+
+
+def logged(record: Record) -> TrackEvent:
+    """A decoded event as the reader gives it."""
+    return LoggedSegment.of_record(record) if record["type"] == "TrackSegment" else record
+
+
+def event_index(event: TrackEvent) -> int:
+    """An event's number in its stream."""
+    return event.event_index if isinstance(event, LoggedSegment) else cast("int", event["event_index"])
+
+
+def origin(event: TrackEvent) -> tuple[int, str | None]:
+    """The stream and the call an event is of."""
+    if isinstance(event, LoggedSegment):
+        return event.stream_id, event.call_id
+    return event["stream_id"], event["call_id"]
 
 
 def from_record(record: Record) -> Event:

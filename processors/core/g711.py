@@ -20,4 +20,6 @@ def _alaw() -> npt.NDArray[np.int64]:
 
 
 #: The sample of each code (G.711 tables 1a and 2a, scaled as every codec does).
-PCM: dict[str, npt.NDArray[np.int64]] = {ULAW: _ulaw(), ALAW: _alaw()}
+PCM: dict[str, npt.NDArray[np.int32]] = {
+    law: samples.astype(np.int32) for law, samples in ((ULAW, _ulaw()), (ALAW, _alaw()))
+}

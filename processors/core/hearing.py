@@ -62,7 +62,8 @@ _ABOVE_FLOOR, _LEAST_ABOVE_DB, _MOST_ABOVE_DB, _DYNAMICS_DB = 0.4, 3.0, 9.0, 6.0
 _SILENT_SQUARE = OVERLOAD**2 * 10 ** (SILENCE_DBFS / 10)
 _POWER_BORDERS = OVERLOAD**2 * 10 ** (np.arange(LOWEST_DB + 1, 1) / 10)
 _AMPLITUDE_BORDERS = OVERLOAD * 10 ** (np.arange(LOWEST_DB + 1, 1) / 20)
-_LEVELS = len(_POWER_BORDERS) + 1
+#: How many levels are told apart.
+LEVELS = len(_POWER_BORDERS) + 1
 
 #: What is kept of a track; its size does not grow with the call.
 HEARD = np.dtype(
@@ -84,8 +85,8 @@ HEARD = np.dtype(
         ("pause", "<i8"),
         # Frames, how many had each level and each level of envelope, and the silence, in samples.
         ("frames", "<i8"),
-        ("levels", "<u4", _LEVELS),
-        ("envelopes", "<u4", _LEVELS),
+        ("levels", "<u4", LEVELS),
+        ("envelopes", "<u4", LEVELS),
         ("silent_run", "<i8"),
         ("longest_run", "<i8"),
     ]
@@ -129,22 +130,9 @@ def smoothing(rate_hz: int, frame_samples: int) -> Smoothing:
 
 
 @_compiled
-def sums(codes: Any, pcm: Array) -> tuple[int, int, int, int]:
-    """The samples' sum, sum of squares, highest magnitude, and how many are at the coder's limit."""
-    total = square = peak = clipped = 0
-    for code in codes:
-        sample = pcm[code]
-        magnitude = abs(sample)
-        total += sample
-        square += sample * sample
-        peak = max(peak, magnitude)
-        clipped += magnitude >= CLIP_LEVEL
-    return total, square, peak, clipped
-
-
-@_compiled
 def hear(
-    codes: Any,
+    codes: Array,
+    fresh: int,
     size: int,
     pcm: Array,
     adds: Array,
@@ -152,30 +140,38 @@ def hear(
     decay: float,
     passed_on: float,
     hangover: int,
-    heard: Any,
+    state: Array,
     runs: Array,
-) -> tuple[int, int, int]:
-    """Take whole frames of ``size`` codes; how many there were, how many silent, and how many ``runs``.
+) -> tuple[int, int, int, int, int, int, int]:
+    """Take whole frames of ``size`` codes: how many there were, how many silent, and how many ``runs``; then
+    the sum, the sum of squares, the highest magnitude of all samples from ``fresh`` on, whether they fill a
+    frame or not, and how many of them are at the coder's limit.
 
-    ``runs`` takes the runs of talk, in frames, and of none, as negative numbers; one more than there are
-    frames has room for all. ``heard`` is a record of HEARD.
+    ``pcm`` gives the sample of a code. ``runs`` takes the runs of talk, in frames, and of none, as negative
+    numbers; one more than there are frames has room for all. ``state`` is an array of one record of HEARD: a
+    bare record costs 1.5 µs at numba's door.
     """
-    frames = len(codes) // size
-    magnitudes = np.empty(size)
-    silent_frames = 0
-    found = 0
+    heard = state[0]
+    frames, step = len(codes) // size, len(adds)
+    points = size // step
+    smoothed = codes[: frames * points * step]
+    rows = _rows(smoothed, step, pcm)
+    added, added_twice, squares = _weighed(rows, adds, adds_twice)
+    rest = _sums(codes[len(smoothed) : frames * size], pcm)[1]  # of the track's last frame, a shorter one
+    silent_frames = found = 0
+    squared = heard.square
     for frame in range(frames):
-        square = 0
-        for index in range(size):
-            sample = pcm[codes[frame * size + index]]
-            square += sample * sample
-            magnitudes[index] = abs(sample)
+        first = frame * points
+        square = rest
+        for point in range(first, first + points):
+            square += int(squares[point])
         if heard.frames % _BLOCK_FRAMES == 0:
-            heard.threshold = _talk_threshold(heard, len(adds))
+            heard.threshold = _talk_threshold(heard, step)
         heard.frames += 1
         heard.samples += size
         heard.square += square
-        peak = _smooth(magnitudes, adds, adds_twice, decay, passed_on, hangover, heard)
+        envelopes = added_twice[first : first + points]
+        peak = _smooth(added[first : first + points], envelopes, decay, passed_on, hangover, heard)
         heard.envelopes[np.searchsorted(_AMPLITUDE_BORDERS, peak, "right")] += 1
         heard.levels[np.searchsorted(_POWER_BORDERS, square / size, "right")] += 1
         if square < _SILENT_SQUARE * size:
@@ -185,35 +181,121 @@ def hear(
         else:
             heard.silent_run = 0
         found = _judge(peak >= heard.threshold, heard, runs, found)
-    return frames, silent_frames, found
+    if fresh == 0 and len(smoothed) == len(codes):
+        total, peak, clipped = _sums_of(rows)
+        return frames, silent_frames, found, total, heard.square - squared, peak, clipped
+    total, square, peak, clipped = _sums(codes[fresh:], pcm)
+    return frames, silent_frames, found, total, square, peak, clipped
+
+
+@_compiled
+def _rows(codes: Array, step: int, pcm: Array) -> Array:
+    """The samples, those of a step below each other: what is done to all steps is done to a row at once."""
+    steps = codes.reshape(len(codes) // step, step)
+    rows = np.empty((step, len(steps)), pcm.dtype)
+    for index in range(step):
+        row, column = rows[index], steps[:, index]
+        for point in range(len(row)):
+            row[point] = pcm[column[point]]
+    return rows
+
+
+@_compiled
+def _weighed(rows: Array, adds: Array, adds_twice: Array) -> tuple[Array, Array, Array]:
+    """What each step adds to the first smoother, and to the second; and its energy, exact in a float."""
+    once = np.zeros(rows.shape[1])
+    twice = np.zeros(rows.shape[1])
+    squares = np.zeros(rows.shape[1])
+    for index in range(len(adds)):
+        row, add, add_twice = rows[index], adds[index], adds_twice[index]
+        for point in range(len(row)):
+            magnitude = float(abs(row[point]))
+            once[point] += magnitude * add
+            twice[point] += magnitude * add_twice
+            squares[point] += magnitude * magnitude
+    return once, twice, squares
+
+
+@_compiled
+def _sums_of(rows: Array) -> Any:
+    """As ``_sums``, of samples in any order, but for their squares."""
+    total: Any = 0
+    peak: Any = 0
+    clipped: Any = 0
+    for index in range(len(rows)):
+        row = rows[index]
+        for point in range(len(row)):
+            total += row[point]
+        for point in range(len(row)):
+            peak = max(peak, abs(row[point]))
+    if peak >= CLIP_LEVEL:
+        for index in range(len(rows)):
+            row = rows[index]
+            for point in range(len(row)):
+                clipped += abs(row[point]) >= CLIP_LEVEL
+    return total, peak, clipped
+
+
+@_compiled
+def _sums(codes: Array, pcm: Array) -> Any:
+    """The samples' sum, sum of squares, highest magnitude, and how many are at the coder's limit."""
+    total: Any = 0
+    square: Any = 0
+    peak: Any = 0
+    clipped: Any = 0
+    for code in codes:
+        sample: Any = np.int64(pcm[code])
+        magnitude = abs(sample)
+        total += sample
+        square += sample * sample
+        peak = max(peak, magnitude)
+        clipped += magnitude >= CLIP_LEVEL
+    return total, square, peak, clipped
 
 
 @_compiled
 def _smooth(
-    magnitudes: Array,
-    adds: Array,
-    adds_twice: Array,
+    added: Array,
+    envelopes: Array,
     decay: float,
     passed_on: float,
     hangover: int,
     heard: Any,
 ) -> float:
-    """A frame through the smoothers of P.56 and its thresholds; the highest envelope in it."""
-    step = len(adds)
+    """A frame through the smoothers of P.56 and its thresholds; the highest envelope in it.
+
+    ``envelopes`` comes as what each step adds to the second smoother, and becomes what its name says.
+    """
     smoothed, envelope = heard.smoothed, heard.envelope
-    active, point = heard.active, heard.points
-    reached = active
-    peak = 0.0
-    for first in range(0, len(magnitudes) - step + 1, step):  # the track's last frame may be shorter
-        part = magnitudes[first : first + step]
-        once = twice = 0.0
-        for index in range(step):
-            once += part[index] * adds[index]
-            twice += part[index] * adds_twice[index]
-        envelope = decay * envelope + (twice + passed_on * smoothed)
-        smoothed = decay * smoothed + once
+    peak, lowest = 0.0, math.inf
+    for point in range(len(added)):
+        envelope = decay * envelope + (envelopes[point] + passed_on * smoothed)
+        smoothed = decay * smoothed + added[point]
+        envelopes[point] = envelope
         peak = max(peak, envelope)
-        # So many thresholds lie at or below the envelope; mostly as many as a millisecond ago.
+        lowest = min(lowest, envelope)
+    heard.smoothed, heard.envelope = smoothed, envelope
+    reached, active = heard.active, heard.active
+    while reached > 0 and lowest < THRESHOLDS[reached - 1]:
+        reached -= 1
+    end = heard.points + len(added)
+    if (reached == len(THRESHOLDS) or peak < THRESHOLDS[reached]) and (
+        reached == active or end - heard.last_at[active] <= hangover
+    ):
+        # Between the same two thresholds throughout, and nothing stops being active: mostly it is so.
+        heard.last_at[reached] = end
+        heard.active_points[active] += len(added)
+        heard.points = end
+    else:
+        _count_active(envelopes, reached, hangover, heard)
+    return peak
+
+
+@_compiled
+def _count_active(envelopes: Array, reached: int, hangover: int, heard: Any) -> None:
+    """Hold envelopes against the thresholds; so many may lie at or below the first."""
+    active, point = heard.active, heard.points
+    for envelope in envelopes:
         while reached > 0 and envelope < THRESHOLDS[reached - 1]:
             reached -= 1
         while reached < len(THRESHOLDS) and envelope >= THRESHOLDS[reached]:
@@ -224,13 +306,30 @@ def _smooth(
         while active > reached and point - heard.last_at[active] > hangover:
             active -= 1
         heard.active_points[active] += 1
-    heard.smoothed, heard.envelope = smoothed, envelope
     heard.active, heard.points = active, point
-    return peak
 
 
 @_compiled
-def speech(heard: Any, step: int) -> tuple[bool, float, float]:
+def summary(state: Array, step: int, floor_share: float) -> tuple[bool, float, float, int, int, int]:
+    """Of an array of one record: whether anything was active; the level in dBov, and the mean square, of all
+    samples; below which level, counted from ``LOWEST_DB``, such a share of the frames lie, the last being all;
+    and the longest and the last run of silence, in samples.
+    """
+    heard = state[0]
+    active, level, _ = _speech(heard, step)
+    wanted = max(1, math.ceil(heard.frames * floor_share))
+    floor = seen = 0
+    while floor < LEVELS:
+        seen += heard.levels[floor]
+        if seen >= wanted:
+            break
+        floor += 1
+    mean_square = heard.square / max(1, heard.samples)
+    return active, level, mean_square, floor, heard.longest_run, heard.silent_run
+
+
+@_compiled
+def _speech(heard: Any, step: int) -> tuple[bool, float, float]:
     """Whether anything was active; the level and threshold whose distance is the margin, in dBov (7.2)."""
     square = heard.square / OVERLOAD**2
     before_level = before_threshold = 0.0
@@ -258,12 +357,12 @@ def speech(heard: Any, step: int) -> tuple[bool, float, float]:
 @_compiled
 def _talk_threshold(heard: Any, step: int) -> float:
     """From what envelope on a frame is talk."""
-    found, level, threshold = speech(heard, step)
+    found, level, threshold = _speech(heard, step)
     if not found:
         return OVERLOAD * 10 ** (_FIRST_DBOV / 20)
     floor = 0.0
     seen = 0
-    for index in range(_LEVELS):
+    for index in range(LEVELS):
         seen += heard.envelopes[index]
         if seen >= heard.frames * _FLOOR_SHARE:
             floor = float(LOWEST_DB + index)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from processors.core.events import LoggedSegment, TrackEvent, event_index, origin
 from processors.core.formats import AudioFormat
 from schemas.codec import Record
 from schemas.message import PAYLOADS, to_object
@@ -38,6 +39,14 @@ class Track:
     gaps: list[dict[str, int]] = field(default_factory=list)
     closed: Record = field(default_factory=dict)
 
+    def add_segment(self, segment: LoggedSegment) -> None:
+        """Note when the track began, and the gaps in a segment."""
+        if self.heard_at is None:
+            self.heard_at = segment.tail["heard_at"]  # the same in all of them
+        if segment.has_gaps:
+            for gap in segment.tail["gaps"]:
+                self.add_gap(gap["first_sample"], gap["samples"])
+
     def add_gap(self, first_sample: int, samples: int) -> None:
         """Note a gap; one that goes on in the next segment is one gap."""
         last = self.gaps[-1] if self.gaps else None
@@ -62,13 +71,16 @@ class Outline:
         """The tracks, by their number."""
         return [self._tracks[index] for index in sorted(self._tracks)]
 
-    def add(self, record: Record) -> None:
-        """Take a ``TrackEvent``; one that came before is dropped, one out of turn is an error."""
-        if record["event_index"] < self._next_index:
+    def add(self, record: TrackEvent) -> None:
+        """Take an event; one that came before is dropped, one out of turn is an error."""
+        if event_index(record) < self._next_index:
             return
-        if record["event_index"] > self._next_index:
-            raise IncompletePartsError(f"event {self._next_index} of stream {record['stream_id']} is missing")
+        if event_index(record) > self._next_index:
+            raise IncompletePartsError(f"event {self._next_index} of stream {origin(record)[0]} is missing")
         self._next_index += 1
+        if isinstance(record, LoggedSegment):
+            self._tracks[record.track_index].add_segment(record)
+            return
         payload = record["payload"]
         match record["type"]:
             case "StreamOpened":
@@ -79,11 +91,6 @@ class Outline:
                 name = file_name(payload["track"], audio, taken)
                 index = payload["track_index"]
                 self._tracks[index] = Track(payload["track"], index, name, audio, payload["start"])
-            case "TrackSegment":
-                track = self._tracks[payload["track_index"]]
-                track.heard_at = payload["heard_at"]
-                for gap in payload["gaps"]:
-                    track.add_gap(gap["first_sample"], gap["samples"])
             case "TrackClosed":
                 self._tracks[payload["track_index"]].closed = payload
             case "StreamClosed":

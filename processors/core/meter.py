@@ -3,7 +3,14 @@
 import msgspec
 
 from processors.core.conversation import Conversation, ConversationState
-from processors.core.events import Event, StreamClosed, TrackClosed, TrackOpened, TrackSegment
+from processors.core.events import (
+    Event,
+    LoggedSegment,
+    StreamClosed,
+    TrackClosed,
+    TrackOpened,
+    TrackSegment,
+)
 from processors.core.metrics import MeterState, TrackMeter
 from processors.core.partition import Untimed
 from schemas.codec import Record
@@ -28,7 +35,7 @@ class StreamMeter(Untimed):
         self._meters = {s.track_index: TrackMeter(s, window_ms) for s in self._state.tracks}
         self._conversation = Conversation(self._state.conversation, window_ms)
 
-    def handle(self, event: Event, offset: int, timestamp_ms: int) -> list[Record]:
+    def handle(self, event: Event | LoggedSegment, offset: int, timestamp_ms: int) -> list[Record]:
         """Take an event; one that was taken before, in this life or an earlier one, changes nothing."""
         if event.event_index <= self._state.last_index:
             return []
@@ -36,17 +43,15 @@ class StreamMeter(Untimed):
         self._state.last_ms = timestamp_ms
         tracks: list[Record] = []
         conversation: list[Record] = []
-        match event.payload:
+        match event if isinstance(event, LoggedSegment) else event.payload:
             case TrackOpened() as opened:
                 meter = self._meters[opened.track_index] = TrackMeter.opened(opened, self._window_ms)
                 self._state.tracks.append(meter.state)
-            case TrackSegment() as segment:
+            case LoggedSegment() | TrackSegment() as segment:
                 meter = self._meters[segment.track_index]
                 tracks = meter.feed(segment)
                 if (talk := meter.talk()) is not None:
-                    conversation = self._conversation.hear(
-                        segment.track, segment.track_index, segment.heard_at, talk
-                    )
+                    conversation = self._conversation.hear(segment, talk)
             case TrackClosed() as closed:
                 meter = self._meters[closed.track_index]
                 tracks = meter.close(closed)
@@ -94,7 +99,7 @@ class StreamMeter(Untimed):
         return cls(window_ms, msgspec.msgpack.decode(snapshot, type=StreamMeterState))
 
 
-def _enveloped(event: Event, kind: str, record: Record) -> Record:
+def _enveloped(event: Event | LoggedSegment, kind: str, record: Record) -> Record:
     return {
         "stream_id": event.stream_id,
         "call_id": event.call_id,

@@ -6,14 +6,14 @@ square wave has 0 dBFS.
 """
 
 import math
+from collections.abc import Iterable
 
 import msgspec
 
-from processors.core import hearing
 from processors.core.delivery import Delivery
-from processors.core.events import Gap, TrackClosed, TrackOpened, TrackSegment
+from processors.core.events import Audio, Gap, TrackClosed, TrackOpened
 from processors.core.formats import AudioFormat
-from processors.core.frames import FrameMeter, FrameState, Run
+from processors.core.frames import FrameMeter, FrameState, Measured, Run
 from processors.core.g711 import PCM
 from processors.core.hearing import OVERLOAD
 from schemas.codec import Record
@@ -31,6 +31,16 @@ class Sums(msgspec.Struct, array_like=True):
     frames: int = 0
     silent_frames: int = 0
     gap_samples: int = 0
+
+    def take(self, samples: int, measured: Measured) -> None:
+        """Lengthen the run by so many samples."""
+        self.samples += samples
+        self.sum += measured.sum
+        self.square += measured.square
+        self.peak = max(self.peak, measured.peak)
+        self.clipped += measured.clipped
+        self.frames += measured.frames
+        self.silent_frames += measured.silent_frames
 
     def add(self, other: "Sums") -> None:
         """Lengthen the run by the one that follows it."""
@@ -84,22 +94,23 @@ class TrackMeter:
         state = MeterState(opened.track, opened.track_index, opened.encoding, opened.sample_rate_hz)
         return cls(state, window_ms)
 
-    def feed(self, segment: TrackSegment) -> list[Record]:
+    def feed(self, segment: Audio) -> list[Record]:
         """Measure a segment; the records of the windows it completes."""
-        records = []
-        start = 0
-        self.state.delivery = segment.delivery
-        for gap in segment.gaps:
+        records: list[Record] = []
+        start, samples, gaps = 0, segment.samples, segment.gaps
+        for gap in gaps:
             self._note(gap)
-        while start < segment.samples:
+        if self.state.window.samples + samples >= self._window_samples:
+            self.state.delivery = segment.delivery
+        while start < samples:
             window = self.state.window
-            taken = min(segment.samples - start, self._window_samples - window.samples)
-            first = segment.first_sample + start
-            gap_samples = sum(
-                max(0, min(g.first_sample + g.samples, first + taken) - max(g.first_sample, first))
-                for g in segment.gaps
-            )
-            window.add(self._measure(segment.audio[start : start + taken], gap_samples))
+            taken = min(samples - start, self._window_samples - window.samples)
+            if self._frames is not None:
+                window.take(taken, self._frames.feed(bytes(segment.audio[start : start + taken])))
+            else:
+                window.samples += taken
+            if gaps:
+                window.gap_samples += _within(gaps, segment.first_sample + start, taken)
             start += taken
             if window.samples == self._window_samples:
                 records += self._end_window()
@@ -108,9 +119,7 @@ class TrackMeter:
     def close(self, closed: TrackClosed) -> list[Record]:
         """The track is over: the records of its last, shorter window if there is one."""
         if self._frames is not None:
-            frames, silent = self._frames.end()
-            self.state.window.frames += frames
-            self.state.window.silent_frames += silent
+            self.state.window.take(0, self._frames.end())
         self.state.delivery = closed.delivery
         self.state.expected = closed.expected
         self.state.declared_ms = (closed.stop or {}).get("duration")
@@ -181,14 +190,11 @@ class TrackMeter:
             "spacing_max_ms": _ms(delivery.spacing_max_us),
         }
 
-    def _measure(self, audio: bytes, gap_samples: int) -> Sums:
-        sums = Sums(samples=len(audio), gap_samples=gap_samples)
-        if self._frames is None or not audio:
-            return sums
-        pcm = PCM[self.state.encoding]
-        sums.sum, sums.square, sums.peak, sums.clipped = hearing.sums(audio, pcm)
-        sums.frames, sums.silent_frames = self._frames.feed(audio)
-        return sums
+
+def _within(gaps: Iterable[Gap], first: int, samples: int) -> int:
+    """How many of so many samples lie in gaps."""
+    end = first + samples
+    return sum(max(0, min(g.first_sample + g.samples, end) - max(g.first_sample, first)) for g in gaps)
 
 
 def _ms(us: int | None) -> float | None:

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from processors.core.events import LoggedSegment, TrackEvent, event_index, origin
 from processors.core.partition import Untimed
-from schemas.codec import Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class StorePart:
     location: str
     first_index: int
     last_index: int
-    records: list[Record]
+    records: list[TrackEvent]
     last: bool
 
 
@@ -78,14 +78,14 @@ class StreamRecorder(Untimed):
         self._location = self._state.location
         self._last_ms = self._state.last_ms
         self._lost = False
-        self._records: list[Record] = []
+        self._records: list[TrackEvent] = []
         self._first_offset = -1
         self._buffered: dict[int, int] = {}
         self._in_flight: list[tuple[int, int]] = []
 
-    def handle(self, record: Record, offset: int, timestamp_ms: int) -> list[RecorderOutput]:
-        """Take a ``TrackEvent`` record; one that was taken before changes nothing."""
-        index, kind, payload = record["event_index"], record["type"], record["payload"]
+    def handle(self, event: TrackEvent, offset: int, timestamp_ms: int) -> list[RecorderOutput]:
+        """Take an event of ``voxology.tracks``; one that was taken before changes nothing."""
+        index = event_index(event)
         if self._state.closed or index <= self._last_index:
             return []
         if index != self._last_index + 1:
@@ -93,24 +93,27 @@ class StreamRecorder(Untimed):
             self._take()  # of no use any more
         self._last_index = index
         self._last_ms = timestamp_ms
-        if self._lost:
-            return self._give_up(record) if kind == "StreamClosed" else []
+        if not self._lost:
+            if not self._records:
+                self._first_offset = offset
+            self._records.append(event)
+        if isinstance(event, LoggedSegment):
+            return [] if self._lost else self._take_audio(event)
+        kind, payload = event["type"], event["payload"]
         if kind == "StreamOpened":
-            self._location = location(payload["opened_at"], record["stream_id"])
-        if not self._records:
-            self._first_offset = offset
-        self._records.append(record)
-        if kind == "TrackOpened":
+            self._location = location(payload["opened_at"], event["stream_id"])
+        elif kind == "TrackOpened":
             self._state.rates[payload["track_index"]] = payload["sample_rate_hz"]
-        elif kind == "TrackSegment":
-            track = payload["track_index"]
-            self._buffered[track] = self._buffered.get(track, 0) + payload["samples"]
-            self._held.audio_bytes += payload["samples"]
-            if self._buffered[track] * 1000 >= self._part_ms * self._state.rates[track]:
-                return [self._part(last=False)]
         elif kind == "StreamClosed":
-            return [self._part(last=True)]
+            return self._give_up(event) if self._lost else [self._part(last=True)]
         return []
+
+    def _take_audio(self, segment: LoggedSegment) -> list[RecorderOutput]:
+        track = segment.track_index
+        self._buffered[track] = self._buffered.get(track, 0) + segment.samples
+        self._held.audio_bytes += segment.samples
+        full = self._buffered[track] * 1000 >= self._part_ms * self._state.rates[track]
+        return [self._part(last=False)] if full else []
 
     @property
     def audio_bytes(self) -> int:
@@ -123,28 +126,20 @@ class StreamRecorder(Untimed):
 
     def _part(self, *, last: bool) -> StorePart:
         records = self._take()
-        first, final = records[0], records[-1]
-        self._in_flight.append((final["event_index"], self._first_offset))
-        return StorePart(
-            final["stream_id"],
-            final["call_id"],
-            self._location,
-            first["event_index"],
-            final["event_index"],
-            records,
-            last,
-        )
+        first, final = event_index(records[0]), event_index(records[-1])
+        self._in_flight.append((final, self._first_offset))
+        return StorePart(*origin(records[-1]), self._location, first, final, records, last)
 
-    def _take(self) -> list[Record]:
+    def _take(self) -> list[TrackEvent]:
         """What is held, to be held no longer."""
         records, self._records = self._records, []
         self._held.audio_bytes -= self.audio_bytes
         self._buffered.clear()
         return records
 
-    def _give_up(self, record: Record) -> list[RecorderOutput]:
+    def _give_up(self, event: TrackEvent) -> list[RecorderOutput]:
         reason = "events are missing from voxology.tracks; rebuild the recording from voxology.messages"
-        return [GiveUp(record["stream_id"], record["call_id"], reason)]
+        return [GiveUp(*origin(event), reason)]
 
     def stored(self, last_index: int) -> None:
         """The part up to this event is in the store, and so are those before it."""

@@ -17,6 +17,7 @@ from typing import cast
 import fastavro
 from obstore.store import ObjectStore
 
+from processors.core.events import LoggedSegment, TrackEvent, event_index, logged
 from processors.storage.store import read
 from schemas.codec import Record, bare_schema
 
@@ -24,10 +25,11 @@ from schemas.codec import Record, bare_schema
 KEPT_BYTES = 8 * 2**20
 
 
-def encode_part(path: str, records: Iterable[Record]) -> bytes:
+def encode_part(path: str, events: Iterable[TrackEvent]) -> bytes:
     """Events as an Avro object container, the same bytes every time: its sync marker is the path's."""
     out = io.BytesIO()
     marker = hashlib.md5(path.encode(), usedforsecurity=False).digest()
+    records = (event.record if isinstance(event, LoggedSegment) else event for event in events)
     tagged = ({**r, "payload": (f"tapeline.{r['type']}", r["payload"])} for r in records)
     fastavro.writer(out, bare_schema("TrackEvent"), tagged, sync_marker=marker)
     return out.getvalue()
@@ -36,9 +38,9 @@ def encode_part(path: str, records: Iterable[Record]) -> bytes:
 class Parts:
     """A stream's events: those in the store, in parts, and behind them those that were never stored."""
 
-    def __init__(self, store: ObjectStore, paths: Sequence[str], tail: Sequence[Record]) -> None:
+    def __init__(self, store: ObjectStore, paths: Sequence[str], tail: Sequence[TrackEvent]) -> None:
         self._store = store
-        self._sources: list[str | Sequence[Record]] = [*paths, tail]
+        self._sources: list[str | Sequence[TrackEvent]] = [*paths, tail]
         self._first: list[int] = []
         """Of each source: the first event that no source before it holds."""
         self._cache: dict[int, dict[int, bytes]] = {}
@@ -50,15 +52,15 @@ class Parts:
         """Whether all audio is in memory, once ``events`` has been read to its end."""
         return len(self._cache) == len(self._sources)
 
-    async def events(self) -> AsyncIterator[Record]:
+    async def events(self) -> AsyncIterator[TrackEvent]:
         """All events in order, each once."""
         next_index = 0
         for number in range(len(self._sources)):
             records = await self._records(number)
             self._first.append(next_index)
             for record in records:
-                if record["event_index"] >= next_index:
-                    next_index = record["event_index"] + 1
+                if (index := event_index(record)) >= next_index:
+                    next_index = index + 1
                     yield record
             self._keep(number, records)
 
@@ -70,22 +72,22 @@ class Parts:
             if track_index in self._cache[number]:
                 yield self._cache[number][track_index]
 
-    def _keep(self, number: int, records: Iterable[Record]) -> None:
-        tracks: dict[int, list[bytes]] = defaultdict(list)
+    def _keep(self, number: int, records: Iterable[TrackEvent]) -> None:
+        tracks: dict[int, list[memoryview]] = defaultdict(list)
         for record in records:
-            if record["type"] == "TrackSegment" and record["event_index"] >= self._first[number]:
-                tracks[record["payload"]["track_index"]].append(record["payload"]["audio"])
+            if isinstance(record, LoggedSegment) and record.event_index >= self._first[number]:
+                tracks[record.track_index].append(record.audio)
         kept = self._cache[number] = {index: b"".join(audio) for index, audio in tracks.items()}
         self._cached_bytes += _size(kept)
         while self._cached_bytes > KEPT_BYTES and len(self._cache) > 1:
             self._cached_bytes -= _size(self._cache.pop(next(iter(self._cache))))
 
-    async def _records(self, number: int) -> Sequence[Record]:
+    async def _records(self, number: int) -> Sequence[TrackEvent]:
         source = self._sources[number]
         if not isinstance(source, str):
             return source
         container = io.BytesIO(await read(self._store, source))
-        return cast("list[Record]", list(fastavro.reader(container)))
+        return [logged(cast("Record", record)) for record in fastavro.reader(container)]
 
 
 def _size(tracks: dict[int, bytes]) -> int:

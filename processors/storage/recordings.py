@@ -17,11 +17,11 @@ import numpy.typing as npt
 import obstore
 from obstore.store import ObjectStore
 
+from processors.core.events import TrackEvent, event_index
 from processors.core.manifest import MANIFEST, MIX, Outline, Track
 from processors.core.wav import wav_header, wav_padding
 from processors.storage.parts import KEPT_BYTES, Parts, encode_part
 from processors.storage.store import delete_below, names, read
-from schemas.codec import Record
 
 Block = bytes | memoryview
 
@@ -45,22 +45,22 @@ class Recordings:
         self._store = store
         self._parts_root = parts
 
-    async def store_part(self, location: str, records: Sequence[Record]) -> None:
+    async def store_part(self, location: str, records: Sequence[TrackEvent]) -> None:
         """Store events of a stream that goes on, under the number of the first."""
-        path = f"{self._parts(location)}/{records[0]['event_index']:010d}.avro"
+        path = f"{self._parts(location)}/{event_index(records[0]):010d}.avro"
         await obstore.put_async(self._store, path, encode_part(path, records))
 
     async def delete_parts(self, location: str) -> None:
         """Delete the parts of a recording that has been composed and announced."""
         await delete_below(self._store, self._parts(location))
 
-    async def compose(self, location: str, tail: Sequence[Record]) -> Saved:
+    async def compose(self, location: str, tail: Sequence[TrackEvent]) -> Saved:
         """Write a stream's recording from its parts and the events that follow them, the manifest last.
 
         Memory holds a few parts and blocks, however long the call. Raises IncompletePartsError when
         events are missing, and what the store raises.
         """
-        stored = tail[0]["event_index"] > 0
+        stored = event_index(tail[0]) > 0
         parts = Parts(self._store, await names(self._store, self._parts(location)) if stored else [], tail)
         outline = Outline()
         async for record in parts.events():

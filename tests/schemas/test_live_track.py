@@ -1,9 +1,12 @@
 """The prepared encoding of a live_track is fastavro's, byte for byte."""
 
+import io
+
+import fastavro
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.codec import Reader, Writer
+from schemas.codec import Reader, Writer, bare_schema
 from schemas.live_track import LiveTrack
 from schemas.topics import MESSAGES
 
@@ -26,7 +29,9 @@ LIVE_TRACKS = st.builds(
 
 @given(live=LIVE_TRACKS)
 def test_the_bytes_are_fastavros(live: LiveTrack) -> None:
-    assert live.encode(WRITER.header) == WRITER.encode(live.record)
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, bare_schema("Message"), live.record)
+    assert live.encode(b"header") == b"header" + out.getvalue()
 
 
 @given(live=LIVE_TRACKS)

@@ -15,9 +15,11 @@ from processors.core.conversation import (
     Conversation,
     ConversationState,
 )
+from processors.core.events import TrackSegment
 from processors.core.frames import Run
 from processors.core.hearing import FRAME_MS
 from schemas.codec import Record
+from tests.support import DELIVERY
 
 #: A track: where it begins, in frames, and its runs of silence and talk in turn, silence first.
 Track = tuple[int, list[int]]
@@ -26,6 +28,11 @@ SECOND = 1000 // FRAME_MS
 
 def runs(lengths: list[int]) -> list[Run]:
     return [(bool(number % 2), length) for number, length in enumerate(lengths) if length]
+
+
+def segment(track: str, index: int, heard_at_us: int) -> TrackSegment:
+    """What is asked of a segment here: whose it is, and when the track began."""
+    return TrackSegment(track, index, 0, 0, b"", [], heard_at_us, DELIVERY, -1, -1)
 
 
 def heard(*tracks: Track, window_s: int = 3600) -> list[Record]:
@@ -37,7 +44,7 @@ def heard(*tracks: Track, window_s: int = 3600) -> list[Record]:
         for index, (start, lengths) in enumerate(tracks):
             piece = cut(runs(lengths), now - start, now + SECOND - start)
             if piece:
-                records += conversation.hear(f"t{index}", index, start * FRAME_MS * 1000, piece)
+                records += conversation.hear(segment(f"t{index}", index, start * FRAME_MS * 1000), piece)
             if now < ends[index] <= now + SECOND:
                 records += conversation.close(index, [])
     return records + conversation.end()
@@ -80,8 +87,8 @@ def test_a_track_lies_where_it_was_heard() -> None:
 
 def test_the_earliest_track_need_not_come_first() -> None:
     conversation = Conversation(ConversationState(), 3_600_000)
-    conversation.hear("late", 0, 2_000_000, runs([0, 50]))
-    conversation.hear("early", 1, 1_000_000, runs([0, 100]))
+    conversation.hear(segment("late", 0, 2_000_000), runs([0, 50]))
+    conversation.hear(segment("early", 1, 1_000_000), runs([0, 100]))
     (record,) = conversation.end()
     assert record["began_at"] == 1_000_000
     assert of(record, "offset_ms") == [1000, 0]
@@ -158,10 +165,10 @@ def test_nothing_heard() -> None:
 
 def test_a_track_that_stands_still_is_waited_for_and_then_lies_later() -> None:
     conversation = Conversation(ConversationState(), 3_600_000)
-    conversation.hear("a", 0, 0, runs([0, 50]))
-    conversation.hear("b", 1, 0, runs([0, 50]))
-    conversation.hear("a", 0, 0, runs([PATIENCE_FRAMES + 500]))
-    conversation.hear("b", 1, 0, runs([0, 50]))
+    conversation.hear(segment("a", 0, 0), runs([0, 50]))
+    conversation.hear(segment("b", 1, 0), runs([0, 50]))
+    conversation.hear(segment("a", 0, 0), runs([PATIENCE_FRAMES + 500]))
+    conversation.hear(segment("b", 1, 0), runs([0, 50]))
     record = conversation.end()[-1]
     assert of(record, "talk_ms") == [1000, 2000]
     assert of(record, "delayed_ms") == [0, 500 * FRAME_MS]
@@ -170,8 +177,8 @@ def test_a_track_that_stands_still_is_waited_for_and_then_lies_later() -> None:
 
 def test_a_clock_that_is_wrong_by_a_day_does_not_make_a_day_of_silence() -> None:
     conversation = Conversation(ConversationState(), 3_600_000)
-    conversation.hear("a", 0, 0, runs([0, 50]))
-    conversation.hear("b", 1, 86_400_000_000, runs([0, 50]))
+    conversation.hear(segment("a", 0, 0), runs([0, 50]))
+    conversation.hear(segment("b", 1, 86_400_000_000), runs([0, 50]))
     assert conversation.end()[-1]["duration_ms"] <= 310_000
 
 
@@ -219,7 +226,7 @@ def test_a_conversation_set_aside_anywhere_goes_on_as_if_it_had_not_been(
                     kept = msgspec.msgpack.encode(conversation.state)
                     state = msgspec.msgpack.decode(kept, type=ConversationState)
                     conversation = Conversation(state, 1000)
-                records += conversation.hear(f"t{index}", index, start * FRAME_MS * 1000, [run])
+                records += conversation.hear(segment(f"t{index}", index, start * FRAME_MS * 1000), [run])
         return records + conversation.end()
 
     assert told(restore=True) == told(restore=False)
@@ -230,7 +237,9 @@ def test_the_state_does_not_grow_with_the_call() -> None:
     sizes = []
     for second in range(4000):
         for index in (0, 1):
-            conversation.hear(f"t{index}", index, 0, [(False, 5 * index + 5), (True, SECOND - 5 * index - 5)])
+            conversation.hear(
+                segment(f"t{index}", index, 0), [(False, 5 * index + 5), (True, SECOND - 5 * index - 5)]
+            )
         if second % 100 == 99:
             sizes.append(len(msgspec.msgpack.encode(conversation.state)))
     assert max(sizes) <= sizes[0] + 40

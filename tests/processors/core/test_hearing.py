@@ -56,7 +56,7 @@ def by_the_book(signal: Signal) -> tuple[float | None, float]:
 
 
 #: A code of 16 bits for each sample of linear PCM: what is measured here is exact, not as G.711 rounds it.
-LINEAR = np.arange(65_536) - 32_768
+LINEAR = np.arange(-32_768, 32_768, dtype=np.int32)
 
 
 class Linear(FrameMeter):
@@ -64,7 +64,7 @@ class Linear(FrameMeter):
 
     def hear(self, signal: Signal) -> None:
         """Take whole frames."""
-        self._hear((signal + 32_768).astype(np.uint16), self._size)
+        self._hear((signal + 32_768).astype(np.uint16), 0, self._size)
 
     def level_dbov(self) -> float | None:
         """The active speech level."""

@@ -49,7 +49,7 @@ def test_an_encoding_that_is_no_law_of_g711_is_no_wav() -> None:
 def test_a_missing_event_is_named() -> None:
     outline = Outline()
     with pytest.raises(IncompletePartsError, match="event 0 of stream 5"):
-        outline.add({"stream_id": 5, "event_index": 3, "type": "TrackSegment", "payload": {}})
+        outline.add({"stream_id": 5, "event_index": 3, "call_id": None, "type": "StreamClosed"})
 
 
 def test_events_without_the_last_are_not_whole() -> None:

@@ -1,25 +1,31 @@
 """When a stream's events are stored, and as what."""
 
+from typing import TYPE_CHECKING
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from processors.core.events import TrackEvent, logged
 from processors.core.recorder import GiveUp, Held, RecorderOutput, StorePart, StreamRecorder, location
-from schemas.codec import Record
+
+if TYPE_CHECKING:
+    from schemas.codec import Record
 
 DAY_MS = 1_795_000_000_000
 
 
-def events(seconds: int, tracks: int = 2) -> list[Record]:
+def events(seconds: int, tracks: int = 2) -> list[TrackEvent]:
     """A stream of so many seconds, a segment a second and track."""
     payloads: list[tuple[str, Record]] = [("StreamOpened", {"opened_at": DAY_MS})]
     payloads += [("TrackOpened", {"track_index": t, "sample_rate_hz": 8000}) for t in range(tracks)]
     for second in range(seconds):
         for track in range(tracks):
-            segment = {"track_index": track, "first_sample": second * 8000, "samples": 8000}
+            segment = {"track": "t", "track_index": track, "first_sample": second * 8000}
+            segment |= {"samples": 8000, "audio": bytes(8000)}
             payloads.append(("TrackSegment", segment))
     payloads.append(("StreamClosed", {}))
     return [
-        {"stream_id": 5, "call_id": "c", "event_index": index, "type": kind, "payload": payload}
+        logged({"stream_id": 5, "call_id": "c", "event_index": index, "type": kind, "payload": payload})
         for index, (kind, payload) in enumerate(payloads)
     ]
 
@@ -28,7 +34,7 @@ def parts(out: list[RecorderOutput]) -> list[tuple[int, int, bool]]:
     return [(p.first_index, p.last_index, p.last) for p in out if isinstance(p, StorePart)]
 
 
-def record_all(told: list[Record]) -> list[RecorderOutput]:
+def record_all(told: list[TrackEvent]) -> list[RecorderOutput]:
     recorder = StreamRecorder(10_000)
     return [p for at, event in enumerate(told) for p in recorder.handle(event, at, 0)]
 

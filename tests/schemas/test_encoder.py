@@ -1,0 +1,74 @@
+"""What our encoders write is fastavro's, byte for byte."""
+
+import io
+import random
+from typing import Any
+
+import fastavro
+import pytest
+from fastavro.utils import generate_one
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.codec import Writer, bare_schema
+from schemas.encoder import encoder, long
+from schemas.topics import DATA_TOPICS, METRICS
+
+RECORDS = sorted({topic.record for topic in DATA_TOPICS if topic.record})
+
+
+def fastavros(schema: Any, value: Any) -> bytes:
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, schema, value)
+    return out.getvalue()
+
+
+def any_record(name: str, payload: str, seed: int) -> Any:
+    """A record of a topic with a payload of random values, its nulls included."""
+    source = random.Random(seed)
+    random.seed(seed)
+    record = generate_one(bare_schema(name))
+    content = generate_one(bare_schema(payload.removeprefix("tapeline.")))
+    for field in bare_schema(payload.removeprefix("tapeline."))["fields"]:
+        if field.get("default", "none") is None and source.random() < 0.5:
+            content[field["name"]] = None
+        if field.get("default", "none") is None and source.random() < 0.1:
+            del content[field["name"]]
+    return record | {"payload": (payload, content)}
+
+
+def payloads(name: str) -> list[str]:
+    fields = {field["name"]: field["type"] for field in bare_schema(name)["fields"]}
+    return [branch["name"] for branch in fields["payload"]]
+
+
+@pytest.mark.parametrize(("name", "payload"), [(n, p) for n in RECORDS for p in payloads(n)])
+@given(seed=st.integers(0, 10**9))
+def test_the_bytes_are_fastavros(name: str, payload: str, seed: int) -> None:
+    record = any_record(name, payload, seed)
+    schema = bare_schema(name)
+    assert encoder(schema)(record) == fastavros(schema, record)
+
+
+@given(value=st.integers(-(2**63), 2**63 - 1))
+def test_a_long_is_fastavros(value: int) -> None:
+    assert long(value) == fastavros("long", value)
+
+
+@pytest.mark.parametrize("value", [2**63, -(2**63) - 1, 2**100])
+def test_what_fits_no_long_is_refused(value: int) -> None:
+    with pytest.raises(OverflowError, match=str(value)):
+        long(value)
+
+
+def test_a_field_that_must_be_there_is_missed() -> None:
+    record = any_record("Metrics", "tapeline.TrackMetrics", 1)
+    del record["payload"][1]["samples"]
+    with pytest.raises(TypeError):
+        Writer(METRICS).encode(record)
+
+
+def test_another_branch_than_the_schemas_is_refused() -> None:
+    record = any_record("Metrics", "tapeline.TrackMetrics", 1)
+    with pytest.raises(KeyError, match=r"tapeline\.Other"):
+        Writer(METRICS).encode(record | {"payload": ("tapeline.Other", {})})
