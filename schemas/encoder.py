@@ -1,8 +1,9 @@
-"""Records to Avro by functions made of the schema once: half of what fastavro takes, which looks at it each time.
+"""Records to Avro by functions that are made of a schema once.
 
-For the schemas of ours whose records are written most; the bytes are fastavro's own, to which a property test
-holds them (Avro 1.12, "Binary Encoding"). Only what those schemas have is known here: no maps, no fixed, and of
-unions those with null and those whose values come as ``(name, record)`` pairs.
+fastavro looks at the schema again with each record, and tries the branches of each union: a ``Metrics`` takes
+it 17 µs, and these functions 7. The bytes are fastavro's, to which a property test holds them (Avro 1.12,
+"Binary Encoding"). Only what our schemas have is known here: no maps, no fixed, no float, and of unions those
+of null and one more, and those of records, whose values come as ``(name, record)`` pairs.
 """
 
 import struct

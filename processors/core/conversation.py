@@ -140,8 +140,8 @@ class Conversation:
             party.end += run[1]
 
     def _limit(self) -> int:
-        furthest = max(p.end for p in self.state.parties)
-        known = min((p.end for p in self.state.parties if not p.closed), default=furthest)
+        furthest = max([p.end for p in self.state.parties])
+        known = min([p.end for p in self.state.parties if not p.closed], default=furthest)
         return max(min(known, furthest - HOLD_FRAMES), furthest - PATIENCE_FRAMES)
 
     def _advance(self, limit: int) -> list[Record]:

@@ -68,13 +68,13 @@ class FrameMeter:
         self._smoothing = hearing.smoothing(rate_hz, self._size)
         self._runs: list[Run] = []
 
-    def feed(self, codes: bytes) -> Measured:
+    def feed(self, codes: bytes | memoryview) -> Measured:
         """Take what follows."""
         known = len(self.state.partial)
         if known:
             codes = self.state.partial + codes
         measured = self._hear(np.frombuffer(codes, np.uint8), known, self._size)
-        self.state.partial = codes[measured.frames * self._size :]
+        self.state.partial = bytes(codes[measured.frames * self._size :])
         return measured
 
     def end(self) -> Measured:

@@ -311,9 +311,9 @@ def _count_active(envelopes: Array, reached: int, hangover: int, heard: Any) -> 
 
 @_compiled
 def summary(state: Array, step: int, floor_share: float) -> tuple[bool, float, float, int, int, int]:
-    """Of an array of one record: whether anything was active; the level in dBov, and the mean square, of all
-    samples; below which level, counted from ``LOWEST_DB``, such a share of the frames lie, the last being all;
-    and the longest and the last run of silence, in samples.
+    """Of an array of one record: whether anything was active, and at what level, in dBov; the mean square of
+    all samples; the level, counted from ``LOWEST_DB``, up to which such a share of the frames lie; and the
+    longest and the last run of silence, in samples.
     """
     heard = state[0]
     active, level, _ = _speech(heard, step)

@@ -106,7 +106,7 @@ class TrackMeter:
             window = self.state.window
             taken = min(samples - start, self._window_samples - window.samples)
             if self._frames is not None:
-                window.take(taken, self._frames.feed(bytes(segment.audio[start : start + taken])))
+                window.take(taken, self._frames.feed(segment.audio[start : start + taken]))
             else:
                 window.samples += taken
             if gaps:
