@@ -11,17 +11,18 @@ import numpy as np
 from processors.core.delivery import Delivery
 from processors.core.events import (
     Event,
+    EventReader,
     Payload,
     StreamClosed,
     StreamOpened,
     TrackClosed,
     TrackOpened,
     TrackSegment,
-    from_record,
+    typed,
 )
 from processors.core.frames import warm_up
 from processors.core.meter import StreamMeter
-from schemas.codec import Reader, Writer
+from schemas.codec import Writer
 from schemas.topics import METRICS, TRACKS
 from tapeline.demo_calls import demo_calls
 
@@ -46,7 +47,7 @@ async def run(folder: Path) -> str:
 
 def _row(calls: int, minutes: int, speech: list[bytes]) -> str:
     """Records as the agent reads them, through the meters, into records as it writes them; side by side."""
-    reader, writer, into = Reader(), Writer(METRICS), Writer(TRACKS)
+    reader, writer, into = EventReader(), Writer(METRICS), Writer(TRACKS)
     meters = [StreamMeter(WINDOW_MS) for _ in range(calls)]
     spent = 0.0
     state = 0
@@ -57,7 +58,7 @@ def _row(calls: int, minutes: int, speech: list[bytes]) -> str:
         ]
         began = time.process_time()
         for meter, value in zip(meters, values, strict=True):
-            for record in meter.handle(from_record(reader.decode(value)), index, 0):
+            for record in meter.handle(typed(reader.event(value)), index, 0):
                 writer.encode(record)
         spent += time.process_time() - began
         if isinstance(payload, TrackSegment):

@@ -5,7 +5,7 @@ from typing import Any
 from faust.types import TP
 
 from processors.agents.shell import Shell
-from processors.core.events import Event, EventReader, LoggedSegment, from_record
+from processors.core.events import Event, EventReader, LoggedSegment, typed
 from processors.core.frames import warm_up
 from processors.core.meter import StreamMeter
 from processors.core.partition import Machine
@@ -25,10 +25,8 @@ class Measure(Shell[Event | LoggedSegment, Record]):
 
     def decoded(self, value: bytes) -> tuple[int, Event | LoggedSegment]:
         """The event."""
-        event = self._reader.event(value)
-        if isinstance(event, LoggedSegment):
-            return event.stream_id, event
-        return event["stream_id"], from_record(event)
+        event = typed(self._reader.event(value))
+        return event.stream_id, event
 
     def new_machine(self, stream_id: int, partition: int) -> Machine[Event | LoggedSegment, Record]:
         """A meter."""

@@ -184,6 +184,11 @@ def logged(record: Record) -> TrackEvent:
     return LoggedSegment.of_record(record) if record["type"] == "TrackSegment" else record
 
 
+def typed(event: TrackEvent) -> Event | LoggedSegment:
+    """An event as it was read: one that is no segment as the value it stands for."""
+    return event if isinstance(event, LoggedSegment) else from_record(event)
+
+
 def event_index(event: TrackEvent) -> int:
     """An event's number in its stream."""
     return event.event_index if isinstance(event, LoggedSegment) else cast("int", event["event_index"])
