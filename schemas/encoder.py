@@ -51,7 +51,10 @@ def _record(fields: Sequence[Any], named: dict[str, Encode]) -> Encode:
 
 
 class _Missing:
-    """Stands for a field that a record must have, and is no value of any type."""
+    """Stands for a field that a record must have, and is no value of any type: not even of a boolean."""
+
+    def __bool__(self) -> bool:
+        raise TypeError("a record lacks a field that has no default")
 
 
 _MISSING = _Missing()

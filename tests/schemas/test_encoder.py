@@ -2,6 +2,7 @@
 
 import io
 import random
+import struct
 from typing import Any
 
 import fastavro
@@ -61,11 +62,16 @@ def test_what_fits_no_long_is_refused(value: int) -> None:
         long(value)
 
 
-def test_a_field_that_must_be_there_is_missed() -> None:
-    record = any_record("Metrics", "tapeline.TrackMetrics", 1)
-    del record["payload"][1]["samples"]
-    with pytest.raises(TypeError):
-        Writer(METRICS).encode(record)
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_field_that_must_be_there_is_missed(name: str) -> None:
+    for payload in payloads(name):
+        for field in bare_schema(payload.removeprefix("tapeline."))["fields"]:
+            if "default" in field:
+                continue
+            record = any_record(name, payload, 1)
+            del record["payload"][1][field["name"]]
+            with pytest.raises((TypeError, AttributeError, KeyError, struct.error)):
+                encoder(bare_schema(name))(record)
 
 
 def test_another_branch_than_the_schemas_is_refused() -> None:
