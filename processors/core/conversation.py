@@ -88,7 +88,10 @@ class Conversation:
         if party is None:
             party = self._join(segment.track, segment.track_index, segment.heard_at)
         self._append(party, runs)
-        return self._advance(self._limit())
+        limit = self._limit()
+        # Not for each segment, which would cost more: when a window is complete, or seconds have come.
+        come = limit - self.state.frontier
+        return self._advance(limit) if come >= min(HOLD_FRAMES, self._left()) else []
 
     def close(self, track_index: int, runs: Iterable[Run]) -> list[Record]:
         """A track is over, after these last runs."""
@@ -144,11 +147,15 @@ class Conversation:
         known = min([p.end for p in self.state.parties if not p.closed], default=furthest)
         return max(min(known, furthest - HOLD_FRAMES), furthest - PATIENCE_FRAMES)
 
+    def _left(self) -> int:
+        """Frames from the frontier to the end of its window."""
+        return self._window - self.state.frontier % self._window
+
     def _advance(self, limit: int) -> list[Record]:
         state, records = self.state, []
         while state.frontier < limit:
-            border = (state.frontier // self._window + 1) * self._window
-            frames = min(limit, border) - state.frontier
+            left = self._left()
+            frames = min(limit - state.frontier, left)
             talking = []
             for party in state.parties:
                 if party.ahead:
@@ -165,7 +172,7 @@ class Conversation:
                         del party.ahead[0]
             self._count(talking, frames)
             state.frontier += frames
-            if state.frontier == border:
+            if frames == left:
                 records.append(self._record("RUNNING"))
         return records
 

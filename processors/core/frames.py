@@ -23,7 +23,7 @@ Run = tuple[bool, int]
 
 
 class Measured(NamedTuple):
-    """What came of some codes."""
+    """What is counted of some codes: the fields of ``hearing.WINDOW``."""
 
     frames: int
     """Those they completed."""
@@ -53,7 +53,7 @@ class FrameState(msgspec.Struct, array_like=True):
 
 
 class FrameMeter:
-    """Codes in, and how many frames they filled; the measures of all frames out.
+    """Codes in; what is counted of them, and the measures of all frames, out.
 
     ``pcm`` gives the linear sample of each code.
     """
@@ -68,23 +68,27 @@ class FrameMeter:
         self._smoothing = hearing.smoothing(rate_hz, self._size)
         self._runs: list[Run] = []
 
-    def feed(self, codes: bytes | memoryview) -> Measured:
+    def feed(self, codes: bytes | memoryview) -> None:
         """Take what follows."""
         known = len(self.state.partial)
         if known:
             codes = self.state.partial + codes
-        measured = self._hear(np.frombuffer(codes, np.uint8), known, self._size)
-        self.state.partial = bytes(codes[measured.frames * self._size :])
-        return measured
+        used = self._hear(np.frombuffer(codes, np.uint8), known, self._size)
+        self.state.partial = bytes(codes[used:]) if used < len(codes) else b""
 
-    def end(self) -> Measured:
+    def end(self) -> None:
         """The track is over: what was left counts as a frame, a shorter one."""
         codes, self.state.partial = self.state.partial, b""
         known = len(codes)
-        measured = self._hear(np.frombuffer(codes, np.uint8), known, max(1, known))
+        self._hear(np.frombuffer(codes, np.uint8), known, max(1, known))
         if self._heard["pause"]:
             self._runs.append((False, int(self._heard["pause"])))
         self._heard["pause"] = self._heard["talking"] = 0
+
+    def taken(self) -> Measured:
+        """What was counted since this was last asked for."""
+        measured = Measured(*self._heard["window"].item())
+        self._state["window"] = 0
         return measured
 
     def talk(self) -> list[Run]:
@@ -92,13 +96,12 @@ class FrameMeter:
         runs, self._runs = self._runs, []
         return runs
 
-    def _hear(self, codes: npt.NDArray[Any], fresh: int, size: int) -> Measured:
+    def _hear(self, codes: npt.NDArray[Any], fresh: int, size: int) -> int:
+        """How many codes were used."""
         runs = np.empty(len(codes) // size + 1, np.int64)
-        frames, silent, found, *sums = hearing.hear(
-            codes, fresh, size, self._pcm, *self._smoothing, self._state, runs
-        )
+        frames, found = hearing.hear(codes, fresh, size, self._pcm, *self._smoothing, self._state, runs)
         self._runs += [(length > 0, abs(length)) for length in runs[:found].tolist()]
-        return Measured(frames, silent, *sums)
+        return int(frames) * size
 
     def record(self) -> dict[str, float | None]:
         """The measures since the track's start, as fields of ``TrackMetrics``.

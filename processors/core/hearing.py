@@ -65,6 +65,18 @@ _AMPLITUDE_BORDERS = OVERLOAD * 10 ** (np.arange(LOWEST_DB + 1, 1) / 20)
 #: How many levels are told apart.
 LEVELS = len(_POWER_BORDERS) + 1
 
+#: What is counted since it was last taken: of the samples, all but the frames.
+WINDOW = np.dtype(
+    [
+        ("frames", "<i8"),
+        ("silent_frames", "<i8"),
+        ("sum", "<i8"),
+        ("square", "<i8"),
+        ("peak", "<i8"),
+        ("clipped", "<i8"),
+    ]
+)
+
 #: What is kept of a track; its size does not grow with the call.
 HEARD = np.dtype(
     [
@@ -89,6 +101,7 @@ HEARD = np.dtype(
         ("envelopes", "<u4", LEVELS),
         ("silent_run", "<i8"),
         ("longest_run", "<i8"),
+        ("window", WINDOW),
     ]
 )
 
@@ -142,14 +155,13 @@ def hear(
     hangover: int,
     state: Array,
     runs: Array,
-) -> tuple[int, int, int, int, int, int, int]:
-    """Take whole frames of ``size`` codes: how many there were, how many silent, and how many ``runs``; then
-    the sum, the sum of squares, the highest magnitude of all samples from ``fresh`` on, whether they fill a
-    frame or not, and how many of them are at the coder's limit.
+) -> tuple[int, int]:
+    """Take whole frames of ``size`` codes: how many there were, and how many ``runs`` came of them.
 
-    ``pcm`` gives the sample of a code. ``runs`` takes the runs of talk, in frames, and of none, as negative
-    numbers; one more than there are frames has room for all. ``state`` is an array of one record of HEARD: a
-    bare record costs 1.5 µs at numba's door.
+    The window counts the samples from ``fresh`` on, whether they fill a frame or not: those before came with
+    the codes before. ``pcm`` gives the sample of a code. ``runs`` takes the runs of talk, in frames, and of
+    none, as negative numbers; one more than there are frames has room for all. ``state`` is an array of one
+    record of HEARD: a bare record costs 1.5 µs at numba's door.
     """
     heard = state[0]
     frames, step = len(codes) // size, len(adds)
@@ -158,8 +170,7 @@ def hear(
     rows = _rows(smoothed, step, pcm)
     added, added_twice, squares = _weighed(rows, adds, adds_twice)
     rest = _sums(codes[len(smoothed) : frames * size], pcm)[1]  # of the track's last frame, a shorter one
-    silent_frames = found = 0
-    squared = heard.square
+    found, window, squared = 0, heard.window, heard.square
     for frame in range(frames):
         first = frame * points
         square = rest
@@ -175,17 +186,23 @@ def hear(
         heard.envelopes[np.searchsorted(_AMPLITUDE_BORDERS, peak, "right")] += 1
         heard.levels[np.searchsorted(_POWER_BORDERS, square / size, "right")] += 1
         if square < _SILENT_SQUARE * size:
-            silent_frames += 1
+            window.silent_frames += 1
             heard.silent_run += size
             heard.longest_run = max(heard.longest_run, heard.silent_run)
         else:
             heard.silent_run = 0
         found = _judge(peak >= heard.threshold, heard, runs, found)
     if fresh == 0 and len(smoothed) == len(codes):
-        total, peak, clipped = _sums_of(rows)
-        return frames, silent_frames, found, total, heard.square - squared, peak, clipped
-    total, square, peak, clipped = _sums(codes[fresh:], pcm)
-    return frames, silent_frames, found, total, square, peak, clipped
+        total, loudest, clipped = _sums_of(rows)
+        square = heard.square - squared
+    else:
+        total, square, loudest, clipped = _sums(codes[fresh:], pcm)
+    window.frames += frames
+    window.sum += total
+    window.square += square
+    window.peak = max(window.peak, loudest)
+    window.clipped += clipped
+    return frames, found
 
 
 @_compiled

@@ -73,9 +73,10 @@ class Outline:
 
     def add(self, record: TrackEvent) -> None:
         """Take an event; one that came before is dropped, one out of turn is an error."""
-        if event_index(record) < self._next_index:
+        index = event_index(record)
+        if index < self._next_index:
             return
-        if event_index(record) > self._next_index:
+        if index > self._next_index:
             raise IncompletePartsError(f"event {self._next_index} of stream {origin(record)[0]} is missing")
         self._next_index += 1
         if isinstance(record, LoggedSegment):

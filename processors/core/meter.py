@@ -44,14 +44,14 @@ class StreamMeter(Untimed):
         tracks: list[Record] = []
         conversation: list[Record] = []
         match event if isinstance(event, LoggedSegment) else event.payload:
-            case TrackOpened() as opened:
-                meter = self._meters[opened.track_index] = TrackMeter.opened(opened, self._window_ms)
-                self._state.tracks.append(meter.state)
             case LoggedSegment() | TrackSegment() as segment:
                 meter = self._meters[segment.track_index]
                 tracks = meter.feed(segment)
                 if (talk := meter.talk()) is not None:
                     conversation = self._conversation.hear(segment, talk)
+            case TrackOpened() as opened:
+                meter = self._meters[opened.track_index] = TrackMeter.opened(opened, self._window_ms)
+                self._state.tracks.append(meter.state)
             case TrackClosed() as closed:
                 meter = self._meters[closed.track_index]
                 tracks = meter.close(closed)
@@ -62,9 +62,8 @@ class StreamMeter(Untimed):
                 self._forget()
             case _:
                 pass
-        return [
-            *(_enveloped(event, "TrackMetrics", record) for record in tracks),
-            *(_enveloped(event, "ConversationMetrics", record) for record in conversation),
+        return [_enveloped(event, "TrackMetrics", record) for record in tracks] + [
+            _enveloped(event, "ConversationMetrics", record) for record in conversation
         ]
 
     def _forget(self) -> None:

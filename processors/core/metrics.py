@@ -13,7 +13,7 @@ import msgspec
 from processors.core.delivery import Delivery
 from processors.core.events import Audio, Gap, TrackClosed, TrackOpened
 from processors.core.formats import AudioFormat
-from processors.core.frames import FrameMeter, FrameState, Measured, Run
+from processors.core.frames import FrameMeter, FrameState, Run
 from processors.core.g711 import PCM
 from processors.core.hearing import OVERLOAD
 from schemas.codec import Record
@@ -24,23 +24,13 @@ class Sums(msgspec.Struct, array_like=True):
 
     first_sample: int = 0
     samples: int = 0
+    gap_samples: int = 0
+    frames: int = 0
+    silent_frames: int = 0
     sum: int = 0
     square: int = 0
     peak: int = 0
     clipped: int = 0
-    frames: int = 0
-    silent_frames: int = 0
-    gap_samples: int = 0
-
-    def take(self, samples: int, measured: Measured) -> None:
-        """Lengthen the run by so many samples."""
-        self.samples += samples
-        self.sum += measured.sum
-        self.square += measured.square
-        self.peak = max(self.peak, measured.peak)
-        self.clipped += measured.clipped
-        self.frames += measured.frames
-        self.silent_frames += measured.silent_frames
 
     def add(self, other: "Sums") -> None:
         """Lengthen the run by the one that follows it."""
@@ -68,6 +58,7 @@ class MeterState(msgspec.Struct, array_like=True):
     rate_hz: int
     total: Sums = msgspec.field(default_factory=Sums)
     window: Sums = msgspec.field(default_factory=Sums)
+    """What is not in ``frames`` of the window that goes on."""
     frames: FrameState = msgspec.field(default_factory=FrameState)
     gap: Gap = Gap(0, 0)
     """The last gap, which the next segment may lengthen."""
@@ -106,9 +97,8 @@ class TrackMeter:
             window = self.state.window
             taken = min(samples - start, self._window_samples - window.samples)
             if self._frames is not None:
-                window.take(taken, self._frames.feed(segment.audio[start : start + taken]))
-            else:
-                window.samples += taken
+                self._frames.feed(segment.audio[start : start + taken])
+            window.samples += taken
             if gaps:
                 window.gap_samples += _within(gaps, segment.first_sample + start, taken)
             start += taken
@@ -119,7 +109,7 @@ class TrackMeter:
     def close(self, closed: TrackClosed) -> list[Record]:
         """The track is over: the records of its last, shorter window if there is one."""
         if self._frames is not None:
-            self.state.window.take(0, self._frames.end())
+            self._frames.end()
         self.state.delivery = closed.delivery
         self.state.expected = closed.expected
         self.state.declared_ms = (closed.stop or {}).get("duration")
@@ -143,6 +133,9 @@ class TrackMeter:
 
     def _end_window(self) -> list[Record]:
         window = self.state.window
+        if self._frames is not None:
+            measured = self._frames.taken()
+            window = Sums(window.first_sample, window.samples, window.gap_samples, *measured)
         self.state.total.add(window)
         self.state.window = Sums(first_sample=self.state.total.samples)
         return [self._record("WINDOW", window), self._so_far("RUNNING")]

@@ -21,9 +21,11 @@ def codes(*runs: tuple[int, float]) -> bytes:
 def measured(audio: bytes, cuts: tuple[int, ...] = ()) -> tuple[FrameMeter, int, int]:
     meter = FrameMeter(FrameState(), PCM["ulaw"], 8000)
     borders = [0, *sorted(c for c in cuts if c < len(audio)), len(audio)]
-    counts = [meter.feed(audio[a:b]) for a, b in itertools.pairwise(borders)]
-    counts.append(meter.end())
-    return meter, sum(c[0] for c in counts), sum(c[1] for c in counts)
+    for a, b in itertools.pairwise(borders):
+        meter.feed(audio[a:b])
+    meter.end()
+    counted = meter.taken()
+    return meter, counted.frames, counted.silent_frames
 
 
 def test_runs_of_silence() -> None:
