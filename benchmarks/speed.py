@@ -8,7 +8,7 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,8 +30,8 @@ CALLS, AUDIO_MS = 100, {176: 105_600, 20: 12_000}
 REAL_TIME_CALLS, REAL_TIME_MS = {176: 600, 20: 80}, 10_000
 #: The stock ways are slow: they get so many of them.
 STOCK_SHARE = 10
-#: What a stage may write in a round, and hold.
-CLAIMED_BYTES = 2**30
+#: More than a stage writes and holds in a round.
+CLAIMED_BYTES = 4 * 2**30
 #: Flat out, what Kafka does not take at once must wait at the socket: the disk is for outages.
 UNLIMITED = {"TAPELINE_MAX_MESSAGES_PER_S": "1000000"}
 
@@ -82,13 +82,14 @@ class Watch:
 
 
 def claim_memory() -> None:
-    """Have a gigabyte of memory that the host of a virtual machine has given already.
+    """Have memory that the host of a virtual machine has given already.
 
     Hosts take back what is free, and give it at the first touch, for 6 µs a page here: a machine in service
     has all of its memory in use, but a stage measured on an idle one would pay for each page it writes.
     """
+    size = min(CLAIMED_BYTES, psutil.virtual_memory().available // 2)
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)
-    mmap.mmap(-1, CLAIMED_BYTES, flags=flags).close()
+    mmap.mmap(-1, size, flags=flags).close()
 
 
 async def run(folder: Path) -> str:
@@ -102,40 +103,51 @@ async def _tables(folder: Path, chunk_ms: int, go: Path | None) -> str:
     stack = Stack(folder, settings=UNLIMITED)
     found: dict[str, list[Cost]] = defaultdict(list)
     live: dict[str, list[Cost]] = defaultdict(list)
+
+    async def measure(costs: list[Cost], stage: Awaitable[Cost]) -> None:
+        claim_memory()
+        costs.append(await stage)
+
     try:
         await stack.start_broker()
         await _make_topics(stack)
         await startup(stack, "measure")  # which compiles at its first start on a machine
         idle_s = await startup(stack, "assemble")
-        messages = 0
+        messages, chunks = 0, AUDIO_MS[chunk_ms] // chunk_ms
         for number in range(ROUNDS):
-            load = Load(1 + number * 1000, CALLS, AUDIO_MS[chunk_ms] // chunk_ms, chunk_ms, real_time=False)
+            load = Load(1 + number * 1000, CALLS, chunks, chunk_ms, real_time=False)
             messages += load.messages
-            found["bare aiokafka producer"].append(await _peer(stack, "limit-producer", load.messages, load))
-            found["**gateway**"].append(await gateway(stack, load))
+            await measure(
+                found["bare aiokafka producer"], _peer(stack, "limit-producer", load.messages, load)
+            )
+            await measure(found["**gateway**"], gateway(stack, load))
             if go is not None:
-                found["gateway in Go"].append(await _other_gateway(stack, load, str(go)))
-            found["stock gateway"].append(await _stock_gateway(stack, load))
-            found["bare aiokafka consumer"].append(await _peer(stack, "limit-consumer", load.messages, load))
-            found["**assemble**"].append(await _agent(stack, "assemble", load))
+                await measure(found["gateway in Go"], _other_gateway(stack, load, str(go)))
+            await measure(found["stock gateway"], _stock_gateway(stack, load))
+            await measure(
+                found["bare aiokafka consumer"], _peer(stack, "limit-consumer", load.messages, load)
+            )
+            await measure(found["**assemble**"], _agent(stack, "assemble", load))
             # What measure and record read is less: an event for a second of a track.
-            found["bare consumer of tracks"].append(await _peer(stack, "limit-tracks", messages, load))
+            await measure(found["bare consumer of tracks"], _peer(stack, "limit-tracks", messages, load))
             for agent in ("measure", "record"):
-                found[f"**{agent}**"].append(await _agent(stack, agent, load))
+                await measure(found[f"**{agent}**"], _agent(stack, agent, load))
             claim_memory()
             streams = await rivals.kafka_streams(stack.kafka, messages, folder / f"streams-{number}")
             for name, cost in zip(("Kafka Streams", "Kafka Streams, its second half"), streams, strict=False):
                 found[name].append(Cost(**cost))
             print(f"{chunk_ms} ms, round {number + 1} of {ROUNDS}", file=sys.stderr, flush=True)
-        await gateway(stack, load := Load(90_000, CALLS, AUDIO_MS[chunk_ms] // chunk_ms, chunk_ms, False))
-        found["**assemble**, killed half-way"].append(await _restarted(stack, load, idle_s))
+        for number in range(ROUNDS):
+            load = Load(90_000 + number * 1000, CALLS, chunks, chunk_ms, real_time=False)
+            await gateway(stack, load)
+            await measure(found["**assemble**, killed half-way"], _restarted(stack, load, idle_s))
         found["stock Faust agent"].append(await _stock_agent(stack))
         for number in range(ROUNDS):
             calls = REAL_TIME_CALLS[chunk_ms]
             load = Load(100_000 + number * 1000, calls, REAL_TIME_MS // chunk_ms, chunk_ms, real_time=True)
-            live["**gateway**"].append(await gateway(stack, load))
+            await measure(live["**gateway**"], gateway(stack, load))
             if go is not None:
-                live["gateway in Go"].append(await _other_gateway(stack, load, str(go)))
+                await measure(live["gateway in Go"], _other_gateway(stack, load, str(go)))
     finally:
         await stack.stop_all()
     order = [name for name in ORDER if name in found]
@@ -197,7 +209,6 @@ async def _make_topics(stack: Stack) -> None:
 
 
 async def _peer(stack: Stack, name: str, messages: int, load: Load) -> Cost:
-    claim_memory()
     arguments = (stack.kafka, str(messages), str(load.chunk_ms * 8))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "benchmarks.peers", name, *arguments), stdout=asyncio.subprocess.PIPE
@@ -208,7 +219,6 @@ async def _peer(stack: Stack, name: str, messages: int, load: Load) -> Cost:
 
 async def gateway(stack: Stack, load: Load) -> Cost:
     """What the gateway costs, flat out and without its spool."""
-    claim_memory()
     await stack.start("gateway", "gateway", settings={"TAPELINE_SPOOL": ""})
     await stack._listening()
     watch = Watch(psutil.Process(stack.processes["gateway"].pid))
@@ -233,7 +243,6 @@ async def _stock_gateway(stack: Stack, load: Load) -> Cost:
 
 async def _other_gateway(stack: Stack, load: Load, *command: str) -> Cost:
     """A gateway that is started with the broker, a port and a topic, and publishes chunks alone."""
-    claim_memory()
     port = free_port()
     process = await asyncio.create_subprocess_exec(*command, stack.kafka, str(port), TOPIC)
     while True:
@@ -269,7 +278,8 @@ async def ready(stack: Stack, agent: str) -> None:
 
 async def startup(stack: Stack, agent: str) -> float:
     """CPU seconds that an agent takes to come up, with nothing to do."""
-    watch = await _start(stack, agent)
+    await stack.start_agents([agent])
+    watch = Watch(psutil.Process(stack.processes[agent].pid))
     await ready(stack, agent)
     await asyncio.sleep(2)
     spent = watch.cost(1).cpu_s
@@ -285,8 +295,12 @@ async def _agent(stack: Stack, agent: str, load: Load) -> Cost:
 
 
 async def _start(stack: Stack, agent: str) -> Watch:
-    claim_memory()
+    """Start an agent, and wait until it has its first records. Its log tells: to ask it would cost it."""
+    path = stack.log_of(agent)
+    before = path.stat().st_size if path.exists() else 0
     await stack.start_agents([agent])
+    while b"partition_taken_up" not in path.read_bytes()[before:]:
+        await asyncio.sleep(0.005)
     return Watch(psutil.Process(stack.processes[agent].pid))
 
 
@@ -295,11 +309,7 @@ async def _taken_up(stack: Stack, agent: str) -> Watch:
 
     Its start takes longer than its work here, and not always as long.
     """
-    path = stack.log_of(agent)
-    before = path.stat().st_size if path.exists() else 0
     watch = await _start(stack, agent)
-    while b"partition_taken_up" not in path.read_bytes()[before:]:
-        await asyncio.sleep(0.005)
     watch.begin()
     return watch
 
@@ -332,11 +342,10 @@ async def _restarted(stack: Stack, load: Load, startup_s: float) -> Cost:
     while (await scraped(stack.operations["assemble"])).get(
         "tapeline_agent_records_processed_total", 0
     ) < load.messages / 2:
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.1)
     before = watch.cost(load.messages)
     await stack.stop("assemble", signal.SIGKILL)
     again = await _start(stack, "assemble")
-    await ready(stack, "assemble")
     after = await _until_idle(stack, "assemble", again, load)
     await stack.stop("assemble")
     spent = before.cpu_s + after.cpu_s - startup_s
