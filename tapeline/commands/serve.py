@@ -1,7 +1,6 @@
 """Commands that run the pipeline's parts, and all of it."""
 
 import asyncio
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -155,12 +154,7 @@ def worker(
 
     try:
         if len(wanted) == 1:
-            # By the policy, so that the loop of Faust's consumer thread is one too.
-            with suppress(ImportError):
-                import uvloop
-
-                asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-            status = asyncio.run(run_agent(wanted[0], chosen.worker(), chosen.operations))
+            status = run(run_agent(wanted[0], chosen.worker(), chosen.operations))
         else:
             chosen.worker()
             status = run(several())
