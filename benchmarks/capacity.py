@@ -20,7 +20,10 @@ from tapeline.log import entries
 from tapeline.stack import Stack
 
 #: How many calls are tried, by the length of their chunks, until the machine is full.
-CALLS = {176: (200, 300, 400, 500, 600, 640, 680, 720, 760), 20: (20, 40, 60, 80, 100, 120, 140)}
+CALLS = {
+    176: (200, 300, 400, 500, 600, 700, 760, 800, 840, 880, 920, 960, 1000),
+    20: (20, 40, 60, 80, 100, 120, 140, 160, 180, 200),
+}
 SECONDS = 20
 #: The connections' opening and the first chunks are not what is asked about.
 WARM_UP_S = 3
