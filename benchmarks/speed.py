@@ -8,7 +8,7 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -289,29 +289,28 @@ async def startup(stack: Stack, agent: str) -> float:
 
 async def _agent(stack: Stack, agent: str, load: Load) -> Cost:
     """What an agent costs that comes up to a round's records, per message of the calls."""
-    cost = await _until_idle(stack, agent, await _taken_up(stack, agent), load)
+    [watch] = await start(stack, agent, [agent])
+    # As Kafka Streams is watched: a start takes longer than the work here, and not always as long.
+    watch.begin()
+    cost = await _until_idle(stack, agent, watch, load)
     await stack.stop(agent)
     return cost
 
 
-async def _start(stack: Stack, agent: str) -> Watch:
-    """Start an agent, and wait until it has its first records. Its log tells: to ask it would cost it."""
-    path = stack.log_of(agent)
-    before = path.stat().st_size if path.exists() else 0
-    await stack.start_agents([agent])
-    while b"partition_taken_up" not in path.read_bytes()[before:]:
-        await asyncio.sleep(0.005)
-    return Watch(psutil.Process(stack.processes[agent].pid))
+async def start(stack: Stack, agent: str, names: Sequence[str]) -> list[Watch]:
+    """Start workers of an agent, and wait until one has its first records; the watches count from the start.
 
-
-async def _taken_up(stack: Stack, agent: str) -> Watch:
-    """Start an agent, and watch it from when it has its first records, as Kafka Streams is watched.
-
-    Its start takes longer than its work here, and not always as long.
+    Their logs tell: to ask them would cost them.
     """
-    watch = await _start(stack, agent)
-    watch.begin()
-    return watch
+    logs = [stack.log_of(name) for name in names]
+    before = [log.stat().st_size if log.exists() else 0 for log in logs]
+    for name in names:
+        await stack.start(name, "worker", agent)
+    while not any(
+        b"partition_taken_up" in log.read_bytes()[size:] for log, size in zip(logs, before, strict=True)
+    ):
+        await asyncio.sleep(0.005)
+    return [Watch(psutil.Process(stack.processes[name].pid)) for name in names]
 
 
 async def _until_idle(stack: Stack, agent: str, watch: Watch, load: Load) -> Cost:
@@ -337,7 +336,8 @@ async def _restarted(stack: Stack, load: Load, startup_s: float) -> Cost:
 
     Neither start is counted, but what the second one takes longer is: it restores its state.
     """
-    watch = await _taken_up(stack, "assemble")
+    [watch] = await start(stack, "assemble", ["assemble"])
+    watch.begin()
     began = time.monotonic()
     while (await scraped(stack.operations["assemble"])).get(
         "tapeline_agent_records_processed_total", 0
@@ -345,7 +345,7 @@ async def _restarted(stack: Stack, load: Load, startup_s: float) -> Cost:
         await asyncio.sleep(0.1)
     before = watch.cost(load.messages)
     await stack.stop("assemble", signal.SIGKILL)
-    again = await _start(stack, "assemble")
+    [again] = await start(stack, "assemble", ["assemble"])
     after = await _until_idle(stack, "assemble", again, load)
     await stack.stop("assemble")
     spent = before.cpu_s + after.cpu_s - startup_s

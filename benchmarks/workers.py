@@ -5,12 +5,10 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
-
 from benchmarks.load import Load
 from benchmarks.plots import plot
 from benchmarks.scrape import scraped
-from benchmarks.speed import UNLIMITED, Watch, gateway, startup
+from benchmarks.speed import UNLIMITED, gateway, start, startup
 from tapeline.stack import Stack
 
 #: Workers, partitions.
@@ -38,12 +36,8 @@ async def _measured(folder: Path, workers: int, partitions: int) -> tuple[float,
         idle_s = await startup(stack, "assemble")
         await gateway(stack, LOAD)
         names = [f"assemble-{number}" for number in range(workers)]
-        for name in names:
-            await stack.start(name, "worker", "assemble")
-        watches = [Watch(psutil.Process(stack.processes[name].pid)) for name in names]
+        watches = await start(stack, "assemble", names)
         # From the first records on: the first worker does not wait until all have come up.
-        while not any(b"partition_taken_up" in stack.log_of(name).read_bytes() for name in names):
-            await asyncio.sleep(0.005)
         began, done = time.monotonic(), 0.0
         while done < LOAD.messages:
             await asyncio.sleep(0.1)
