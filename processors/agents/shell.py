@@ -136,7 +136,7 @@ class Shell(ABC, Generic[A, B]):
                 "offsets_missing", partition=batch.tp.partition, expected=expected, found=batch.start
             )
         outputs, faults = self._feed(partition, batch)
-        await self._reject(faults)
+        await self._reject(batch.tp, faults)
         if self._holds(batch.tp, partition, batch.epoch):
             await self.emit(batch.tp, outputs)
             await self._save(partition, batch)
@@ -159,7 +159,7 @@ class Shell(ABC, Generic[A, B]):
                 faults.append((record, type(error).__name__.removesuffix("Error"), str(error)))
                 partition.skip(record.offset)
             except Exception as error:  # one stream's trouble is nobody else's
-                self.log.exception("record_failed", partition=record.partition, offset=record.offset)
+                self.log.exception("record_failed", partition=batch.tp.partition, offset=record.offset)
                 faults.append((record, type(error).__name__, str(error)))
                 partition.skip(record.offset)
         if not batch.records:
@@ -274,15 +274,15 @@ class Shell(ABC, Generic[A, B]):
         """Send a record on its way; the awaitable returned is done when Kafka has acknowledged it."""
         return await self.app.producer.send(topic.name, key, value, None, None, headers)
 
-    async def _reject(self, faults: Iterable[tuple[Any, str, str]]) -> None:
+    async def _reject(self, tp: TP, faults: Iterable[tuple[Any, str, str]]) -> None:
         acknowledgements = []
         for record, reason, detail in faults:
             letter = DeadLetter(
                 reason,
                 detail,
                 self.name,
-                topic=record.topic,
-                partition=record.partition,
+                topic=tp.topic,
+                partition=tp.partition,
                 offset=record.offset,
             )
             self.log.warning("record_rejected", reason=reason, offset=record.offset)

@@ -27,6 +27,8 @@ from faust.transport.drivers import aiokafka as stock
 from faust.types import TP
 from mode.utils.futures import maybe_async, notify
 
+from processors.agents import fetching
+
 TICK_S = 1.0
 
 
@@ -64,6 +66,7 @@ class ThreadlessConsumer(stock.AIOKafkaConsumerThread):
 
     async def start(self) -> None:
         """Start the consumer; returns when it has started, and raises what it raises."""
+        fetching.install()
         self._thread_started.set()
         self._thread_running = asyncio.get_running_loop().create_future()
         self._serving = asyncio.create_task(self._serve())
@@ -113,11 +116,11 @@ class Consumer(stock.Consumer):
             self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
             if self._is_changelog_tp(tp):
                 for record in fetched:
-                    yield tp, self._to_message(tp, record)
+                    yield tp, self._as_message(tp, record.value, record.offset, record.key)
             elif fetched:
                 self._ticked[tp] = monotonic()
                 batch = Batch(tp, epoch, fetched[0].offset, seeks.get(tp, 0), fetched)
-                yield tp, self._as_message(batch, fetched[-1].offset)
+                yield tp, self._as_message(tp, batch, fetched[-1].offset)
         if self.app.in_recovery:
             return
         for tp in sorted(active or ()):
@@ -125,10 +128,8 @@ class Consumer(stock.Consumer):
             if end is not None:
                 self._ticked[tp] = monotonic()
                 # Faust drops what lies below the offset it has read up to.
-                yield (
-                    tp,
-                    self._as_message(Batch(tp, epoch, end, seeks.get(tp, 0), []), self._read_offset[tp] or 0),
-                )
+                batch = Batch(tp, epoch, end, seeks.get(tp, 0), [])
+                yield tp, self._as_message(tp, batch, self._read_offset[tp] or 0)
 
     def _end_reached(self, tp: TP) -> int | None:
         """The end of a partition that has been read up to it, once a second."""
@@ -143,8 +144,7 @@ class Consumer(stock.Consumer):
         position: int = state.position
         return position if position >= state.highwater else None
 
-    def _as_message(self, batch: Batch, offset: int) -> Any:
-        tp = batch.tp
+    def _as_message(self, tp: TP, value: Any, offset: int, key: bytes | None = None) -> Any:
         return stock.ConsumerMessage(
             tp.topic,
             tp.partition,
@@ -152,8 +152,8 @@ class Consumer(stock.Consumer):
             0.0,
             0,
             None,
-            None,
-            batch,
+            key,
+            value,
             None,
             0,
             0,

@@ -88,10 +88,13 @@ class Conversation:
         if party is None:
             party = self._join(segment.track, segment.track_index, segment.heard_at)
         self._append(party, runs)
+        # Not for each segment, which would cost more: when a window is complete, or seconds have come. Who is
+        # ahead moves the frontier; nothing else is reckoned for one that is not so far ahead.
+        worth = min(HOLD_FRAMES, self._left())
+        if party.end - self.state.frontier < HOLD_FRAMES + worth:
+            return []
         limit = self._limit()
-        # Not for each segment, which would cost more: when a window is complete, or seconds have come.
-        come = limit - self.state.frontier
-        return self._advance(limit) if come >= min(HOLD_FRAMES, self._left()) else []
+        return self._advance(limit) if limit - self.state.frontier >= worth else []
 
     def close(self, track_index: int, runs: Iterable[Run]) -> list[Record]:
         """A track is over, after these last runs."""

@@ -62,6 +62,7 @@ class FrameMeter:
         self.state = state
         self._state = np.frombuffer(state.heard, HEARD)  # a view: what is heard is in there
         self._heard = self._state[0]
+        self._window = self._state["window"].view("<i8")  # all of its fields are
         self._pcm = pcm
         self._rate_hz = rate_hz
         self._size = max(1, rate_hz * hearing.FRAME_MS // 1000)
@@ -87,8 +88,8 @@ class FrameMeter:
 
     def taken(self) -> Measured:
         """What was counted since this was last asked for."""
-        measured = Measured(*self._heard["window"].item())
-        self._state["window"] = 0
+        measured = Measured(*self._window.tolist())
+        self._window.fill(0)
         return measured
 
     def talk(self) -> list[Run]:

@@ -9,8 +9,8 @@ compiled code looks at no other file's changes.
 Speech level (P.56 12/2011, method B): the envelope of the signal, smoothed twice with a time constant of
 30 ms, is held against 15 thresholds an octave apart; for each it is counted how long the signal was active,
 with a hangover of 200 ms. The active level is that of the threshold which lies 15.9 dB below the level it
-gives (7.2). The smoothers take every sample, and are exact; they are held against the thresholds once a
-millisecond, where the standard asks for 694 times a second.
+gives (7.2). The smoothers take every sample, and are exact; they are held against the thresholds 800 times a
+second at 8000 Hz, where the standard asks for 694.
 
 Talk: a frame is talk when the highest envelope in it reaches a threshold: P.56's own, 15.9 dB below the
 active level, or one that keeps off the noise floor where that is close. The threshold is reckoned anew every
@@ -43,8 +43,8 @@ MARGIN_DB = 15.9
 #: In linear 16-bit PCM: 1, 2, 4, … 16384.
 THRESHOLDS = 2.0 ** np.arange(15)
 _THRESHOLDS_DBOV = 20 * np.log10(THRESHOLDS / OVERLOAD)
-#: How often the envelope is looked at in a frame.
-_POINTS = 20
+#: How often the envelope is looked at in a frame, at least: 700 times a second.
+_LEAST_POINTS = 14
 
 # Talk.
 #: Frames after which the threshold is reckoned anew.
@@ -132,8 +132,9 @@ class Smoothing(NamedTuple):
 
 
 def smoothing(rate_hz: int, frame_samples: int) -> Smoothing:
-    """The filters at a rate: a look every millisecond or, where a frame does not divide so, every sample."""
-    step = frame_samples // _POINTS if frame_samples % _POINTS == 0 else 1
+    """The filters at a rate: as few looks as a frame divides into evenly."""
+    divisors = (n for n in range(_LEAST_POINTS, frame_samples) if frame_samples % n == 0)
+    step = frame_samples // next(divisors, frame_samples)
     decay = math.exp(-1 / (rate_hz * TIME_CONSTANT_S))
     left = decay ** np.arange(step - 1, -1, -1)
     adds = (1 - decay) * left

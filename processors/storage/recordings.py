@@ -177,7 +177,7 @@ class _Channel:
         self._silence = silence[0]
         self._rest = np.empty(0, np.uint8)
 
-    async def fill(self, out: npt.NDArray[np.uint8]) -> None:
+    async def fill(self, out: npt.NDArray[Any]) -> None:
         """Fill in what comes next."""
         at = min(self._before, len(out))
         out[:at] = self._silence
@@ -205,8 +205,16 @@ async def _interleaved(
         block = np.empty(len(header) + min(size, samples - first) * len(channels), np.uint8)
         block[: len(header)] = np.frombuffer(header, np.uint8)
         frames = block[len(header) :].reshape(-1, len(channels))
-        for number, channel in enumerate(channels):
-            await channel.fill(frames[:, number])
+        if len(channels) == 2:
+            # By words of two bytes: a third of what every second byte, twice, would cost.
+            words, first_channel = frames.view("<u2")[:, 0], np.empty(len(frames), np.uint8)
+            await channels[1].fill(words)
+            words <<= 8
+            await channels[0].fill(first_channel)
+            words |= first_channel
+        else:
+            for number, channel in enumerate(channels):
+                await channel.fill(frames[:, number])
         yield block.data
         header = b""
     if padding := wav_padding(samples * len(channels)):
