@@ -62,6 +62,8 @@ class StreamMeter(Untimed):
                 self._forget()
             case _:
                 pass
+        if not tracks and not conversation:
+            return []  # mostly
         return [_enveloped(event, "TrackMetrics", record) for record in tracks] + [
             _enveloped(event, "ConversationMetrics", record) for record in conversation
         ]
