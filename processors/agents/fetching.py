@@ -1,8 +1,9 @@
-"""What aiokafka makes of a fetch, at a third of the cost. The one place that reaches into its fetcher.
+"""What aiokafka makes of a fetch, at less cost. The one place that reaches into its fetcher.
 
 aiokafka reckons the checksum of each batch by tables, 4.3 µs for a second of audio where the processor's own
 instruction takes 0.5; and it makes a dataclass of eleven fields of each record, of which an agent reads four.
 Both are replaced here, in the worker's process alone; what is checked and what is refused stays the same.
+Together a tenth of what ``measure`` and ``record`` cost.
 """
 
 from typing import Any
@@ -42,6 +43,10 @@ class CheckedBatches:
 
 class BareRecords(fetcher.PartitionRecords):  # type: ignore[misc]
     """Records as they are decoded: offset, timestamp, key, value, headers."""
+
+    def __iter__(self) -> Any:
+        """What decodes them: a call of ``__next__`` less for each."""
+        return self._records_iterator
 
     def _consumer_record(self, tp: Any, record: Any) -> Any:
         return record
