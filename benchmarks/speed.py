@@ -72,7 +72,12 @@ class Watch:
         """Until now."""
         self.look()
         spent = self._spent() - self._cpu_s
-        return Cost(records, spent, time.monotonic() - self._began_s, self.peak / 2**20)
+        return Cost(records, spent, self.wall_s, self.peak / 2**20)
+
+    @property
+    def wall_s(self) -> float:
+        """How long it is watched."""
+        return time.monotonic() - self._began_s
 
     def _all(self) -> list[psutil.Process]:
         return [self.process, *self.process.children(recursive=True)]
@@ -314,10 +319,15 @@ async def start(stack: Stack, agent: str, names: Sequence[str]) -> list[Watch]:
 
 
 async def _until_idle(stack: Stack, agent: str, watch: Watch, load: Load) -> Cost:
-    """What an agent that is watched costs until it has nothing left to do."""
+    """What a watched agent costs until it has nothing left to do; its time, until it was last busy."""
     done, quiet = 0.0, 0
+    busy_s = 0.0
     while quiet < 4:
-        await asyncio.sleep(0.25)
+        for _ in range(5):
+            before = watch.process.cpu_times().user
+            await asyncio.sleep(0.05)
+            if watch.process.cpu_times().user - before > 0.015:  # of 50 ms; the clock goes by 10
+                busy_s = watch.wall_s
         watch.look()
         numbers = await scraped(stack.operations[agent])
         processed = numbers.get("tapeline_agent_records_processed_total", 0)
@@ -327,7 +337,7 @@ async def _until_idle(stack: Stack, agent: str, watch: Watch, load: Load) -> Cos
         quiet = quiet + 1 if idle else 0
         done = processed
     cost = watch.cost(load.messages)
-    cost.wall_s -= 1.0
+    cost.wall_s = busy_s
     return cost
 
 
