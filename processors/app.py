@@ -33,8 +33,9 @@ COMMIT_INTERVAL_S = 0.25
 MAX_POLL_RECORDS = 2000
 #: A batch of records on its way to Kafka.
 MAX_BATCH_BYTES = 512 * 1024
-#: What one fetch may bring of a partition: of messages, Faust's own; of tracks, more. Each batch waits for Kafka
-#: once or twice, whatever it holds: with 1 MiB `measure` costs a seventh more; with 6 `record` gains nothing.
+#: What one fetch may bring of a partition: of messages, Faust's own; of tracks, more. Each batch waits for
+#: Kafka once or twice, whatever it holds: with 1 MiB `measure` costs a seventh more; with 6 `record` gains
+#: nothing.
 MESSAGE_FETCH_BYTES, TRACK_FETCH_BYTES = 2**20, 3 * 2**20
 #: Batches waiting for the agent.
 BUFFERED_BATCHES = 8

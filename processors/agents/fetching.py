@@ -53,6 +53,15 @@ class BareRecords(fetcher.PartitionRecords):  # type: ignore[misc]
 
 
 def install() -> None:
-    """Have all consumers of this process fetch so, those with ``check_crcs=False``: it is done here."""
+    """Have all consumers of this process fetch so, with ``check_crcs=False``: it is done here.
+
+    Raises RuntimeError for an aiokafka that would not come by here, and would so check nothing.
+    """
+    if not {"MemoryRecords", "PartitionRecords"} <= set(
+        fetcher.Fetcher._proc_fetch_request.__code__.co_names
+    ):
+        raise RuntimeError(
+            "this aiokafka unpacks its fetches elsewhere: processors/agents/fetching.py must follow"
+        )
     fetcher.MemoryRecords = CheckedBatches
     fetcher.PartitionRecords = BareRecords
