@@ -20,6 +20,9 @@ _LENGTH, _LENGTH_END, _MAGIC, _CRC, _CRC_END = 8, 12, 16, 17, 21
 class CheckedBatches:
     """The batches in a fetch, each checked when it is taken."""
 
+    of = "a partition"
+    """Which, for the error's text."""
+
     def __init__(self, fetched: bytes) -> None:
         self._batches = MemoryRecords(fetched)
         self._left = memoryview(fetched)
@@ -37,12 +40,19 @@ class CheckedBatches:
             intact = crc32c.crc32c(raw[_CRC_END:]) == int.from_bytes(raw[_CRC:_CRC_END], "big")
         if not intact:
             offset = int.from_bytes(raw[:_LENGTH], "big")
-            raise CorruptRecordException(f"the batch at offset {offset} fails its checksum")
+            raise CorruptRecordException(
+                f"{self.of}: the batch at offset {offset} fails its checksum: it was changed on the broker's "
+                "disk or on its way; nothing is read past it"
+            )
         return batch
 
 
 class BareRecords(fetcher.PartitionRecords):  # type: ignore[misc]
     """Records as they are decoded: offset, timestamp, key, value, headers."""
+
+    def __init__(self, tp: Any, records: CheckedBatches, *more: Any) -> None:
+        records.of = f"{tp.topic}-{tp.partition}"
+        super().__init__(tp, records, *more)
 
     def __iter__(self) -> Any:
         """What decodes them: a call of ``__next__`` less for each."""
