@@ -13,6 +13,8 @@ from tapeline.voxology import Message
 
 #: A message overtakes at most so many of its own track's.
 _OVERTAKES = 3
+#: And none that comes later than this; a burst on top of it stays within the reassembly window, 2 s.
+_OVERTAKEN_MS = 1000.0
 #: A burst holds messages back for so long.
 _BURST_MS = 800.0
 
@@ -117,7 +119,8 @@ def _reorder(kept: list[tuple[float, Message]], chance: random.Random, probabili
         at = 0
         while at < len(track):
             moved = chance.randint(1, _OVERTAKES) if chance.random() < probability else 0
-            group = track[at : at + moved + 1]
+            latest_ms = kept[track[at]][0] + _OVERTAKEN_MS
+            group = [index for index in track[at : at + moved + 1] if kept[index][0] <= latest_ms]
             if moved and len(group) > 1:
                 messages = [kept[index][1] for index in group]
                 for index, message in zip(group, [*messages[1:], messages[0]], strict=True):

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ingest.protocol import Accepted, parse
@@ -64,6 +64,7 @@ def test_oracles_come_back_as_they_were_written(tmp_path: Path) -> None:
 
 
 @given(seed=st.integers(0, 10_000))
+@example(seed=2197)  # losses spread a group of messages, and a burst held its last one: 2.03 s
 def test_the_assembler_does_what_the_oracle_says(seed: int) -> None:
     """Every kind of fault at once, on a real call's messages through the real parser."""
     steps = misbehave(messages(CALL), EVERYTHING, seed, CALL.stream_id)
