@@ -6,6 +6,7 @@ RUN python -m venv /opt/build && /opt/build/bin/pip install --no-cache-dir --req
 RUN python -m venv /opt/tapeline \
  && /opt/tapeline/bin/pip install --no-cache-dir --require-hashes -r requirements-runtime.lock
 COPY schemas schemas
+COPY runtime runtime
 COPY ingest ingest
 COPY processors processors
 COPY tapeline tapeline

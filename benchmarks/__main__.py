@@ -27,7 +27,7 @@ from benchmarks import (
     talk,
     workers,
 )
-from tapeline import logs
+from tapeline.serving import logs
 
 BENCHMARKS: dict[str, Callable[[Path], Awaitable[str]]] = {
     "speed": speed.run,
@@ -75,7 +75,7 @@ async def main(names: list[str]) -> int:
         print(f"no benchmark is called {unknown[0]!r}: {', '.join(BENCHMARKS)}", file=sys.stderr)
         return 1
     logs.configure("error", "console")
-    print(f"Machine: {machine()}\n")
+    print(f"StreamProcessor: {machine()}\n")
     for name in names or BENCHMARKS:
         print(f"## {name}\n", flush=True)
         before, turns = psutil.cpu_times(), turns_a_second()

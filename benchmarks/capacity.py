@@ -16,8 +16,8 @@ from benchmarks.plots import plot
 from benchmarks.speed import Watch
 from schemas.topics import AGENTS, MESSAGES, RECORDINGS
 from schemas.topics import TRACKS as TRACKS_TOPIC
-from tapeline.log import entries
-from tapeline.stack import Stack
+from tapeline.local.stack import Stack
+from tapeline.topics.reader import entries
 
 #: How many calls are tried, by the length of their chunks, until the machine is full.
 CALLS = {

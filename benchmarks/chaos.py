@@ -23,15 +23,15 @@ from pathlib import Path
 
 from processors.storage.store import open_store
 from schemas.topics import AGENTS, MESSAGES, RECORDINGS
-from tapeline.audit import Books, audit
-from tapeline.faults import Faults, misbehave
-from tapeline.log import entries
-from tapeline.oracle import Oracle, oracle
-from tapeline.play import play
+from tapeline.checks.audit import DeliveryStats, audit
+from tapeline.checks.verify import against_log, against_manifest, against_oracle, manifests
+from tapeline.emulator.faults import Faults, misbehave
+from tapeline.emulator.oracle import Oracle, oracle
+from tapeline.emulator.player import play
+from tapeline.emulator.voxology import Call, SourceTrack, messages
+from tapeline.local.stack import Stack
 from tapeline.settings import Settings
-from tapeline.stack import Stack
-from tapeline.verify import against_log, against_manifest, against_oracle, manifests
-from tapeline.voxology import Call, SourceTrack, messages
+from tapeline.topics.reader import entries
 
 #: Two workers of each agent, so that every kill is a rebalance too.
 WORKERS = {f"{agent}-{n}": agent for agent in AGENTS for n in (1, 2)}
@@ -55,7 +55,7 @@ class Report:
     restarts: Counter[str] = field(default_factory=Counter)
     recordings: int = 0
     judged_by_oracle: int = 0
-    books: Books = field(default_factory=Books)
+    books: DeliveryStats = field(default_factory=DeliveryStats)
     faults: list[str] = field(default_factory=list)
     seconds: float = 0.0
 

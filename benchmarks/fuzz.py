@@ -16,9 +16,9 @@ from websockets.asyncio.client import connect
 from benchmarks.hostile import HANDSHAKE
 from benchmarks.scrape import scraped
 from schemas.topics import DEAD_LETTERS, MESSAGES
-from tapeline.log import entries
-from tapeline.stack import Stack
-from tapeline.voxology import Call, SourceTrack, messages
+from tapeline.emulator.voxology import Call, SourceTrack, messages
+from tapeline.local.stack import Stack
+from tapeline.topics.reader import entries
 
 MESSAGES_SENT = 200_000
 ROUND = 25_000

@@ -16,12 +16,12 @@ import psutil
 from websockets.asyncio.client import connect
 
 from schemas.topics import AGENTS, RECORDINGS, TRACKS, changelog
-from tapeline.compare import differences
-from tapeline.log import entries
-from tapeline.play import play
-from tapeline.stack import Stack
-from tapeline.tap import records
-from tapeline.voxology import Call, SourceTrack
+from tapeline.checks.compare import differences
+from tapeline.emulator.player import play
+from tapeline.emulator.voxology import Call, SourceTrack
+from tapeline.local.stack import Stack
+from tapeline.topics.reader import entries
+from tapeline.topics.tap import records
 
 MINUTES = (60, 480)
 OPEN_STREAMS = (1_000, 10_000)
@@ -138,7 +138,6 @@ async def _segments(stack: Stack) -> int:
 
 async def _recovery_s(stack: Stack) -> float:
     """Kill assemble, start another, send a new call: how long until its recording begins to appear."""
-
     before = await _segments(stack)
     began = time.monotonic()
     await stack.stop("assemble", SIGKILL)

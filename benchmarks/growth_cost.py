@@ -5,12 +5,13 @@ import time
 from pathlib import Path
 
 from benchmarks.plots import plot
-from processors.core.events import Event
+from processors.core.assemble.stream import StreamAssembler
+from processors.core.assemble.track import AssemblyConfig
 from processors.core.partition import CheckpointConfig, Partition, Rejected
-from processors.core.stream import StreamAssembler
-from processors.core.track import AssemblyConfig
-from schemas.codec import Reader, Record, Writer
+from schemas.codec import Reader, Writer
+from schemas.events import Event
 from schemas.live_track import LiveTrack
+from schemas.schema import Record
 from schemas.topics import MESSAGES, TRACKS
 
 MINUTES = (1, 10, 60, 480)

@@ -19,9 +19,9 @@ from websockets.asyncio.client import connect
 
 from benchmarks.scrape import scraped
 from schemas.topics import MESSAGES
-from tapeline.log import entries
-from tapeline.stack import Stack
-from tapeline.voxology import Call, SourceTrack, chunks, messages
+from tapeline.emulator.voxology import Call, SourceTrack, chunks, messages
+from tapeline.local.stack import Stack
+from tapeline.topics.reader import entries
 
 HONEST = 100
 QUIET = 800

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from processors.core.delivery import Delivery
-from processors.core.events import (
+from processors.core.measure.frames import warm_up
+from processors.core.measure.stream import StreamMeter
+from schemas.codec import Writer
+from schemas.events import (
+    Delivery,
     Event,
     EventReader,
     Payload,
@@ -20,11 +23,8 @@ from processors.core.events import (
     TrackSegment,
     typed,
 )
-from processors.core.frames import warm_up
-from processors.core.meter import StreamMeter
-from schemas.codec import Writer
 from schemas.topics import METRICS, TRACKS
-from tapeline.demo_calls import demo_calls
+from tapeline.local.demo_calls import demo_calls
 
 WINDOW_MS = 5000
 DELIVERY = Delivery(6, 0, 0, 0, 0, 8000, 1408, 1408, 176_000, 176_000, 176_000, 176_000)

@@ -12,10 +12,10 @@ import psutil
 
 from benchmarks.scrape import scraped
 from schemas.topics import MESSAGES
-from tapeline.log import entries
-from tapeline.play import play
-from tapeline.stack import Stack
-from tapeline.voxology import Call, SourceTrack, chunks
+from tapeline.emulator.player import play
+from tapeline.emulator.voxology import Call, SourceTrack, chunks
+from tapeline.local.stack import Stack
+from tapeline.topics.reader import entries
 
 CALLS = 100
 LENGTH_S = 100

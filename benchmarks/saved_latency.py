@@ -11,11 +11,11 @@ import numpy as np
 
 from schemas.codec import Reader
 from schemas.topics import MESSAGES, RECORDINGS
-from tapeline.compare import differences
-from tapeline.play import play
-from tapeline.stack import Stack
-from tapeline.tap import records
-from tapeline.voxology import Call, SourceTrack
+from tapeline.checks.compare import differences
+from tapeline.emulator.player import play
+from tapeline.emulator.voxology import Call, SourceTrack
+from tapeline.local.stack import Stack
+from tapeline.topics.tap import records
 
 CALLS_AT_ONCE = 50
 SECONDS = 120

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks import rivals
+from benchmarks import baselines as rivals
+from benchmarks.baselines.python import TOPIC
 from benchmarks.load import Load, play
-from benchmarks.peers import TOPIC
 from benchmarks.plots import plot
 from benchmarks.scrape import scraped
-from tapeline.embedded import free_port
-from tapeline.stack import Stack
+from tapeline.local.kafka import free_port
+from tapeline.local.stack import Stack
 
 ROUNDS = 3
 CHUNKS_MS = (176, 20)
@@ -216,7 +216,8 @@ async def _make_topics(stack: Stack) -> None:
 async def _peer(stack: Stack, name: str, messages: int, load: Load) -> Cost:
     arguments = (stack.kafka, str(messages), str(load.chunk_ms * 8))
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.peers", name, *arguments), stdout=asyncio.subprocess.PIPE
+        *(sys.executable, "-m", "benchmarks.baselines.python", name, *arguments),
+        stdout=asyncio.subprocess.PIPE,
     )
     out, _ = await process.communicate()
     return Cost(**json.loads(out))
@@ -243,7 +244,9 @@ async def gateway(stack: Stack, load: Load) -> Cost:
 
 async def _stock_gateway(stack: Stack, load: Load) -> Cost:
     few = Load(load.first_stream_id + 500, load.calls, load.chunks // STOCK_SHARE, load.chunk_ms, False)
-    return await _other_gateway(stack, few, sys.executable, "-m", "benchmarks.peers", "stock-gateway")
+    return await _other_gateway(
+        stack, few, sys.executable, "-m", "benchmarks.baselines.python", "stock-gateway"
+    )
 
 
 async def _other_gateway(stack: Stack, load: Load, *command: str) -> Cost:
@@ -312,7 +315,7 @@ async def start(stack: Stack, agent: str, names: Sequence[str]) -> list[Watch]:
     for name in names:
         await stack.start(name, "worker", agent)
     while not any(
-        b"partition_taken_up" in log.read_bytes()[size:] for log, size in zip(logs, before, strict=True)
+        b"partition_restored" in log.read_bytes()[size:] for log, size in zip(logs, before, strict=True)
     ):
         await asyncio.sleep(0.005)
     return [Watch(psutil.Process(stack.processes[name].pid)) for name in names]
@@ -365,7 +368,14 @@ async def _restarted(stack: Stack, load: Load, startup_s: float) -> Cost:
 async def _stock_agent(stack: Stack) -> Cost:
     """Ten seconds of a stock agent on voxology.messages, its start not counted."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.peers", "stock-agent", stack.kafka, str(stack.folder / "stock")),
+        *(
+            sys.executable,
+            "-m",
+            "benchmarks.baselines.python",
+            "stock-agent",
+            stack.kafka,
+            str(stack.folder / "stock"),
+        ),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
     )

@@ -9,11 +9,11 @@ import numpy.typing as npt
 import soxr
 import webrtcvad
 
-from processors.core.frames import FrameMeter, FrameState
-from processors.core.g711 import PCM
-from processors.core.hearing import BRIDGED_FRAMES, FRAME_MS
-from tapeline.audio import to_ulaw
-from tapeline.speech import Voices
+from processors.core.audio.g711 import PCM
+from processors.core.measure.frames import FrameMeter, FrameState
+from processors.core.measure.kernels import BRIDGED_FRAMES, FRAME_MS
+from tapeline.emulator.audio_files import to_ulaw
+from tapeline.emulator.speech import Voices
 
 RATE = 8000
 FRAME = RATE * FRAME_MS // 1000
@@ -115,7 +115,7 @@ def _ours(codes: bytes) -> Flags:
 
 
 def _webrtcvad(mode: int) -> Detector:
-    """webrtcvad in one of its modes, its pauses bridged as ours are."""
+    """Webrtcvad in one of its modes, its pauses bridged as ours are."""
 
     def detector(codes: bytes) -> Flags:
         vad = webrtcvad.Vad(mode)

@@ -9,7 +9,7 @@ from benchmarks.load import Load
 from benchmarks.plots import plot
 from benchmarks.scrape import scraped
 from benchmarks.speed import UNLIMITED, gateway, start, startup
-from tapeline.stack import Stack
+from tapeline.local.stack import Stack
 
 #: Workers, partitions.
 CASES = ((1, 1), (1, 8), (1, 32), (2, 8), (2, 32))

@@ -116,14 +116,14 @@ def _authorized(value: str) -> str:
     return ""
 
 
-class OncePerMinute:
+class LogThrottle:
     """Lets a thing be said once a minute, of each of the last so many subjects."""
 
     def __init__(self, subjects: int = 10_000) -> None:
         self._subjects = subjects
         self._said: dict[str, float] = {}
 
-    def may_say(self, subject: str, now_s: float) -> bool:
+    def allows(self, subject: str, now_s: float) -> bool:
         """Whether it has not been said of the subject for a minute."""
         last = self._said.pop(subject, None)
         quiet = last is None or now_s - last >= 60

@@ -6,9 +6,7 @@ import secrets
 import signal
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -17,17 +15,17 @@ from websockets.exceptions import ConnectionClosed
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import CloseCode
 
-from ingest.address import Network, is_loopback
+from ingest.address import is_loopback
 from ingest.certificate import Certificate
-from ingest.door import Connection, Door
-from ingest.limits import Limits, Pace
+from ingest.config import GatewayConfig, Limits
+from ingest.connection import Connection, Door
+from ingest.limits import TokenBucket
 from ingest.protocol import Accepted
-from ingest.publisher import Buffers, Publisher
+from ingest.publisher import Publisher
 from ingest.session import Rejection, Session
 from ingest.tokens_file import TokensFile
-from schemas import telemetry
-from schemas.cluster import Cluster
-from schemas.codec import registry_from
+from runtime import telemetry
+from runtime.registry import registry_from
 
 log = structlog.get_logger()
 
@@ -37,28 +35,7 @@ TICK_S = 1.0
 FLUSH_S = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayConfig:
-    """What the gateway needs to know; the command line's settings explain each."""
-
-    kafka: Cluster
-    host: str
-    port: int
-    path: str = "/"
-    registry: str | None = None
-    tokens: Path | None = None
-    insecure: bool = False
-    tls_certificate: Path | None = None
-    tls_key: Path | None = None
-    trusted_proxies: tuple[Network, ...] = ()
-    drain_s: float = 25.0
-    shares_port: bool = False
-    """Whether other processes listen on the same port."""
-    limits: Limits = field(default_factory=Limits)
-    buffers: Buffers = field(default_factory=Buffers)
-
-
-class OpenDoorError(Exception):
+class UnauthenticatedListenError(Exception):
     """The gateway would take streams from anybody."""
 
     def __init__(self, host: str) -> None:
@@ -72,11 +49,11 @@ class Gateway:
     """Serves WebSocket connections until stopped."""
 
     def __init__(self, config: GatewayConfig) -> None:
-        """Raises TokensError, CertificateError, SpoolError and OpenDoorError."""
+        """Raises TokensError, CertificateError, SpoolError and UnauthenticatedListenError."""
         self._config = config
         tokens = TokensFile(config.tokens) if config.tokens is not None else None
         if tokens is None and not config.insecure and not is_loopback(config.host):
-            raise OpenDoorError(config.host)
+            raise UnauthenticatedListenError(config.host)
         certificate = None
         if config.tls_certificate is not None:
             certificate = Certificate(config.tls_certificate, config.tls_key)
@@ -207,9 +184,9 @@ class Gateway:
 
     async def _read(self, connection: Connection, session: Session) -> None:
         publisher = self.publisher
-        pace = Pace(self._config.limits.max_messages_per_s, time.monotonic())
+        pace = TokenBucket(self._config.limits.max_messages_per_s, time.monotonic())
 
-        def at_once(text: str) -> bool:
+        def fast_path(text: str) -> bool:
             """Take a message after which nothing has to be waited for, of a sender that was never wrong."""
             if publisher.full or pace.left <= 1 or session.rejected:
                 return False
@@ -217,12 +194,12 @@ class Gateway:
             self._take(connection, session, text)
             return True
 
-        connection.at_once = at_once
+        connection.fast_path = fast_path
         while True:
             frame = await connection.recv()
             pace.left -= 1
             self._take(connection, session, frame)
-            if session.hopeless:
+            if session.over_error_budget:
                 telemetry.LIMITED.labels("dead_letters").inc()
                 said = f"{session.rejected} messages could not be used"
                 await connection.close(CloseCode.POLICY_VIOLATION, said)
@@ -248,7 +225,7 @@ class Gateway:
     def _reject(self, connection: Connection, session: Session, rejection: Rejection) -> None:
         self.publisher.reject(rejection)
         reason = rejection.letter.reason
-        if self._door.lines.may_say(f"{connection.address} {reason}", time.monotonic()):
+        if self._door.lines.allows(f"{connection.address} {reason}", time.monotonic()):
             log.warning(
                 "message_rejected",
                 connection=session.connection,

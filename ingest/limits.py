@@ -1,27 +1,11 @@
 """What one sender may cost: every limit, and the counting behind those that need it. Pure."""
 
 from collections import Counter
-from dataclasses import dataclass
+
+from ingest.config import Limits
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The gateway's limits; the settings of the same names explain each."""
-
-    max_message_bytes: int = 1024 * 1024
-    max_connections: int = 4096
-    max_connections_per_address: int = 1024
-    open_timeout_s: float = 10.0
-    idle_connection_s: float = 300.0
-    ping_interval_s: float = 20.0
-    ping_timeout_s: float = 20.0
-    max_messages_per_s: int = 500
-    max_streams_per_connection: int = 256
-    max_dead_letters_per_connection: int = 100
-    compression: bool = False
-
-
-class Crowd:
+class ConnectionCounts:
     """Who is connected, counted by address."""
 
     def __init__(self, limits: Limits) -> None:
@@ -54,7 +38,7 @@ class Crowd:
 BURST_S = 2
 
 
-class Pace:
+class TokenBucket:
     """How fast a connection may send: a token bucket, asked about once in many messages.
 
     ``left`` is how many messages may come before it must be asked again.

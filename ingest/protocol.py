@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 import pybase64
 
-from schemas.codec import Record
 from schemas.live_track import LiveTrack
 from schemas.message import INT64, PAYLOADS, decode_fields, to_record
+from schemas.schema import Record
 
 #: The messages that belong to a track, and carry its name and sequence number.
 TRACK_TYPES = frozenset({"start_track", "live_track", "stop_track"})

@@ -15,9 +15,7 @@ import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -31,14 +29,16 @@ from aiokafka.errors import (
 )
 from aiokafka.partitioner import DefaultPartitioner
 
+from ingest.config import Buffers
 from ingest.protocol import Accepted
 from ingest.session import Rejection
 from ingest.spool import OVERHEAD_BYTES, Outgoing, Spool, SpoolError
-from schemas import telemetry
-from schemas.broker import check_topics, connected
-from schemas.cluster import Cluster
-from schemas.codec import Registry, Writer
+from runtime import telemetry
+from runtime.clients import check_topics, connected
+from runtime.cluster import Cluster
+from schemas.codec import Writer
 from schemas.live_track import LiveTrack
+from schemas.registry import Registry
 from schemas.topics import DEAD_LETTERS, MAX_RECORD_BYTES, MESSAGES, key_of
 
 log = structlog.get_logger()
@@ -58,17 +58,7 @@ PROBE_S = 5.0
 REFUSED = (MessageSizeTooLargeError, RecordListTooLargeError, CorruptRecordException, PolicyViolationError)
 
 
-@dataclass(frozen=True, slots=True)
-class Buffers:
-    """How much may wait for Kafka, and where."""
-
-    max_in_flight_bytes: int = 64 * 1024 * 1024
-    spool: Path | None = None
-    """The spool's file; None: there is none."""
-    max_spool_bytes: int = 1024 * 1024 * 1024
-
-
-class Lane:
+class PartitionQueue:
     """The records for one partition, in order; ``sending`` are those of the batch in flight."""
 
     __slots__ = ("limit", "partition", "records", "sending", "sent_s", "since_s", "topic")
@@ -100,8 +90,8 @@ class Publisher:
         self._buffers = buffers
         self._producer: Any = None
         self._partitions = 0
-        self._lanes: dict[tuple[str, int], Lane] = {}
-        self._ready: set[Lane] = set()
+        self._lanes: dict[tuple[str, int], PartitionQueue] = {}
+        self._ready: set[PartitionQueue] = set()
         self._wake = asyncio.Event()
         self._lane_bytes = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -324,7 +314,7 @@ class Publisher:
         number = random.randrange(self._partitions) if key is None else _partition(key, self._partitions)  # noqa: S311  # a keyless record may lie anywhere
         lane = self._lanes.get((topic, number))
         if lane is None:
-            lane = self._lanes[topic, number] = Lane(topic, number)
+            lane = self._lanes[topic, number] = PartitionQueue(topic, number)
         if not lane.records:
             lane.since_s = time.monotonic()
             if not lane.sending:
@@ -358,7 +348,7 @@ class Publisher:
             while self._ready and not self._broken:
                 self._dispatch(self._ready.pop())
 
-    def _dispatch(self, lane: Lane) -> None:
+    def _dispatch(self, lane: PartitionQueue) -> None:
         """Send the next batch of a lane on its way, if it waits for one."""
         if lane.sending or not lane.records:
             return
@@ -377,7 +367,7 @@ class Publisher:
         self._deliveries.add(task)
         task.add_done_callback(self._deliveries.discard)
 
-    async def _deliver(self, lane: Lane, batch: Any, began_s: float) -> None:
+    async def _deliver(self, lane: PartitionQueue, batch: Any, began_s: float) -> None:
         try:
             await (await self._producer.send_batch(batch, lane.topic, partition=lane.partition))
         except asyncio.CancelledError:
@@ -404,7 +394,7 @@ class Publisher:
         if not self._lane_bytes:
             self._idle.set()
 
-    def _acknowledged(self, lane: Lane, began_s: float) -> None:
+    def _acknowledged(self, lane: PartitionQueue, began_s: float) -> None:
         self._alive_s = time.monotonic()
         count = len(lane.sending)
         self._lane_bytes -= sum(map(len, (r.value for r in lane.sending))) + OVERHEAD_BYTES * count
@@ -415,7 +405,7 @@ class Publisher:
             telemetry.PUBLISH_SECONDS.observe(self._alive_s - began_s)
         self._make_room()
 
-    def _lose(self, lane: Lane, error: Exception) -> None:
+    def _lose(self, lane: PartitionQueue, error: Exception) -> None:
         """Kafka will never take this record: it is counted and reported."""
         (record,) = lane.sending
         lane.sending.clear()
@@ -428,7 +418,7 @@ class Publisher:
         log.error("records_lost", records=count, topic=topic, reason=reason, lost_in_all=self.lost)
 
     @staticmethod
-    def _take_back(lane: Lane) -> None:
+    def _take_back(lane: PartitionQueue) -> None:
         lane.records.extendleft(reversed(lane.sending))
         lane.sending.clear()
 

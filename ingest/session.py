@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from ingest.limits import Limits
+from ingest.config import Limits
 from ingest.protocol import Accepted, Reason, Refused, parse
 from schemas.dead_letter import DeadLetter
 
@@ -58,7 +58,7 @@ class Session:
         return self._reject(Refused(Reason.TOO_LARGE, detail, b""))
 
     @property
-    def hopeless(self) -> bool:
+    def over_error_budget(self) -> bool:
         """Whether so much was rejected that the connection is better closed."""
         return self.rejected >= self.limits.max_dead_letters_per_connection
 

@@ -6,16 +6,17 @@ from typing import Any
 import faust
 
 from processors.agents.assemble import Assemble
-from processors.agents.checkpoints import CheckpointTable
 from processors.agents.record import Record
-from processors.agents.shell import Shell
-from processors.agents.transport import Batch, BatchSchema
+from processors.agents.stream_agent import StreamAgent
 from processors.config import WorkerConfig
-from processors.core.events import EventReader
+from processors.driver.batch import Batch, BatchSchema
+from processors.driver.checkpoints import CheckpointTable
 from processors.storage.recordings import Recordings
 from processors.storage.store import open_store
-from schemas.cluster import Cluster
-from schemas.codec import Reader, Writer, registry_from
+from runtime.cluster import Cluster
+from runtime.registry import registry_from
+from schemas.codec import Reader, Writer
+from schemas.events import EventReader
 from schemas.topics import (
     MAX_RECORD_BYTES,
     MESSAGES,
@@ -41,7 +42,9 @@ MESSAGE_FETCH_BYTES, TRACK_FETCH_BYTES = 2**20, 3 * 2**20
 BUFFERED_BATCHES = 8
 
 
-def create_agent(agent: str, config: WorkerConfig, partitions: int) -> tuple[faust.App, Shell[Any, Any]]:
+def create_agent(
+    agent: str, config: WorkerConfig, partitions: int
+) -> tuple[faust.App, StreamAgent[Any, Any]]:
     """The Faust application of one agent, ``assemble``, ``measure`` or ``record``, and its shell."""
     servers = ";".join(f"tapeline://{server.strip()}" for server in config.kafka.servers.split(","))
     app = faust.App(
@@ -92,7 +95,7 @@ def _credentials(kafka: Cluster) -> faust.auth.Credentials | None:
     return faust.SSLCredentials(context=kafka.tls()) if kafka.uses_tls else None
 
 
-def _shell(agent: str, app: faust.App, config: WorkerConfig, table: CheckpointTable) -> Shell[Any, Any]:
+def _shell(agent: str, app: faust.App, config: WorkerConfig, table: CheckpointTable) -> StreamAgent[Any, Any]:
     registry = registry_from(config.registry)
     common = (table, config.checkpoints)
     match agent:

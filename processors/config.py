@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
+from processors.core.assemble.track import AssemblyConfig
 from processors.core.partition import CheckpointConfig
-from processors.core.track import AssemblyConfig
-from schemas.cluster import Cluster
+from runtime.cluster import Cluster
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,96 +6,20 @@ zero byte and the schema's id in big-endian before the body. A reader takes both
 """
 
 import io
-import json
 import struct
-from collections.abc import Callable
-from functools import cache
-from importlib import resources
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import fastavro
-import fastavro.schema
 
 from schemas.encoder import encoder
 from schemas.errors import CorruptRecordError, NotAvroError, UnknownSchemaError
+from schemas.registry import Registry
+from schemas.schema import Record, bare_schema, fingerprint, schema
 from schemas.topics import DATA_TOPICS, Topic
-
-#: A record as fastavro takes and gives it.
-Record = dict[str, Any]
 
 _MARKER = b"\xc3\x01"
 _SINGLE_OBJECT_HEADER = 10
 _CONFLUENT_HEADER = 5
-
-
-@cache
-def schema(record: str) -> dict[str, Any]:
-    """The schema of a record of ours, such as ``Message``, whole: documentation, logical types."""
-    folder = resources.files("schemas") / "avro"
-    with resources.as_file(folder) as path:
-        loaded = fastavro.schema.load_schema(str(path / f"tapeline.{record}.avsc"))
-    return cast("dict[str, Any]", _without(loaded, lambda key: key.startswith("__")))
-
-
-@cache
-def bare_schema(record: str) -> dict[str, Any]:
-    """The schema to encode and decode by: times stay integers, which is exact, and faster."""
-    bare = _without(schema(record), lambda key: key == "logicalType")
-    return cast("dict[str, Any]", fastavro.parse_schema(bare))
-
-
-def _without(node: Any, unwanted: Callable[[str], bool]) -> Any:
-    if isinstance(node, dict):
-        return {k: _without(v, unwanted) for k, v in node.items() if not unwanted(k)}
-    return [_without(item, unwanted) for item in node] if isinstance(node, list) else node
-
-
-def fingerprint(parsed: Any) -> bytes:
-    """CRC-64-AVRO of the schema's parsing canonical form: 8 bytes, little-endian."""
-    canonical = fastavro.schema.to_parsing_canonical_form(parsed)
-    return bytes.fromhex(fastavro.schema.fingerprint(canonical, "CRC-64-AVRO"))
-
-
-class Registry(Protocol):
-    """The two things we ask of a schema registry."""
-
-    def register(self, subject: str, parsed: Any) -> int:
-        """The id of the schema under the subject, registering it if need be."""
-
-    def schema_by_id(self, schema_id: int) -> Any:
-        """The parsed schema of an id. Raises UnknownSchemaError."""
-
-
-class ConfluentRegistry:
-    """A Confluent-compatible schema registry, by confluent-kafka's own client.
-
-    Blocking: ids are fetched once and cached, so only the first record of a schema waits.
-    """
-
-    def __init__(self, url: str) -> None:
-        # Imported here: it brings an HTTP stack that nobody without a registry needs.
-        from confluent_kafka.schema_registry import SchemaRegistryClient
-
-        self._client = SchemaRegistryClient({"url": url})
-        self._by_id: dict[int, Any] = {}
-
-    def register(self, subject: str, parsed: Any) -> int:
-        from confluent_kafka.schema_registry import Schema
-
-        return self._client.register_schema(subject, Schema(json.dumps(parsed), "AVRO"))
-
-    def schema_by_id(self, schema_id: int) -> Any:
-        if schema_id not in self._by_id:
-            from confluent_kafka.schema_registry.error import SchemaRegistryError
-
-            try:
-                text = self._client.get_schema(schema_id).schema_str
-            except SchemaRegistryError as error:
-                raise UnknownSchemaError(f"schema id {schema_id}: {error}") from error
-            self._by_id[schema_id] = fastavro.parse_schema(
-                _without(json.loads(text or "null"), lambda key: key == "logicalType")
-            )
-        return self._by_id[schema_id]
 
 
 class Writer:
@@ -142,7 +66,8 @@ class Reader:
 
     def framing(self, value: bytes) -> tuple[Any, int]:
         """The schema that a value was written with, and where its Avro begins; a schema of ours is
-        ``bare_schema``'s own object. Raises a SchemaError."""
+        ``bare_schema``'s own object. Raises a SchemaError.
+        """
         if value[:2] == _MARKER and len(value) >= _SINGLE_OBJECT_HEADER:
             writer = self._ours.get(value[2:_SINGLE_OBJECT_HEADER])
             if writer is None:
@@ -173,8 +98,3 @@ def decode_body(value: bytes, at: int, writer: Any) -> Record:
         return cast("Record", fastavro.schemaless_reader(body, writer, None))
     except Exception as error:  # fastavro raises whatever its C code stumbled over
         raise CorruptRecordError(f"{len(value)} bytes do not decode: {error!r}") from error
-
-
-def registry_from(url: str | None) -> Registry | None:
-    """The registry at a URL, or None without one."""
-    return ConfluentRegistry(url) if url else None

@@ -8,8 +8,8 @@ schema that changes there has to change here.
 
 from typing import NamedTuple
 
-from schemas.codec import Record
 from schemas.encoder import binary, long, text
+from schemas.schema import Record
 
 
 class LiveTrack(NamedTuple):

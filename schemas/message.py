@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pybase64
 
-from schemas.codec import Record
+from schemas.schema import Record
 
 #: The top level of a JSON object, each value as the text that was sent.
 #: Raises msgspec.ValidationError for JSON of another kind, msgspec.DecodeError (its base) for no JSON.

@@ -2,7 +2,9 @@
 
 import typer
 
-from tapeline.commands import books, dead_letters, export, serve, show, tools
+from tapeline.commands import checks as books
+from tapeline.commands import dead_letters, export, serve, tools
+from tapeline.commands import report as show
 
 app = typer.Typer(
     help="Voxology media streams into Kafka: clean tracks, metrics and recordings.",

@@ -39,8 +39,8 @@ def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
         @functools.wraps(function)
         def command(**given: Any) -> None:
             chosen = settings({name: given.pop(name) for name in names})
-            from schemas.broker import BrokerAwayError, TopicsError
-            from schemas.cluster import ClusterError
+            from runtime.clients import BrokerAwayError, TopicsError
+            from runtime.cluster import ClusterError
 
             try:
                 function(chosen, **given)
@@ -84,7 +84,7 @@ def settings(given: Mapping[str, Any]) -> Settings:
 
     Options also go into the environment, so that processes started from here have them too.
     """
-    from tapeline import logs
+    from tapeline.serving import logs
 
     chosen = {n: v for n, v in given.items() if v is not None}
     try:

@@ -11,14 +11,12 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ingest.address import networks
-from ingest.gateway import GatewayConfig
-from ingest.limits import Limits
-from ingest.publisher import Buffers
+from ingest.config import Buffers, GatewayConfig, Limits
 from ingest.spool import spool_file
 from processors.config import StorageConfig, WorkerConfig
+from processors.core.assemble.track import AssemblyConfig
 from processors.core.partition import CheckpointConfig
-from processors.core.track import AssemblyConfig
-from schemas.cluster import Cluster, Mechanism, Security
+from runtime.cluster import Cluster, Mechanism, Security
 from schemas.topics import MAX_RECORD_BYTES
 
 Positive = Annotated[int, Field(gt=0)]

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from hypothesis import settings
 
-from tapeline.stack import Stack
+from tapeline.local.stack import Stack
 
 settings.register_profile("tapeline", deadline=None, print_blob=True)
 settings.load_profile("tapeline")

@@ -13,11 +13,13 @@ from typing import Any
 
 import aiohttp
 
-from ingest.gateway import Gateway, GatewayConfig
-from ingest.limits import Limits
-from ingest.publisher import Buffers
-from processors.core.delivery import Delivery
-from processors.core.events import (
+from ingest.config import Buffers, GatewayConfig, Limits
+from ingest.gateway import Gateway
+from processors.core.record.stream import StorePart, StreamRecorder
+from processors.storage.recordings import Recordings, Saved
+from schemas.codec import Reader, Writer
+from schemas.events import (
+    Delivery,
     Event,
     Gap,
     Payload,
@@ -28,11 +30,9 @@ from processors.core.events import (
     TrackSegment,
     logged,
 )
-from processors.core.recorder import StorePart, StreamRecorder
-from processors.storage.recordings import Recordings, Saved
-from schemas.codec import Reader, Record, Writer
+from schemas.schema import Record
 from schemas.topics import TRACKS
-from tapeline.stack import Stack
+from tapeline.local.stack import Stack
 
 OPENED_AT_MS = 1_795_000_000_000
 HEARD_AT_US = OPENED_AT_MS * 1000

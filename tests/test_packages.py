@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize("name", ["schemas", "ingest", "processors", "tapeline"])
+@pytest.mark.parametrize("name", ["schemas", "runtime", "ingest", "processors", "tapeline"])
 def test_package_is_imported_from_this_repository(name: str) -> None:
     package = importlib.import_module(name)
     assert package.__file__

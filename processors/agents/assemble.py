@@ -4,16 +4,17 @@ from typing import Any
 
 from faust.types import TP
 
-from processors.agents.shell import Shell
-from processors.core.events import Event
-from processors.core.partition import Machine
-from processors.core.stream import StreamAssembler
-from processors.core.track import AssemblyConfig
-from schemas.codec import Reader, Record, Writer
+from processors.agents.stream_agent import StreamAgent
+from processors.core.assemble.stream import StreamAssembler
+from processors.core.assemble.track import AssemblyConfig
+from processors.core.partition import StreamProcessor
+from schemas.codec import Reader, Writer
+from schemas.events import Event
+from schemas.schema import Record
 from schemas.topics import TRACKS, key_of
 
 
-class Assemble(Shell[Record, Event]):
+class Assemble(StreamAgent[Record, Event]):
     """Reads ``voxology.messages``, writes ``voxology.tracks``."""
 
     def __init__(self, *args: Any, assembly: AssemblyConfig, reader: Reader, writer: Writer) -> None:
@@ -27,11 +28,11 @@ class Assemble(Shell[Record, Event]):
         record = self._reader.decode(value)
         return record["stream_id"], record
 
-    def new_machine(self, stream_id: int, partition: int) -> Machine[Record, Event]:
+    def new_processor(self, stream_id: int, partition: int) -> StreamProcessor[Record, Event]:
         """An assembler."""
         return StreamAssembler(stream_id, partition, self._assembly)
 
-    def restored_machine(self, snapshot: bytes) -> Machine[Record, Event]:
+    def restored_processor(self, snapshot: bytes) -> StreamProcessor[Record, Event]:
         """An assembler from its checkpoint."""
         return StreamAssembler.restore(snapshot, self._assembly)
 

@@ -4,16 +4,17 @@ from typing import Any
 
 from faust.types import TP
 
-from processors.agents.shell import Shell
-from processors.core.events import Event, EventReader, LoggedSegment, typed
-from processors.core.frames import warm_up
-from processors.core.meter import StreamMeter
-from processors.core.partition import Machine
-from schemas.codec import Record, Writer
+from processors.agents.stream_agent import StreamAgent
+from processors.core.measure.frames import warm_up
+from processors.core.measure.stream import StreamMeter
+from processors.core.partition import StreamProcessor
+from schemas.codec import Writer
+from schemas.events import Event, EventReader, LoggedSegment, typed
+from schemas.schema import Record
 from schemas.topics import METRICS, key_of
 
 
-class Measure(Shell[Event | LoggedSegment, Record]):
+class Measure(StreamAgent[Event | LoggedSegment, Record]):
     """Reads ``voxology.tracks``, writes ``voxology.metrics``."""
 
     def __init__(self, *args: Any, window_ms: int, reader: EventReader, writer: Writer) -> None:
@@ -28,11 +29,11 @@ class Measure(Shell[Event | LoggedSegment, Record]):
         event = typed(self._reader.event(value))
         return event.stream_id, event
 
-    def new_machine(self, stream_id: int, partition: int) -> Machine[Event | LoggedSegment, Record]:
+    def new_processor(self, stream_id: int, partition: int) -> StreamProcessor[Event | LoggedSegment, Record]:
         """A meter."""
         return StreamMeter(self._window_ms)
 
-    def restored_machine(self, snapshot: bytes) -> Machine[Event | LoggedSegment, Record]:
+    def restored_processor(self, snapshot: bytes) -> StreamProcessor[Event | LoggedSegment, Record]:
         """A meter from its checkpoint."""
         return StreamMeter.restore(snapshot, self._window_ms)
 

@@ -6,18 +6,18 @@ from typing import Any, TypeVar
 
 from faust.types import TP
 
-from processors.agents.shell import Shell
+from processors.agents.stream_agent import StreamAgent
 from processors.config import StorageConfig
-from processors.core.events import EventReader, TrackEvent, origin
-from processors.core.manifest import IncompletePartsError
-from processors.core.partition import Machine, Partition
-from processors.core.recorder import GiveUp, Held, RecorderOutput, StorePart, StreamRecorder
+from processors.core.partition import Partition, StreamProcessor
+from processors.core.record.manifest import IncompletePartsError
+from processors.core.record.stream import GiveUp, Held, RecorderOutput, StorePart, StreamRecorder
 from processors.storage.recordings import Recordings, Saved
 from processors.storage.store import StoreError
-from schemas import telemetry
-from schemas.codec import Record as AvroRecord
+from runtime import telemetry
 from schemas.codec import Writer
 from schemas.errors import SchemaError
+from schemas.events import EventReader, TrackEvent, origin
+from schemas.schema import Record as AvroRecord
 from schemas.topics import RECORDINGS, key_of
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ class StoreGaveUpError(Exception):
     """The store failed for too long."""
 
 
-class Record(Shell[TrackEvent, RecorderOutput]):
+class Record(StreamAgent[TrackEvent, RecorderOutput]):
     """Reads ``voxology.tracks``, writes the store and ``voxology.recordings``.
 
     Storing goes on in the background, in order within a stream and side by side between streams, so
@@ -56,11 +56,11 @@ class Record(Shell[TrackEvent, RecorderOutput]):
         event = self._reader.event(value)
         return origin(event)[0], event
 
-    def new_machine(self, stream_id: int, partition: int) -> Machine[TrackEvent, RecorderOutput]:
+    def new_processor(self, stream_id: int, partition: int) -> StreamProcessor[TrackEvent, RecorderOutput]:
         """A recorder."""
         return StreamRecorder(self._config.part_ms, self._held)
 
-    def restored_machine(self, snapshot: bytes) -> Machine[TrackEvent, RecorderOutput]:
+    def restored_processor(self, snapshot: bytes) -> StreamProcessor[TrackEvent, RecorderOutput]:
         """A recorder from its checkpoint."""
         return StreamRecorder.restore(snapshot, self._config.part_ms, self._held)
 
@@ -79,15 +79,15 @@ class Record(Shell[TrackEvent, RecorderOutput]):
         is kept. The other partitions do the same when it is their turn, once a second at least.
         """
         holders = [
-            (stream_id, machine)
-            for stream_id, machine in partition.machines()
-            if isinstance(machine, StreamRecorder) and machine.audio_bytes
+            (stream_id, processor)
+            for stream_id, processor in partition.processors()
+            if isinstance(processor, StreamRecorder) and processor.audio_bytes
         ]
         holders.sort(key=lambda holder: holder[1].audio_bytes, reverse=True)
-        for stream_id, machine in holders:
+        for stream_id, processor in holders:
             if self._held.audio_bytes <= self._config.memory_bytes * 3 // 4:
                 return
-            await self._begin(tp, partition, stream_id, machine.spill())
+            await self._begin(tp, partition, stream_id, processor.spill())
 
     async def _begin(
         self,
@@ -101,9 +101,9 @@ class Record(Shell[TrackEvent, RecorderOutput]):
         if self._partitions.get(tp.partition) is not partition:
             self._slots.release()
             return  # revoked meanwhile: another worker stores it
-        machine = partition.machine(stream_id)
-        assert isinstance(machine, StreamRecorder)
-        task = asyncio.create_task(self._store(output, machine, self._work.get(stream_id)))
+        processor = partition.processor(stream_id)
+        assert isinstance(processor, StreamRecorder)
+        task = asyncio.create_task(self._store(output, processor, self._work.get(stream_id)))
         self._work[stream_id] = task
         task.add_done_callback(self._stored(stream_id, partition))
 
@@ -126,29 +126,29 @@ class Record(Shell[TrackEvent, RecorderOutput]):
         return done
 
     async def _store(
-        self, output: RecorderOutput, machine: StreamRecorder, before: asyncio.Task[None] | None
+        self, output: RecorderOutput, processor: StreamRecorder, before: asyncio.Task[None] | None
     ) -> None:
         if before is not None:
             await asyncio.wait({before})
-        if machine.closed:
+        if processor.closed:
             return  # given up on an earlier part
         if isinstance(output, GiveUp):
             await self._announce_failure(output.stream_id, output.call_id, None, output.reason)
-            machine.finish(keep_parts=True)
+            processor.finish(keep_parts=True)
             return
         try:
             if not output.last:
                 await self._retried(output, lambda: self._store_part(output))
-                machine.stored(output.last_index)
+                processor.stored(output.last_index)
                 return
             saved = await self._retried(output, lambda: self._compose(output))
         except (StoreGaveUpError, IncompletePartsError, SchemaError) as error:
             path = f"recordings/{output.location}"
             await self._announce_failure(output.stream_id, output.call_id, path, str(error))
-            machine.finish(keep_parts=True)
+            processor.finish(keep_parts=True)
         else:
             await self._announce(output, saved)
-            machine.finish()
+            processor.finish()
 
     async def _store_part(self, output: StorePart) -> None:
         storing = self._recordings.store_part(output.location, output.records)
@@ -237,13 +237,13 @@ class Record(Shell[TrackEvent, RecorderOutput]):
     def on_durable(
         self,
         stream_id: int,
-        machine: Machine[TrackEvent, RecorderOutput],
+        processor: StreamProcessor[TrackEvent, RecorderOutput],
         partition: Partition[TrackEvent, RecorderOutput],
     ) -> None:
         """Once it is known for good that a recording is composed, its parts may go."""
-        assert isinstance(machine, StreamRecorder)
-        if machine.to_clean is not None and stream_id not in self._cleaning:
-            task = asyncio.create_task(self._clean(machine.to_clean, stream_id, machine, partition))
+        assert isinstance(processor, StreamRecorder)
+        if processor.to_clean is not None and stream_id not in self._cleaning:
+            task = asyncio.create_task(self._clean(processor.to_clean, stream_id, processor, partition))
             self._cleaning[stream_id] = task
             task.add_done_callback(lambda _: self._cleaning.pop(stream_id, None))
 
@@ -251,7 +251,7 @@ class Record(Shell[TrackEvent, RecorderOutput]):
         self,
         location: str,
         stream_id: int,
-        machine: StreamRecorder,
+        processor: StreamRecorder,
         partition: Partition[TrackEvent, RecorderOutput],
     ) -> None:
         try:
@@ -260,7 +260,7 @@ class Record(Shell[TrackEvent, RecorderOutput]):
             # Tried again when the partition is next taken up.
             self.log.warning("parts_left", location=location, reason=str(error))
         else:
-            machine.cleaned()
+            processor.cleaned()
             partition.touch(stream_id)
 
     async def on_dropped(self) -> None:

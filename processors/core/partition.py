@@ -1,14 +1,14 @@
 """The streams of one partition: which state is saved, and up to where the log may be forgotten.
 
-Each stream has a machine (assembler, meter or recorder) that a checkpoint can restore. A checkpoint is
-written only after what the machine put out has been acknowledged, and an offset is safe only when every
+Each stream has a processor (assembler, meter or recorder) that a checkpoint can restore. A checkpoint is
+written only after what the processor put out has been acknowledged, and an offset is safe only when every
 stream can be restored from its checkpoint and the records from that offset on. So a crash at any point
 costs nothing but reading again. Pure: the agent moves the bytes and calls in this order::
 
     outputs = partition.feed(...)        send them, wait for the acknowledgements
     for c in partition.due(now):         write the checkpoint, wait for the acknowledgement
         partition.saved(c)
-    partition.safe_offset                may be committed
+    partition.committable_offset                may be committed
 """
 
 from collections.abc import Callable, Sequence
@@ -31,10 +31,10 @@ In = TypeVar("In", contravariant=True)
 Out = TypeVar("Out", covariant=True)
 
 
-class Machine(Protocol[In, Out]):
+class StreamProcessor(Protocol[In, Out]):
     """One stream's state, fed by the records of its partition in the order of the log.
 
-    A machine that was restored ignores, or takes again, the records it has seen.
+    A processor that was restored ignores, or takes again, the records it has seen.
     """
 
     def handle(self, record: In, offset: int, timestamp_ms: int) -> Sequence[Out | Rejected]:
@@ -57,14 +57,14 @@ class Machine(Protocol[In, Out]):
 
     @property
     def needs_offset(self) -> int | None:
-        """The lowest offset that a restored machine would have to read again, beside what is new."""
+        """The lowest offset that a restored processor would have to read again, beside what is new."""
 
     def snapshot(self) -> bytes:
         """The state, of a size that does not grow with the call."""
 
 
 class Untimed:
-    """A machine that time alone changes nothing about."""
+    """A processor that time alone changes nothing about."""
 
     def expire(self, now_ms: int) -> Sequence[Any]:
         """Nothing."""
@@ -80,12 +80,12 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 
-class Admission(Enum):
+class Disposition(Enum):
     """What to do with a fetch."""
 
     TAKE = auto()
     IGNORE = auto()
-    READ_AGAIN = auto()
+    SEEK_BACK = auto()
     """Throw it away, and seek to ``next_offset``."""
 
 
@@ -112,7 +112,7 @@ class CheckpointConfig:
 
 @dataclass(slots=True)
 class _Entry(Generic[A, B]):
-    machine: Machine[A, B]
+    processor: StreamProcessor[A, B]
     unsaved_records: int = 0
     unsaved_since_ms: int = 0
     first_unsaved: int | None = None
@@ -129,7 +129,7 @@ class Partition(Generic[A, B]):
     """The machines of one partition's streams, and their bookkeeping."""
 
     def __init__(
-        self, new: Callable[[int], Machine[A, B]], config: CheckpointConfig, next_offset: int = 0
+        self, new: Callable[[int], StreamProcessor[A, B]], config: CheckpointConfig, next_offset: int = 0
     ) -> None:
         self._new = new
         self._config = config
@@ -138,7 +138,7 @@ class Partition(Generic[A, B]):
         self._due: set[int] = set()
         self._low_waters = SortedSet()
         self.next_offset = next_offset
-        self._read_again_from = -1
+        self._seek_back_from = -1
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -146,23 +146,23 @@ class Partition(Generic[A, B]):
     @property
     def open_streams(self) -> int:
         """Streams that are not closed."""
-        return sum(not entry.machine.closed for entry in self._entries.values())
+        return sum(not entry.processor.closed for entry in self._entries.values())
 
-    def restore(self, stream_id: int, machine: Machine[A, B]) -> None:
+    def restore(self, stream_id: int, processor: StreamProcessor[A, B]) -> None:
         """Take up a stream from its checkpoint."""
-        entry = self._entries[stream_id] = _Entry(machine, saved_needs=machine.needs_offset)
+        entry = self._entries[stream_id] = _Entry(processor, saved_needs=processor.needs_offset)
         self._note(stream_id, entry, None)
 
-    def machine(self, stream_id: int) -> Machine[A, B] | None:
-        """A stream's machine."""
+    def processor(self, stream_id: int) -> StreamProcessor[A, B] | None:
+        """A stream's processor."""
         entry = self._entries.get(stream_id)
-        return entry.machine if entry else None
+        return entry.processor if entry else None
 
-    def machines(self) -> list[tuple[int, Machine[A, B]]]:
+    def processors(self) -> list[tuple[int, StreamProcessor[A, B]]]:
         """All streams' machines."""
-        return [(stream_id, entry.machine) for stream_id, entry in self._entries.items()]
+        return [(stream_id, entry.processor) for stream_id, entry in self._entries.items()]
 
-    def admit(self, start: int, *, fresh: bool) -> Admission:
+    def admit(self, start: int, *, fresh: bool) -> Disposition:
         """What to do with a fetch that starts at an offset; ``fresh``: begun after the last reading again.
 
         One that starts too far on was preceded by one that got lost. Others of its kind may be on their
@@ -170,21 +170,21 @@ class Partition(Generic[A, B]):
         the log begins there, or has a hole.
         """
         if start <= self.next_offset:
-            return Admission.TAKE
+            return Disposition.TAKE
         if not fresh:
-            return Admission.IGNORE
-        if self._read_again_from != self.next_offset:
-            self._read_again_from = self.next_offset
-            return Admission.READ_AGAIN
+            return Disposition.IGNORE
+        if self._seek_back_from != self.next_offset:
+            self._seek_back_from = self.next_offset
+            return Disposition.SEEK_BACK
         self.next_offset = start
-        return Admission.TAKE
+        return Disposition.TAKE
 
     def feed(self, stream_id: int, record: A, offset: int, timestamp_ms: int) -> Sequence[B | Rejected]:
-        """Give a record to its stream's machine."""
+        """Give a record to its stream's processor."""
         entry = self._entries.get(stream_id)
         if entry is None:
             entry = self._entries[stream_id] = _Entry(self._new(stream_id))
-        outputs = entry.machine.handle(record, offset, timestamp_ms)
+        outputs = entry.processor.handle(record, offset, timestamp_ms)
         entry.unsaved_records += 1
         if entry.first_unsaved is None:
             before = entry.low_water
@@ -192,7 +192,7 @@ class Partition(Generic[A, B]):
             entry.unsaved_since_ms = timestamp_ms
             self._unsaved.add(stream_id)
             self._note(stream_id, entry, before)
-        if entry.unsaved_records >= self._config.every_records or entry.machine.closed:
+        if entry.unsaved_records >= self._config.every_records or entry.processor.closed:
             self._due.add(stream_id)
         self.next_offset = offset + 1
         return outputs
@@ -211,9 +211,9 @@ class Partition(Generic[A, B]):
         """What time alone brings about, per stream. Only for a log that has been read to its end."""
         out = []
         for stream_id, entry in self._entries.items():
-            deadline = entry.machine.deadline_ms
+            deadline = entry.processor.deadline_ms
             if deadline is not None and now_ms > deadline:
-                out.append((stream_id, entry.machine.expire(now_ms)))
+                out.append((stream_id, entry.processor.expire(now_ms)))
                 self.touch(stream_id)
         for stream_id in self._unsaved:
             if now_ms - self._entries[stream_id].unsaved_since_ms > self._config.every_ms:
@@ -224,7 +224,7 @@ class Partition(Generic[A, B]):
         """The checkpoints to write now, all outputs so far being acknowledged."""
         due, self._due = self._due, set()
         return [
-            Checkpoint(stream_id, entry.machine.snapshot(), entry.machine.needs_offset)
+            Checkpoint(stream_id, entry.processor.snapshot(), entry.processor.needs_offset)
             for stream_id in sorted(due)
             if (entry := self._entries.get(stream_id)) is not None
         ]
@@ -234,9 +234,9 @@ class Partition(Generic[A, B]):
         old = [
             stream_id
             for stream_id, entry in self._entries.items()
-            if entry.machine.closed
+            if entry.processor.closed
             and entry.first_unsaved is None
-            and now_ms - entry.machine.last_ms > self._config.remember_closed_ms
+            and now_ms - entry.processor.last_ms > self._config.remember_closed_ms
         ]
         for stream_id in old:
             entry = self._entries.pop(stream_id)
@@ -256,7 +256,7 @@ class Partition(Generic[A, B]):
         self._note(checkpoint.stream_id, entry, before)
 
     @property
-    def safe_offset(self) -> int:
+    def committable_offset(self) -> int:
         """The offset to commit: a restart from there and the checkpoints loses nothing."""
         return self._low_waters[0][0] if self._low_waters else self.next_offset
 

@@ -17,9 +17,9 @@ from typing import cast
 import fastavro
 from obstore.store import ObjectStore
 
-from processors.core.events import LoggedSegment, TrackEvent, event_index, logged
 from processors.storage.store import read
-from schemas.codec import Record, bare_schema
+from schemas.events import LoggedSegment, TrackEvent, event_index, logged
+from schemas.schema import Record, bare_schema
 
 #: Audio that is kept while a recording is composed: a call of no more is read once.
 KEPT_BYTES = 8 * 2**20

@@ -29,7 +29,7 @@ def _time(ms: int) -> str:
 
 
 def _choice(reason: Any, places: Any, since: datetime | None, until: datetime | None) -> Any:
-    from tapeline.dead_letters import Choice
+    from tapeline.topics.dead_letters import Choice
 
     return Choice(frozenset(reason or ()), frozenset(places or ()), utc_ms(since), utc_ms(until))
 
@@ -42,7 +42,7 @@ def summary(
     until: Until = None,
 ) -> None:
     """How many there are of each reason, and the last of each."""
-    from tapeline.dead_letters import letters, summarized
+    from tapeline.topics.dead_letters import letters, summarized
 
     async def main() -> Any:
         return await summarized(letters(chosen.cluster(), _choice(None, None, since, until)))
@@ -72,7 +72,7 @@ def list_(
     until: Until = None,
 ) -> None:
     """One line each: where it lies, when, what was wrong."""
-    from tapeline.dead_letters import letters
+    from tapeline.topics.dead_letters import letters
 
     async def main() -> None:
         async for letter in letters(chosen.cluster(), _choice(reason, None, since, until)):
@@ -95,7 +95,7 @@ def show(
     import dataclasses
     import sys
 
-    from tapeline.dead_letters import letters
+    from tapeline.topics.dead_letters import letters
 
     async def main() -> Any:
         return [letter async for letter in letters(chosen.cluster(), _choice(None, [place], None, None))]
@@ -124,9 +124,9 @@ def republish(
 
     Status 1 when one is still of no use. The letters stay where they are.
     """
-    from schemas.codec import registry_from
-    from tapeline.dead_letters import Revived
-    from tapeline.dead_letters import republish as publishing
+    from runtime.registry import registry_from
+    from tapeline.topics.dead_letters import Revived
+    from tapeline.topics.dead_letters import republish as publishing
 
     if not (places or reason or since or until):
         raise fail("which ones? Give places, --reason, --since or --until")

@@ -29,11 +29,11 @@ def metrics(
 ) -> None:
     """Write voxology.metrics as Parquet: tracks.parquet and conversations.parquet."""
     try:
-        from tapeline.export import export_metrics
+        from tapeline.topics.parquet import export_metrics
     except ImportError as error:
         raise fail("Parquet needs the extra `export`: pip install 'tapeline[export]'") from error
-    from schemas.codec import registry_from
-    from tapeline.tap import UnknownTopicError
+    from runtime.registry import registry_from
+    from tapeline.topics.tap import UnknownTopicError
 
     async def main() -> dict[str, int]:
         with console.status("reading voxology.metrics") as status:

@@ -23,7 +23,7 @@ def kafka(
     ] = False,
 ) -> None:
     """Run the embedded Kafka broker, in the foreground."""
-    from tapeline import embedded
+    from tapeline.local import kafka as embedded
 
     try:
         if fetch_only:
@@ -40,7 +40,7 @@ def kafka(
 def topics(chosen: Settings) -> None:
     """Create the topics that do not exist yet."""
     from schemas.topics import ALL_TOPICS
-    from tapeline.topics import TopicCreationError, create_topics
+    from tapeline.topics.create import TopicCreationError, create_topics
 
     try:
         created = run(create_topics(chosen.cluster(), chosen.partitions, chosen.replication))
@@ -67,14 +67,14 @@ def gateway(
     """Receive WebSocket streams and publish them to Kafka."""
     from ingest.auth import TokensError
     from ingest.certificate import CertificateError
-    from ingest.gateway import OpenDoorError, run_gateway
+    from ingest.gateway import UnauthenticatedListenError, run_gateway
     from ingest.spool import SpoolError, gather, spool_files
-    from tapeline.operations import Operations, OperationsError, begin
-    from tapeline.processes import Processes
+    from tapeline.serving.health import AdminEndpoint, AdminEndpointError, begin
+    from tapeline.serving.processes import Processes
 
     async def alone() -> None:
         begin("gateway")
-        operations = Operations(["gateway"])
+        operations = AdminEndpoint(["gateway"])
         await operations.start(chosen.operations)
         try:
             await run_gateway(chosen.gateway())
@@ -100,7 +100,14 @@ def gateway(
             if chosen.spool is not None:
                 gather(chosen.spool)
             run(alone() if chosen.processes == 1 else several())
-    except (TokensError, CertificateError, OpenDoorError, SpoolError, OperationsError, OSError) as error:
+    except (
+        TokensError,
+        CertificateError,
+        UnauthenticatedListenError,
+        SpoolError,
+        AdminEndpointError,
+        OSError,
+    ) as error:
         raise fail(str(error)) from error
 
 
@@ -139,9 +146,9 @@ def worker(
 ) -> None:
     """Run agents: one in this process, several in a process each."""
     from processors.storage.store import StoreUrlError
-    from tapeline.operations import OperationsError
-    from tapeline.processes import Processes
-    from tapeline.worker import STOP_TIMEOUT_S, run_agent
+    from tapeline.serving.health import AdminEndpointError
+    from tapeline.serving.processes import Processes
+    from tapeline.serving.worker import STOP_TIMEOUT_S, run_agent
 
     wanted = agents or list(AGENTS)
     unknown = [agent for agent in wanted if agent not in AGENTS]
@@ -158,7 +165,7 @@ def worker(
         else:
             chosen.worker()
             status = run(several())
-    except (StoreUrlError, OperationsError) as error:
+    except (StoreUrlError, AdminEndpointError) as error:
         raise fail(str(error)) from error
     raise typer.Exit(status)
 
@@ -175,11 +182,11 @@ def demo(
     """Start everything, play eight calls through it, and compare every byte."""
     import signal
 
-    from tapeline.demo import run_demo
-    from tapeline.embedded import EmbeddedKafkaError
-    from tapeline.play import PlayError
-    from tapeline.speech import SpeechError
-    from tapeline.stack import StackError
+    from tapeline.emulator.player import PlayError
+    from tapeline.emulator.speech import SpeechError
+    from tapeline.local.demo import run_demo
+    from tapeline.local.kafka import EmbeddedKafkaError
+    from tapeline.local.stack import StackError
 
     settings({"log_level": "error"})
 

@@ -60,11 +60,11 @@ def play(
     """Be Voxology: stream audio files to a gateway as a call, well or badly behaved."""
     import time
 
-    from tapeline import oracle as oracles
-    from tapeline.audio import AudioFileError, read_ulaw
-    from tapeline.faults import Faults, misbehave
-    from tapeline.play import PlayError, play_all
-    from tapeline.voxology import Call, SourceTrack, messages
+    from tapeline.emulator import oracle as oracles
+    from tapeline.emulator.audio_files import AudioFileError, read_ulaw
+    from tapeline.emulator.faults import Faults, misbehave
+    from tapeline.emulator.player import PlayError, play_all
+    from tapeline.emulator.voxology import Call, SourceTrack, messages
 
     given = [name for name in names.split(",") if name]
     faults = Faults(loss, dup, reorder, burst, cut, no_end, wrong_duration, unknown, garbage)
@@ -115,8 +115,9 @@ def tap(
     ] = False,
 ) -> None:
     """Print a topic's records, decoded, as JSON lines."""
-    from schemas.codec import Reader, registry_from
-    from tapeline.tap import UnknownTopicError, as_line, records
+    from runtime.registry import registry_from
+    from schemas.codec import Reader
+    from tapeline.topics.tap import UnknownTopicError, as_line, records
 
     reader = Reader(registry_from(chosen.registry))
 

@@ -16,7 +16,7 @@ from moto.server import ThreadedMotoServer
 from obstore.store import ObjectStore
 from support import call_events, record_all
 
-from processors.core.manifest import IncompletePartsError
+from processors.core.record.manifest import IncompletePartsError
 from processors.storage.parts import Parts, encode_part
 from processors.storage.recordings import Recordings, Saved
 from processors.storage.store import StoreError, StoreUrlError, delete_below, names, open_store, read

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from schemas.topics import AGENTS
 from tapeline.cli import app
-from tapeline.embedded import KAFKA_VERSION
+from tapeline.local.kafka import KAFKA_VERSION
 from tapeline.settings import Settings
 
 ROOT = Path(__file__).parents[2]

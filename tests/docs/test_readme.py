@@ -9,11 +9,11 @@ from pathlib import Path
 
 from prometheus_client.metrics import MetricWrapperBase
 
-from schemas import telemetry
-from tapeline.play import play
+from runtime import telemetry
+from tapeline.emulator.player import play
+from tapeline.emulator.voxology import Call, SourceTrack
+from tapeline.local.stack import Stack
 from tapeline.settings import Settings
-from tapeline.stack import Stack
-from tapeline.voxology import Call, SourceTrack
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

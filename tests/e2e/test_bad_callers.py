@@ -20,11 +20,11 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from ingest.address import networks
 from ingest.auth import new_token
 from ingest.certificate import CertificateError
+from ingest.config import Limits
 from ingest.gateway import Gateway
-from ingest.limits import Limits
 from schemas.topics import MESSAGES
-from tapeline.log import entries
-from tapeline.stack import Stack
+from tapeline.local.stack import Stack
+from tapeline.topics.reader import entries
 
 TOKEN, ENTRY = new_token("voxology")
 OLD_TOKEN, OLD_ENTRY = new_token("voxology")
@@ -156,7 +156,7 @@ async def test_tls_with_a_certificate_that_changes(
 
 
 def test_a_certificate_without_its_key_is_no_start(broker: Stack, tmp_path: Path) -> None:
-    from ingest.gateway import GatewayConfig
+    from ingest.config import GatewayConfig
 
     certificate, _ = issue(trustme.CA(), tmp_path)
     config = GatewayConfig(broker.cluster, "127.0.0.1", 0, tls_certificate=certificate)

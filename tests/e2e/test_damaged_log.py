@@ -9,8 +9,8 @@ from support import gateway, live_track, until
 from websockets.asyncio.client import connect
 
 from schemas.topics import MESSAGES, TRACKS
-from tapeline.log import entries
-from tapeline.stack import Stack
+from tapeline.local.stack import Stack
+from tapeline.topics.reader import entries
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ from aiokafka import AIOKafkaProducer
 from support import gateway, live_track, tapeline, until
 from websockets.asyncio.client import connect
 
-from ingest.limits import Limits
+from ingest.config import Limits
 from schemas.codec import Writer
 from schemas.topics import MESSAGES
-from tapeline.dead_letters import Choice, Letter, Revived, letters, revive
-from tapeline.log import entries
-from tapeline.stack import Stack
+from tapeline.local.stack import Stack
+from tapeline.topics.dead_letters import Choice, Letter, Revived, letters, revive
+from tapeline.topics.reader import entries
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from schemas.topics import AGENTS, MESSAGES
-from tapeline.embedded import free_port
-from tapeline.log import entries
-from tapeline.play import Progress, play
-from tapeline.stack import Stack
-from tapeline.voxology import Call, SourceTrack
+from tapeline.emulator.player import Progress, play
+from tapeline.emulator.voxology import Call, SourceTrack
+from tapeline.local.kafka import free_port
+from tapeline.local.stack import Stack
+from tapeline.topics.reader import entries
 
 
 def samples(text: str) -> dict[str, float]:
@@ -144,7 +144,7 @@ async def test_agents_tell_their_state_and_their_numbers(pipeline: Stack) -> Non
 async def test_a_stopped_agent_is_not_healthy(pipeline: Stack) -> None:
     from prometheus_client import CollectorRegistry, Gauge
 
-    from tapeline.operations import health, readiness
+    from tapeline.serving.health import health, readiness
 
     registry = CollectorRegistry()
     progress = Gauge("tapeline_progress_timestamp_seconds", "", ["part"], registry=registry)

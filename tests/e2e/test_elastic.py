@@ -9,11 +9,11 @@ import pytest
 
 from benchmarks import chaos
 from schemas.topics import AGENTS, RECORDINGS
-from tapeline.compare import differences
-from tapeline.log import entries
-from tapeline.play import play
-from tapeline.stack import Stack
-from tapeline.voxology import Call, SourceTrack
+from tapeline.checks.compare import differences
+from tapeline.emulator.player import play
+from tapeline.emulator.voxology import Call, SourceTrack
+from tapeline.local.stack import Stack
+from tapeline.topics.reader import entries
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -17,11 +17,11 @@ from confluent_kafka.admin import (
 )
 from support import tapeline
 
-from schemas.cluster import Cluster, ClusterError, Security
-from tapeline.embedded import free_port
-from tapeline.play import play
-from tapeline.stack import Stack
-from tapeline.voxology import Call, SourceTrack
+from runtime.cluster import Cluster, ClusterError, Security
+from tapeline.emulator.player import play
+from tapeline.emulator.voxology import Call, SourceTrack
+from tapeline.local.kafka import free_port
+from tapeline.local.stack import Stack
 
 PASSWORD = "it is a secret"
 

@@ -13,13 +13,13 @@ from structlog.testing import capture_logs
 from support import gateway, live_track, until
 from websockets.asyncio.client import connect
 
-from ingest.publisher import Buffers
+from ingest.config import Buffers
 from ingest.spool import Spool
 from schemas.topics import MESSAGES
-from tapeline.log import entries
-from tapeline.play import play
-from tapeline.stack import Stack
-from tapeline.voxology import Call, SourceTrack
+from tapeline.emulator.player import play
+from tapeline.emulator.voxology import Call, SourceTrack
+from tapeline.local.stack import Stack
+from tapeline.topics.reader import entries
 
 
 @pytest.fixture(scope="module")

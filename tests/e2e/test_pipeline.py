@@ -20,11 +20,11 @@ from websockets.exceptions import ConnectionClosedError
 from schemas.codec import Reader
 from schemas.message import to_message
 from schemas.topics import DEAD_LETTERS, MESSAGES, METRICS, RECORDINGS, TRACKS, key_of
-from tapeline.compare import differences
-from tapeline.play import Progress, play
-from tapeline.stack import Stack
-from tapeline.tap import as_object, records
-from tapeline.voxology import Call, SourceTrack, messages
+from tapeline.checks.compare import differences
+from tapeline.emulator.player import Progress, play
+from tapeline.emulator.voxology import Call, SourceTrack, messages
+from tapeline.local.stack import Stack
+from tapeline.topics.tap import as_object, records
 
 pytestmark = pytest.mark.timeout(120)
 

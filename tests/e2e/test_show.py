@@ -10,11 +10,11 @@ import pytest
 from support import tapeline
 
 from schemas.topics import METRICS, RECORDINGS
-from tapeline.audio import to_ulaw
-from tapeline.log import entries
-from tapeline.play import play
-from tapeline.stack import Stack
-from tapeline.voxology import Call, SourceTrack
+from tapeline.emulator.audio_files import to_ulaw
+from tapeline.emulator.player import play
+from tapeline.emulator.voxology import Call, SourceTrack
+from tapeline.local.stack import Stack
+from tapeline.topics.reader import entries
 
 STREAM = 7700
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
@@ -68,7 +68,7 @@ async def test_a_page_that_needs_nothing_else(shown: Stack, tmp_path: Path) -> N
 
 async def test_the_figures_are_those_of_the_topic(shown: Stack, tmp_path: Path) -> None:
     from processors.storage.store import open_store
-    from tapeline.view import add_arrivals, view
+    from tapeline.report.call import add_arrivals, view
 
     found = await view(open_store(shown.environment["TAPELINE_STORE"]), STREAM)
     finals = [

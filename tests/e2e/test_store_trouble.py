@@ -19,11 +19,11 @@ from support import is_ready, tapeline, until
 
 from processors.storage.store import names, open_store, read
 from schemas.topics import RECORDINGS
-from tapeline.compare import differences
-from tapeline.log import entries
-from tapeline.play import play
-from tapeline.stack import Stack
-from tapeline.voxology import Call, SourceTrack
+from tapeline.checks.compare import differences
+from tapeline.emulator.player import play
+from tapeline.emulator.voxology import Call, SourceTrack
+from tapeline.local.stack import Stack
+from tapeline.topics.reader import entries
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.auth import (
-    OncePerMinute,
+    LogThrottle,
     TokensError,
     given_tokens,
     new_token,
@@ -139,8 +139,8 @@ def test_no_file_is_an_error_that_names_it(tmp_path: Path) -> None:
 
 
 def test_a_thing_is_said_once_a_minute_of_each_subject() -> None:
-    once = OncePerMinute(subjects=2)
-    assert [once.may_say("a", t) for t in (0, 1, 59, 60, 61)] == [True, False, False, True, False]
-    assert once.may_say("b", 61)
-    assert once.may_say("c", 61), "a is forgotten now"
-    assert once.may_say("a", 62)
+    once = LogThrottle(subjects=2)
+    assert [once.allows("a", t) for t in (0, 1, 59, 60, 61)] == [True, False, False, True, False]
+    assert once.allows("b", 61)
+    assert once.allows("c", 61), "a is forgotten now"
+    assert once.allows("a", 62)

@@ -1,6 +1,6 @@
 """A connection without a socket."""
 
-from ingest.limits import Limits
+from ingest.config import Limits
 from ingest.protocol import Accepted
 from ingest.session import Rejection, Session
 from schemas.dead_letter import parse_headers

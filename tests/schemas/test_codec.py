@@ -10,16 +10,10 @@ from typing import Any
 import fastavro
 import pytest
 
-from schemas.codec import (
-    ConfluentRegistry,
-    Reader,
-    Record,
-    Writer,
-    fingerprint,
-    registry_from,
-    schema,
-)
+from runtime.registry import ConfluentRegistry, registry_from
+from schemas.codec import Reader, Writer
 from schemas.errors import CorruptRecordError, NotAvroError, UnknownSchemaError
+from schemas.schema import Record, fingerprint, schema
 from schemas.topics import DATA_TOPICS, METRICS, RECORDINGS
 
 RECORD: Record = {

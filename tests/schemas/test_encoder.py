@@ -11,8 +11,9 @@ from fastavro.utils import generate_one
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.codec import Writer, bare_schema
+from schemas.codec import Writer
 from schemas.encoder import encoder, long
+from schemas.schema import bare_schema
 from schemas.topics import DATA_TOPICS, METRICS
 
 RECORDS = sorted({topic.record for topic in DATA_TOPICS if topic.record})

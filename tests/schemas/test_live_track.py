@@ -6,8 +6,9 @@ import fastavro
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.codec import Reader, Writer, bare_schema
+from schemas.codec import Reader, Writer
 from schemas.live_track import LiveTrack
+from schemas.schema import bare_schema
 from schemas.topics import MESSAGES
 
 WRITER, READER = Writer(MESSAGES), Reader()

@@ -13,7 +13,7 @@ import soundfile
 from support import tapeline
 
 from schemas.topics import ALL_TOPICS
-from tapeline.stack import Stack
+from tapeline.local.stack import Stack
 
 COMMANDS = (
     *("kafka", "topics", "gateway", "token", "worker", "play", "tap", "demo"),

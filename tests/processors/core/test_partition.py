@@ -5,11 +5,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.core.events import Event
-from processors.core.partition import Admission, Checkpoint, CheckpointConfig, Partition, Rejected
-from processors.core.stream import StreamAssembler
-from processors.core.track import AssemblyConfig
-from schemas.codec import Record
+from processors.core.assemble.stream import StreamAssembler
+from processors.core.assemble.track import AssemblyConfig
+from processors.core.partition import Checkpoint, CheckpointConfig, Disposition, Partition, Rejected
+from schemas.events import Event
+from schemas.schema import Record
 
 CONFIG = AssemblyConfig(window_chunks=4, window_ms=50, segment_ms=20, idle_ms=5_000)
 SAVING = CheckpointConfig(every_records=3, every_ms=1000, remember_closed_ms=10_000)
@@ -107,7 +107,7 @@ def test_crashes_at_any_point_leave_the_same_events(
                 table[checkpoint.stream_id] = checkpoint.snapshot
                 streams.saved(checkpoint)
             if crash not in (1, 2):
-                committed = max(committed, streams.safe_offset)
+                committed = max(committed, streams.committable_offset)
         offset += 1
         if crash is not None:
             streams = partition()
@@ -125,7 +125,7 @@ def test_nothing_is_safe_before_it_is_saved() -> None:
     streams = partition()
     for offset, (stream_id, record) in enumerate(call(1, 5)[:3]):
         streams.feed(stream_id, record, offset, offset)
-        assert streams.safe_offset == 0
+        assert streams.committable_offset == 0
 
 
 def test_after_saving_what_the_snapshot_refers_to_is_unsafe_still() -> None:
@@ -135,7 +135,7 @@ def test_after_saving_what_the_snapshot_refers_to_is_unsafe_still() -> None:
     (checkpoint,) = streams.due()
     streams.saved(checkpoint)
     # The chunk at offset 2 fills no segment yet.
-    assert streams.safe_offset == 2
+    assert streams.committable_offset == 2
 
 
 def test_one_stream_holds_back_what_another_has_saved() -> None:
@@ -145,7 +145,7 @@ def test_one_stream_holds_back_what_another_has_saved() -> None:
         streams.feed(stream_id, record, offset, offset)
     for checkpoint in streams.due():
         streams.saved(checkpoint)
-    assert streams.safe_offset == 0
+    assert streams.committable_offset == 0
 
 
 def test_a_quiet_stream_is_saved_after_a_while() -> None:
@@ -155,43 +155,43 @@ def test_a_quiet_stream_is_saved_after_a_while() -> None:
     streams.expire(1001)
     (checkpoint,) = streams.due()
     streams.saved(checkpoint)
-    assert streams.safe_offset == 1
+    assert streams.committable_offset == 1
 
 
 def test_fetches_after_a_lost_one_are_ignored_until_it_comes_again() -> None:
     streams = partition()
     streams.skip(9)
-    assert streams.admit(10, fresh=True) is Admission.TAKE
+    assert streams.admit(10, fresh=True) is Disposition.TAKE
     # 10 to 19 got lost; what was fetched behind it is already on its way.
-    assert streams.admit(20, fresh=True) is Admission.READ_AGAIN
-    assert [streams.admit(at, fresh=False) for at in (20, 30, 20)] == [Admission.IGNORE] * 3
-    assert streams.admit(10, fresh=True) is Admission.TAKE
+    assert streams.admit(20, fresh=True) is Disposition.SEEK_BACK
+    assert [streams.admit(at, fresh=False) for at in (20, 30, 20)] == [Disposition.IGNORE] * 3
+    assert streams.admit(10, fresh=True) is Disposition.TAKE
     streams.skip(19)
-    assert streams.admit(20, fresh=False) is Admission.TAKE
-    assert streams.admit(10, fresh=True) is Admission.TAKE, "the machines know what they have seen"
+    assert streams.admit(20, fresh=False) is Disposition.TAKE
+    assert streams.admit(10, fresh=True) is Disposition.TAKE, "the machines know what they have seen"
 
 
 def test_a_hole_in_the_log_is_taken_when_reading_again_does_not_fill_it() -> None:
     streams = partition()
     streams.skip(9)
-    assert streams.admit(50, fresh=True) is Admission.READ_AGAIN
-    assert streams.admit(50, fresh=False) is Admission.IGNORE
-    assert streams.admit(50, fresh=True) is Admission.TAKE
-    assert streams.next_offset == streams.safe_offset == 50
+    assert streams.admit(50, fresh=True) is Disposition.SEEK_BACK
+    assert streams.admit(50, fresh=False) is Disposition.IGNORE
+    assert streams.admit(50, fresh=True) is Disposition.TAKE
+    assert streams.next_offset == streams.committable_offset == 50
 
 
 def test_a_second_loss_is_read_again_too() -> None:
     streams = partition()
-    assert streams.admit(5, fresh=True) is Admission.READ_AGAIN
-    assert streams.admit(0, fresh=True) is Admission.TAKE
+    assert streams.admit(5, fresh=True) is Disposition.SEEK_BACK
+    assert streams.admit(0, fresh=True) is Disposition.TAKE
     streams.skip(4)
-    assert streams.admit(9, fresh=True) is Admission.READ_AGAIN
+    assert streams.admit(9, fresh=True) is Disposition.SEEK_BACK
 
 
 def test_records_of_no_stream_are_passed() -> None:
     streams = partition()
     streams.skip(41)
-    assert streams.safe_offset == 42
+    assert streams.committable_offset == 42
 
 
 def test_a_closed_stream_is_remembered_and_then_forgotten() -> None:
@@ -209,4 +209,4 @@ def test_a_closed_stream_is_remembered_and_then_forgotten() -> None:
         streams.saved(checkpoint)
     assert streams.forgotten(20_000) == [Checkpoint(1, None, None)]
     assert len(streams) == 0
-    assert streams.safe_offset == 100
+    assert streams.committable_offset == 100

@@ -1,0 +1,1 @@
+"""Messages into clean, ordered, gap-filled tracks. Pure."""

@@ -1,0 +1,100 @@
+"""How a track's messages came: the books of its chunks, their sizes, the spacing of their arrivals. Pure.
+
+Kept are counters and a histogram whose buckets are a thirty-second of their value wide (the HDR
+histogram's scheme), so nothing grows with the call.
+"""
+
+import math
+from collections.abc import Iterable
+
+import msgspec
+
+from schemas.events import Delivery
+
+#: Bits of a value that its bucket keeps.
+_KEPT_BITS = 6
+
+
+class DeliveryStats(msgspec.Struct, array_like=True):
+    """What is kept of a track's messages, as a checkpoint holds it."""
+
+    received: int = 0
+    lost: int = 0
+    duplicate: int = 0
+    late: int = 0
+    reordered: int = 0
+    samples: int = 0
+    shortest_chunk: int = 0
+    longest_chunk: int = 0
+    last_arrival_us: int = -1
+    longest_spacing_us: int = 0
+    arrivals: int = 0
+    spacings: dict[int, int] = {}
+    """How many spacings fell into each bucket."""
+
+    def arrived(self, received_us: int) -> None:
+        """A chunk came that had not come before; by the gateway's clock.
+
+        Two gateways' clocks may differ: a spacing is never less than nothing.
+        """
+        if self.last_arrival_us >= 0:
+            spacing = max(0, received_us - self.last_arrival_us)
+            bucket = _bucket(spacing)
+            self.spacings[bucket] = self.spacings.get(bucket, 0) + 1
+            if spacing > self.longest_spacing_us:
+                self.longest_spacing_us = spacing
+        self.arrivals += 1
+        self.last_arrival_us = received_us
+
+    def used(self, samples: int) -> None:
+        """A chunk of so many samples went into the audio."""
+        self.received += 1
+        self.samples += samples
+        if samples > self.longest_chunk:
+            self.longest_chunk = samples
+        if samples < self.shortest_chunk or self.received == 1:
+            self.shortest_chunk = samples
+
+    def delivery(self) -> Delivery:
+        """The books so far."""
+        median, p95, p99 = self._percentiles((0.5, 0.95, 0.99))
+        return Delivery(
+            received=self.received,
+            lost=self.lost,
+            duplicate=self.duplicate,
+            late=self.late,
+            reordered=self.reordered,
+            samples=self.samples,
+            shortest_chunk=self.shortest_chunk,
+            longest_chunk=self.longest_chunk,
+            spacing_median_us=median,
+            spacing_p95_us=p95,
+            spacing_p99_us=p99,
+            spacing_max_us=self.longest_spacing_us if self.spacings else None,
+        )
+
+    def _percentiles(self, shares: Iterable[float]) -> list[int | None]:
+        """For each share, the upper border of the bucket up to which so many spacings lie (nearest rank)."""
+        if not self.spacings:
+            return [None for _ in shares]
+        found: list[int | None] = []
+        buckets = iter(sorted(self.spacings.items()))
+        total = self.arrivals - 1
+        seen, border = 0, 0
+        for share in shares:
+            while seen < math.ceil(total * share):
+                bucket, count = next(buckets)
+                seen += count
+                border = min(_upper_border(bucket), self.longest_spacing_us)
+            found.append(border)
+        return found
+
+
+def _bucket(value: int) -> int:
+    shift = max(0, value.bit_length() - _KEPT_BITS)
+    return (shift << _KEPT_BITS) + (value >> shift)
+
+
+def _upper_border(bucket: int) -> int:
+    shift, kept = divmod(bucket, 1 << _KEPT_BITS)
+    return (kept + 1 << shift) - 1

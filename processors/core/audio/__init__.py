@@ -1,0 +1,1 @@
+"""G.711 and WAV: formats, decoding tables, headers. Pure."""

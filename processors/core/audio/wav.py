@@ -1,0 +1,48 @@
+"""WAV headers for G.711 audio (RIFF, WAVE_FORMAT_MULAW and WAVE_FORMAT_ALAW; Microsoft's mmreg.h).
+
+A header of the standard's own making: an 18-byte ``fmt`` chunk with an empty extension, the ``fact``
+chunk that every format other than PCM must have, and the audio as it is. Nothing is transcoded.
+"""
+
+import struct
+
+from processors.core.audio.formats import ALAW, ULAW
+
+_TAGS = {ALAW: 6, ULAW: 7}
+_HEADER = struct.Struct("<4sI4s4sIHHIIHHH4sII4sI")
+_MAX_BYTES = 0xFFFF_FFFF - _HEADER.size - 1
+
+
+def wav_header(encoding: str, rate_hz: int, channels: int, frames: int) -> bytes:
+    """The bytes before ``frames * channels`` bytes of audio, interleaved by channel.
+
+    An odd number of audio bytes must be followed by one zero byte (``wav_padding``). Audio of more
+    than 4 GiB, 149 hours of one channel at 8000 Hz, does not fit the format: ValueError.
+    """
+    size = frames * channels
+    if size > _MAX_BYTES:
+        raise ValueError(f"{size} bytes of audio do not fit a WAV file of at most {_MAX_BYTES}")
+    return _HEADER.pack(
+        b"RIFF",
+        _HEADER.size - 8 + size + len(wav_padding(size)),
+        b"WAVE",
+        b"fmt ",
+        18,
+        _TAGS[encoding],
+        channels,
+        rate_hz,
+        rate_hz * channels,
+        channels,
+        8,
+        0,
+        b"fact",
+        4,
+        frames,
+        b"data",
+        size,
+    )
+
+
+def wav_padding(size: int) -> bytes:
+    """What follows ``size`` bytes of audio: RIFF chunks start at even positions."""
+    return b"\0" * (size % 2)

@@ -1,0 +1,1 @@
+"""Tracks into measures, of each track and of the conversation. Pure."""

@@ -1,0 +1,1 @@
+"""Events into recordings: what is stored when, and the manifest. Pure."""

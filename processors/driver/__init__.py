@@ -1,0 +1,1 @@
+"""Faust, as we need it: batches, committable offsets, punctuations, checked fetches."""

@@ -1,0 +1,1 @@
+"""What every process needs: clients of Kafka and of the registry, metrics, memory, throttled logging."""

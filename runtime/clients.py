@@ -1,0 +1,117 @@
+"""Waiting for the broker, and finding the topics there: what every part does first."""
+
+import asyncio
+import math
+import ssl
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Protocol, TypeVar
+
+import structlog
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.conn import create_conn
+from aiokafka.errors import AuthenticationFailedError, KafkaConnectionError, KafkaError
+
+from runtime.cluster import Cluster
+from schemas.topics import ALL_TOPICS
+
+log = structlog.get_logger()
+
+RETRY_S = 1.0
+GOODBYE_S = 2.0
+_HOPELESS = (AuthenticationFailedError, ssl.SSLError)
+#: How long a tool at a prompt waits.
+TOOL_PATIENCE_S = 15.0
+
+
+class Client(Protocol):
+    """What aiokafka's producer, consumer and admin client have in common."""
+
+    async def start(self) -> None: ...
+
+
+C = TypeVar("C", bound=Client)
+
+
+class BrokerAwayError(Exception):
+    """The broker did not answer for as long as the caller would wait."""
+
+    def __init__(self, cluster: Cluster, waited_s: float, reason: str) -> None:
+        super().__init__(
+            f"no Kafka answers at {cluster} (TAPELINE_KAFKA) after {waited_s:.0f} s: {reason}; "
+            "`tapeline kafka` starts an embedded one"
+        )
+
+
+async def connected(
+    make: Callable[..., C], cluster: Cluster, give_up_s: float = math.inf, **options: Any
+) -> C:
+    """A started client of aiokafka's class ``make``, as soon as the broker answers; tries once a second.
+
+    A service waits for ever, a tool for ``give_up_s``. Raises BrokerAwayError.
+    """
+    waiting = False
+    began = time.monotonic()
+    while True:
+        client = make(**cluster.options(), **options)
+        try:
+            await client.start()
+        except asyncio.CancelledError:
+            await disconnected(client)
+            raise
+        except KafkaConnectionError as error:
+            await disconnected(client)
+            waited_s = time.monotonic() - began
+            if not waiting or waited_s > give_up_s:
+                reason = await _reason(cluster)
+                # A tool does not wait for a password to become right.
+                if waited_s > give_up_s or (give_up_s < math.inf and isinstance(reason, _HOPELESS)):
+                    raise BrokerAwayError(cluster, waited_s, str(reason) or repr(reason)) from error
+                log.warning("waiting_for_kafka", servers=str(cluster), reason=str(reason) or repr(reason))
+                waiting = True
+            await asyncio.sleep(RETRY_S)
+        else:
+            if waiting:
+                log.info("kafka_answers", servers=str(cluster))
+            return client
+
+
+async def disconnected(client: Any) -> None:
+    """Stop a client. Over TLS a broker may owe its goodbye for half a minute: that is not waited for."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(GOODBYE_S):
+            await (client.stop() if hasattr(client, "stop") else client.close())
+
+
+async def _reason(cluster: Cluster) -> BaseException:
+    """Why the first server lets nobody in: aiokafka's clients tell their log alone."""
+    options = cluster.options()
+    host, _, port = options.pop("bootstrap_servers").split(",")[0].strip().rpartition(":")
+    try:
+        connection = await create_conn(host.strip("[]"), int(port), request_timeout_ms=5000, **options)
+    except (OSError, KafkaError, TimeoutError, ValueError) as error:
+        return error
+    connection.close()
+    return TimeoutError("it connects, and does not answer")
+
+
+class TopicsError(Exception):
+    """The topics are not as they must be."""
+
+
+async def check_topics(cluster: Cluster) -> int:
+    """The number of partitions, the same for every topic. Waits for the broker. Raises TopicsError."""
+    admin = await connected(AIOKafkaAdminClient, cluster)
+    try:
+        described = await admin.describe_topics([topic.name for topic in ALL_TOPICS])
+    finally:
+        await disconnected(admin)
+    partitions = {t["topic"]: len(t["partitions"]) for t in described if not t["error_code"]}
+    missing = [topic.name for topic in ALL_TOPICS if topic.name not in partitions]
+    if missing:
+        raise TopicsError(f"missing topics: {', '.join(missing)}; create them with `tapeline topics`")
+    if len(set(partitions.values())) > 1:
+        counts = ", ".join(f"{name} has {count}" for name, count in sorted(partitions.items()))
+        raise TopicsError(f"all topics must have the same number of partitions, but {counts}")
+    return next(iter(partitions.values()))

@@ -1,0 +1,13 @@
+"""What is asked of a schema registry: an interface. The client that speaks HTTP lives in ``runtime``."""
+
+from typing import Any, Protocol
+
+
+class Registry(Protocol):
+    """The two things we ask of a schema registry."""
+
+    def register(self, subject: str, parsed: Any) -> int:
+        """The id of the schema under the subject, registering it if need be."""
+
+    def schema_by_id(self, schema_id: int) -> Any:
+        """The parsed schema of an id. Raises UnknownSchemaError."""

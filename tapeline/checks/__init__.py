@@ -1,0 +1,1 @@
+"""Checking recordings and the log: rebuild, verify, audit, compare."""

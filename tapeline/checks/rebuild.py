@@ -1,0 +1,150 @@
+"""Recordings made again from ``voxology.messages`` alone, byte for byte the same.
+
+The agents' own pure core does it, without the agents: a stream's records through the assembler, its
+events through the recorder, its parts into the store.
+"""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from processors.agents.stream_agent import CLOCK_SKEW_MS
+from processors.config import StorageConfig
+from processors.core.assemble.stream import StreamAssembler
+from processors.core.assemble.track import AssemblyConfig
+from processors.core.partition import Rejected
+from processors.core.record.stream import Held, StorePart, StreamRecorder
+from processors.storage.recordings import Recordings, Saved
+from runtime.cluster import Cluster
+from schemas.codec import Writer
+from schemas.events import Event, EventReader, TrackEvent
+from schemas.registry import Registry
+from schemas.topics import MESSAGES, TRACKS
+from tapeline.topics.reader import entries
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which streams: any of these ids, any of these calls, begun in this time; nothing given: all."""
+
+    stream_ids: frozenset[int] = frozenset()
+    call_ids: frozenset[str] = frozenset()
+    since_ms: int | None = None
+    until_ms: int | None = None
+
+    def takes(self, stream_id: int, calls: set[str], began_ms: int) -> bool:
+        """Whether a stream is meant."""
+        return (
+            (not self.stream_ids or stream_id in self.stream_ids)
+            and (not self.call_ids or bool(self.call_ids & calls))
+            and (self.since_ms is None or began_ms >= self.since_ms)
+            and (self.until_ms is None or began_ms < self.until_ms)
+        )
+
+
+@dataclass(slots=True)
+class _Stream:
+    assembler: StreamAssembler
+    recorder: StreamRecorder
+    events: int = 0
+    saved: Saved | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """A stream made again; ``saved`` is None while it is still open."""
+
+    stream_id: int
+    saved: Saved | None
+
+
+async def rebuild(
+    cluster: Cluster,
+    registry: Registry | None,
+    recordings: Recordings,
+    selection: Selection,
+    config: AssemblyConfig,
+    storage: StorageConfig,
+    on_progress: Callable[[int], None] = lambda read: None,
+) -> AsyncIterator[Rebuilt]:
+    """Make the selected streams' recordings in a store; each when its last record has been read."""
+    chosen = await _select(cluster, registry, selection)
+    codec = _Codec()
+    streams: dict[int, _Stream] = {}
+    held = Held()
+    read = 0
+    async for entry in entries(cluster, MESSAGES, registry):
+        read += 1
+        if not read % 1000:
+            on_progress(read)
+        if entry.value is None or entry.value["stream_id"] not in chosen:
+            continue
+        stream_id = entry.value["stream_id"]
+        stream = streams.get(stream_id)
+        if stream is None:
+            assembler = StreamAssembler(stream_id, entry.partition, config)
+            stream = streams[stream_id] = _Stream(assembler, StreamRecorder(storage.part_ms, held))
+        was_closed = stream.assembler.closed
+        out = stream.assembler.handle(entry.value, entry.offset, entry.timestamp_ms)
+        await _record(stream, out, codec, recordings, entry.timestamp_ms)
+        if held.audio_bytes > storage.memory_bytes:
+            largest = max(streams.values(), key=lambda s: s.recorder.audio_bytes).recorder
+            await _store(largest, largest.spill(), recordings)
+        if stream.assembler.closed and not was_closed:
+            yield Rebuilt(stream_id, stream.saved)
+    now_ms = int(time.time() * 1000) - CLOCK_SKEW_MS
+    for stream_id, stream in streams.items():
+        if stream.assembler.closed:
+            continue
+        await _record(stream, stream.assembler.expire(now_ms), codec, recordings, now_ms)
+        yield Rebuilt(stream_id, stream.saved)
+
+
+async def _select(cluster: Cluster, registry: Registry | None, selection: Selection) -> set[int]:
+    """The ids of the streams meant: known only once the log has been read."""
+    if selection.stream_ids and not selection.call_ids and selection.since_ms == selection.until_ms is None:
+        return set(selection.stream_ids)
+    began: dict[int, int] = {}
+    calls: dict[int, set[str]] = {}
+    async for entry in entries(cluster, MESSAGES, registry):
+        if entry.value is not None:
+            stream_id = entry.value["stream_id"]
+            began.setdefault(stream_id, entry.timestamp_ms)
+            if entry.value["call_id"] is not None:
+                calls.setdefault(stream_id, set()).add(entry.value["call_id"])
+    return {s for s, at_ms in began.items() if selection.takes(s, calls.get(s, set()), at_ms)}
+
+
+class _Codec:
+    """Events as ``record`` reads them: through Avro and back."""
+
+    def __init__(self) -> None:
+        self._writer, self._reader = Writer(TRACKS), EventReader()
+
+    def decoded(self, event: Event) -> TrackEvent:
+        return self._reader.event(self._writer.encode(event.to_record()))
+
+
+async def _record(
+    stream: _Stream,
+    out: "list[Event | Rejected] | list[Event]",
+    codec: _Codec,
+    recordings: Recordings,
+    timestamp_ms: int,
+) -> None:
+    for event in out:
+        if isinstance(event, Rejected):
+            continue
+        for part in stream.recorder.handle(codec.decoded(event), stream.events, timestamp_ms):
+            assert isinstance(part, StorePart)
+            if part.last:
+                stream.saved = await recordings.compose(part.location, part.records)
+                await recordings.delete_parts(part.location)
+            else:
+                await _store(stream.recorder, part, recordings)
+        stream.events += 1
+
+
+async def _store(recorder: StreamRecorder, part: StorePart, recordings: Recordings) -> None:
+    await recordings.store_part(part.location, part.records)
+    recorder.stored(part.last_index)

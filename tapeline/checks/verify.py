@@ -1,0 +1,128 @@
+"""Are the recordings in a store what they should be? Against their manifests, the log, an oracle."""
+
+import hashlib
+import json
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+from obstore.store import ObjectStore
+
+from processors.config import StorageConfig
+from processors.core.assemble.track import AssemblyConfig
+from processors.core.audio.formats import ULAW
+from processors.core.audio.wav import wav_header, wav_padding
+from processors.core.record.manifest import MANIFEST
+from processors.storage.recordings import Recordings
+from processors.storage.store import delete_below, names, open_store, read
+from runtime.cluster import Cluster
+from schemas.registry import Registry
+from tapeline.checks.rebuild import Selection, rebuild
+from tapeline.emulator.oracle import Oracle, OracleTrack
+from tapeline.emulator.voxology import RATE_HZ
+
+
+async def manifests(store: ObjectStore) -> dict[int, tuple[str, bytes]]:
+    """The folder and the manifest's bytes of each recorded stream."""
+    found = {}
+    for path in await names(store, "recordings"):
+        folder, _, file = path.rpartition("/")
+        if file == MANIFEST:
+            text = await read(store, path)
+            found[json.loads(text)["stream_id"]] = (folder, text)
+    return found
+
+
+async def against_manifest(store: ObjectStore, folder: str, text: bytes) -> list[str]:
+    """What differs between a recording's files and the hashes in its manifest."""
+    manifest = json.loads(text)
+    named = [(t["file"], t["sha256"]) for t in manifest["tracks"]]
+    if "file" in manifest["mix"]:
+        named.append((manifest["mix"]["file"], manifest["mix"]["sha256"]))
+    found = []
+    for file, sha256 in named:
+        try:
+            actual = hashlib.sha256(await read(store, f"{folder}/{file}")).hexdigest()
+        except FileNotFoundError:
+            found.append(f"{file} is missing")
+            continue
+        if actual != sha256:
+            found.append(f"{file} has SHA-256 {actual}, its manifest says {sha256}")
+    return found
+
+
+async def against_log(
+    recorded: dict[int, tuple[str, bytes]],
+    cluster: Cluster,
+    registry: Registry | None,
+    config: AssemblyConfig,
+    storage: StorageConfig,
+) -> AsyncIterator[tuple[int, list[str]]]:
+    """For each stream of the log: what differs between its recording and one made again from Kafka."""
+    memory = open_store("memory://")
+    seen = set()
+    async for rebuilt in rebuild(cluster, registry, Recordings(memory), Selection(), config, storage):
+        seen.add(rebuilt.stream_id)
+        if rebuilt.saved is not None:
+            # Its manifest tells all; the audio would fill the memory, call by call.
+            await delete_below(memory, rebuilt.saved.path)
+        mine = recorded.get(rebuilt.stream_id)
+        if rebuilt.saved is None:
+            yield rebuilt.stream_id, ["recorded, but still open in the log"] if mine else []
+        elif mine is None:
+            yield rebuilt.stream_id, ["in the log, but not recorded"]
+        elif hashlib.sha256(mine[1]).hexdigest() != rebuilt.saved.manifest_sha256:
+            yield rebuilt.stream_id, list(_changes(json.loads(mine[1]), rebuilt.saved.manifest))
+        else:
+            yield rebuilt.stream_id, []
+    for stream_id in recorded.keys() - seen:
+        yield stream_id, ["recorded, but no longer in the log"]
+
+
+def _changes(stored: Any, again: Any, path: str = "") -> Iterable[str]:
+    """Where two manifests differ."""
+    if isinstance(stored, dict) and isinstance(again, dict):
+        for name in dict.fromkeys((*stored, *again)):
+            yield from _changes(stored.get(name), again.get(name), f"{path}.{name}".lstrip("."))
+    elif isinstance(stored, list) and isinstance(again, list) and len(stored) == len(again):
+        for number, (a, b) in enumerate(zip(stored, again, strict=True)):
+            yield from _changes(a, b, f"{path}[{number}]")
+    elif stored != again:
+        yield f"{path} is {stored!r}, from the log {again!r}"
+
+
+async def against_oracle(
+    store: ObjectStore, recorded: dict[int, tuple[str, bytes]], judge: Oracle
+) -> list[str]:
+    """What differs between a recording and what a perfect receiver holds."""
+    if judge.stream_id not in recorded:
+        return ["not recorded"] if judge.tracks else []
+    folder, text = recorded[judge.stream_id]
+    manifest = json.loads(text)
+    tracks = {track["track"]: track for track in manifest["tracks"]}
+    found = []
+    if judge.complete != (manifest["state"] == "complete"):
+        found.append(f"state is {manifest['state']}, reasons {manifest['reasons']}")
+    for track in judge.tracks:
+        if track.name not in tracks:
+            found.append(f"{track.name}: not recorded")
+        else:
+            found += await _track(store, folder, tracks[track.name], track)
+    found += [f"{n}: recorded, but never sent" for n in tracks.keys() - {t.name for t in judge.tracks}]
+    return found
+
+
+async def _track(store: ObjectStore, folder: str, track: dict[str, Any], judge: OracleTrack) -> list[str]:
+    size = len(judge.audio)
+    expected = wav_header(ULAW, RATE_HZ, 1, size) + judge.audio + wav_padding(size)
+    found = []
+    if await read(store, f"{folder}/{track['file']}") != expected:
+        found.append(f"{judge.name}: {track['samples']} samples differ from the {size} of the oracle")
+    gaps = [(gap["first_sample"], gap["samples"]) for gap in track["gaps"]]
+    if gaps != judge.gaps:
+        found.append(f"{judge.name}: gaps {gaps}, the oracle has {judge.gaps}")
+    counts = (track["chunks"]["received"], track["chunks"]["lost"])
+    if counts != (judge.received, judge.lost):
+        found.append(
+            f"{judge.name}: {counts} received and lost, the oracle has {(judge.received, judge.lost)}"
+        )
+    return found

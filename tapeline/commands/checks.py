@@ -1,0 +1,133 @@
+"""Commands that prove and repair: rebuild, verify, audit."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from tapeline.options import ASSEMBLY, CLUSTER, console, fail, run, takes, utc_ms
+from tapeline.settings import Settings
+
+
+@takes(*CLUSTER, "store", "registry", *ASSEMBLY, "part_ms", "record_memory_bytes")
+def rebuild(
+    chosen: Settings,
+    stream: Annotated[
+        Optional[list[int]],  # noqa: UP045  # typer reads the annotation
+        typer.Option(help="Only this stream_id; may be given again."),
+    ] = None,
+    call: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="Only the streams of this call_id; may be given again."),
+    ] = None,
+    since: Annotated[
+        datetime | None, typer.Option(help="Only streams begun at or after this time (UTC).")
+    ] = None,
+    until: Annotated[datetime | None, typer.Option(help="Only streams begun before this time (UTC).")] = None,
+) -> None:
+    """Make recordings again from Kafka alone, byte for byte the same, in any store.
+
+    The settings of the assembly must be those the agents ran with.
+    """
+    from processors.storage.recordings import Recordings
+    from processors.storage.store import StoreError, StoreUrlError, open_store
+    from runtime.registry import registry_from
+    from tapeline.checks.rebuild import Selection
+    from tapeline.checks.rebuild import rebuild as rebuilding
+
+    selection = Selection(frozenset(stream or ()), frozenset(call or ()), utc_ms(since), utc_ms(until))
+    config = chosen.worker()
+
+    async def main() -> int:
+        # Parts of its own: a live agent may be writing the same stream's.
+        recordings = Recordings(open_store(chosen.store), parts="rebuild")
+        count = 0
+        with console.status("reading the log") as status:
+            async for rebuilt in rebuilding(
+                chosen.cluster(),
+                registry_from(chosen.registry),
+                recordings,
+                selection,
+                config.assembly,
+                config.storage,
+                lambda read: status.update(f"{read} messages read"),
+            ):
+                count += rebuilt.saved is not None
+                what = f"-> {rebuilt.saved.path}" if rebuilt.saved else "is still open"
+                typer.echo(f"stream {rebuilt.stream_id} {what}")
+        return count
+
+    try:
+        count = run(main())
+    except (StoreUrlError, StoreError) as error:
+        raise fail(str(error)) from error
+    if not count:
+        raise fail("no closed stream in the log is meant by that")
+
+
+@takes(*CLUSTER, "store", "registry", *ASSEMBLY)
+def verify(
+    chosen: Settings,
+    log: Annotated[
+        bool, typer.Option("--log", help="Also make each recording again from Kafka, and compare.")
+    ] = False,
+    oracle: Annotated[
+        Path | None, typer.Option(help="Also judge by what `tapeline play --oracle` wrote down here.")
+    ] = None,
+) -> None:
+    """Check the recordings in a store against their manifests' hashes; status 1 when any differs."""
+    from processors.storage.store import StoreError, StoreUrlError, open_store
+    from runtime.registry import registry_from
+    from tapeline.checks.verify import against_log, against_manifest, against_oracle, manifests
+    from tapeline.emulator import oracle as oracles
+
+    config = chosen.worker()
+
+    async def main() -> tuple[int, list[str]]:
+        opened = open_store(chosen.store)
+        recorded = await manifests(opened)
+        found = []
+        for stream_id, (folder, text) in recorded.items():
+            found += [(stream_id, f) for f in await against_manifest(opened, folder, text)]
+        if log:
+            async for stream_id, faults in against_log(
+                recorded,
+                chosen.cluster(),
+                registry_from(chosen.registry),
+                config.assembly,
+                config.storage,
+            ):
+                found += [(stream_id, f"log: {f}") for f in faults]
+        if oracle is not None:
+            for judge in oracles.read_all(oracle):
+                faults = await against_oracle(opened, recorded, judge)
+                found += [(judge.stream_id, f"oracle: {f}") for f in faults]
+        return len(recorded), [f"stream {stream_id}: {fault}" for stream_id, fault in found]
+
+    try:
+        count, faults = run(main())
+    except (StoreUrlError, StoreError) as error:
+        raise fail(str(error)) from error
+    for fault in faults:
+        typer.echo(fault)
+    typer.echo(f"{count} recordings checked, {len(faults)} faults")
+    raise typer.Exit(1 if faults else 0)
+
+
+@takes(*CLUSTER, "registry")
+def audit(chosen: Settings) -> None:
+    """Balance the books: every message in the log accounted for; status 1 when one is not."""
+    from dataclasses import fields
+
+    from runtime.registry import registry_from
+    from tapeline.checks.audit import audit as auditing
+
+    books = run(auditing(chosen.cluster(), registry_from(chosen.registry)))
+    for item in fields(books):
+        if item.name != "faults":
+            typer.echo(f"{item.name.replace('_', ' '):20} {getattr(books, item.name):>10}")
+    for fault in books.faults:
+        typer.echo(fault)
+    typer.echo("the books balance" if not books.faults else f"{len(books.faults)} faults")
+    raise typer.Exit(1 if books.faults else 0)

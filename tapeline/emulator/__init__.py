@@ -1,0 +1,1 @@
+"""The platform, emulated: calls, faults, and what a perfect receiver must hold."""

@@ -1,0 +1,41 @@
+"""Audio files into what the platform streams: µ-law, 8000 Hz, one channel."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tapeline.emulator.voxology import RATE_HZ
+
+Samples = npt.NDArray[np.int16]
+
+
+class AudioFileError(Exception):
+    """A file that cannot be played."""
+
+
+def read_ulaw(path: Path) -> list[bytes]:
+    """The channels of an audio file, each as µ-law at 8000 Hz. Raises AudioFileError.
+
+    Whatever libsndfile reads: WAV, FLAC, Ogg, MP3, at any rate.
+    """
+    import soundfile
+
+    try:
+        samples, rate_hz = soundfile.read(path, dtype="int16", always_2d=True)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise AudioFileError(f"{path} cannot be read as audio: {error}") from error
+    return [to_ulaw(channel, rate_hz) for channel in samples.T]
+
+
+def to_ulaw(samples: Samples, rate_hz: int) -> bytes:
+    """16-bit samples as µ-law (ITU-T G.711) at 8000 Hz."""
+    import soundfile
+    import soxr
+
+    if rate_hz != RATE_HZ:
+        samples = soxr.resample(samples, rate_hz, RATE_HZ)
+    out = io.BytesIO()
+    soundfile.write(out, samples, RATE_HZ, format="RAW", subtype="ULAW")
+    return out.getvalue()

@@ -1,0 +1,1 @@
+"""Everything on one machine: the embedded Kafka, the whole stack, the demo."""

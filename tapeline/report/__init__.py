@@ -1,0 +1,1 @@
+"""A call to look at: its data, charts and page."""

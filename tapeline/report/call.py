@@ -1,0 +1,270 @@
+"""A recorded call, measured again for somebody to look at.
+
+The recording's own events are made again from its files and manifest, and go through the core that
+``measure`` runs: the figures are those of its FINAL records.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from obstore.store import ObjectStore
+
+from processors.core.audio.g711 import PCM
+from processors.core.audio.wav import wav_header
+from processors.core.measure.conversation import Conversation, ConversationState, Party
+from processors.core.measure.frames import Run
+from processors.core.measure.kernels import FRAME_MS
+from processors.core.measure.track import TrackMeter
+from processors.core.record.manifest import MANIFEST
+from processors.storage.store import names, read
+from runtime.cluster import Cluster
+from schemas.events import Delivery, Gap, TrackClosed, TrackOpened, TrackSegment
+from schemas.registry import Registry
+from schemas.schema import Record
+from schemas.topics import key_of
+from tapeline.topics.reader import stream_entries
+
+#: Columns of a picture: what is finer cannot be seen.
+COLUMNS = 1600
+_EPOCH = datetime.fromtimestamp(0, UTC)
+#: Longer than any call: the view has no windows.
+_NO_WINDOW_MS = 10**9
+
+
+class NoRecordingError(Exception):
+    """The store holds no recording of a stream."""
+
+
+@dataclass(slots=True)
+class TrackView:
+    """A track, drawn on the conversation's timeline; times in seconds."""
+
+    name: str
+    measures: Record
+    gaps: list[tuple[float, float]]
+    offset_s: float = 0.0
+    talk: list[tuple[float, float]] = field(default_factory=list)
+    low: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    high: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    level_dbfs: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    """The lowest and highest sample, of 1, and the RMS, of each column."""
+    column_s: float = 0.0
+    arrivals: list[tuple[float, float]] = field(default_factory=list)
+    """When a chunk came, and how many ms after the one before."""
+
+
+@dataclass(slots=True)
+class CallView:
+    """A call, ready to be drawn."""
+
+    manifest: dict[str, Any]
+    tracks: list[TrackView]
+    conversation: Record
+    interruptions: list[tuple[int, float]]
+    """Which track cut in, and when."""
+    sounds: list[tuple[str, bytes]]
+    """What can be played: a title, and a WAV file."""
+    arrivals_known: bool = False
+
+    @property
+    def duration_s(self) -> float:
+        """Length of the timeline."""
+        return float(self.conversation["duration_ms"]) / 1000
+
+
+async def view(store: ObjectStore, stream_id: int, date: str | None = None) -> CallView:
+    """The recording of a stream, measured. Raises NoRecordingError, and what the store raises."""
+    below = f"recordings/date={date}/stream={stream_id}" if date else "recordings"
+    wanted = f"/stream={stream_id}/{MANIFEST}"
+    path = next((p for p in await names(store, below) if p.endswith(wanted)), None)
+    if path is None:
+        raise NoRecordingError(
+            f"no recording of stream {stream_id} lies in the store; a call is recorded when it has ended"
+        )
+    folder = path.rpartition("/")[0]
+    manifest = json.loads(await read(store, path))
+    files = {t["file"]: await read(store, f"{folder}/{t['file']}") for t in manifest["tracks"]}
+    shown = _measured(manifest, files)
+    mix = manifest["mix"]
+    if "file" in mix and len(mix["channels"]) <= 2:
+        shown.sounds = [(" and ".join(mix["channels"]), await read(store, f"{folder}/{mix['file']}"))]
+    else:
+        shown.sounds = [(t["track"], files[t["file"]]) for t in manifest["tracks"] if t["encoding"] in PCM]
+    return shown
+
+
+async def add_arrivals(
+    shown: CallView,
+    cluster: Cluster,
+    registry: Registry | None,
+    on_progress: Callable[[int], None] = lambda read: None,
+) -> None:
+    """When each chunk came, from Kafka, as long as it is kept there. Raises BrokerAwayError."""
+    log, began_us = shown.manifest["log"], shown.conversation["began_at"] or 0
+    tracks = {track.name: track for track in shown.tracks}
+    seen: set[tuple[str, int]] = set()
+    last_us: dict[str, int] = {}
+    key = key_of(shown.manifest["stream_id"])
+    async for value in stream_entries(
+        cluster, registry, key, log["partition"], log["first_offset"], log["last_offset"], on_progress
+    ):
+        if value["type"] != "live_track" or value["payload"]["name"] not in tracks:
+            continue
+        name, at_us = value["payload"]["name"], value["received_at"]
+        chunk = (name, value["payload"]["track_sequence_number"])
+        if chunk in seen:
+            continue
+        seen.add(chunk)
+        if name in last_us:
+            spacing_ms = max(0, at_us - last_us[name]) / 1000
+            tracks[name].arrivals.append(((at_us - began_us) / 1e6, spacing_ms))
+        last_us[name] = at_us
+    shown.arrivals_known = bool(seen)
+
+
+def _measured(manifest: dict[str, Any], files: dict[str, bytes]) -> CallView:
+    interruptions: list[tuple[int, float]] = []
+    state = ConversationState()
+    conversation = Conversation(
+        state, _NO_WINDOW_MS, lambda party: interruptions.append((party.track_index, _seconds(party.began)))
+    )
+    meters, runs = [], []
+    for index, said in enumerate(manifest["tracks"]):
+        opened = TrackOpened(
+            said["track"],
+            index,
+            said["encoding"],
+            said["sample_rate_hz"],
+            format_assumed=said["format_assumed"],
+            start=None,
+        )
+        meters.append(TrackMeter.opened(opened, _NO_WINDOW_MS))
+        runs.append(list[Run]())
+    codes = [_codes(said, files[said["file"]]) for said in manifest["tracks"]]
+    for index, segment in _in_time(manifest["tracks"], codes):
+        meters[index].feed(segment)
+        talk = meters[index].talk()
+        if talk is not None:
+            runs[index] += talk
+            conversation.hear(segment, talk)
+    for index, (said, meter) in enumerate(zip(manifest["tracks"], meters, strict=True)):
+        meter.close(_closed(said, index))
+        rest = meter.talk() or []
+        runs[index] += rest
+        conversation.close(index, rest)
+    record = conversation.end()[-1]
+    parties = {party.track_index: party for party in state.parties}
+    tracks = [
+        _drawn(said, meter.final(), own_runs, own_codes, parties.get(index))
+        for index, (said, meter, own_runs, own_codes) in enumerate(
+            zip(manifest["tracks"], meters, runs, codes, strict=True)
+        )
+    ]
+    return CallView(manifest, tracks, record, interruptions, [])
+
+
+def _in_time(tracks: list[dict[str, Any]], codes: list[bytes]) -> Iterator[tuple[int, TrackSegment]]:
+    """The tracks as segments of a second, side by side."""
+    positions = [0] * len(tracks)
+    while any(position < len(own) for position, own in zip(positions, codes, strict=True)):
+        for index, (said, own) in enumerate(zip(tracks, codes, strict=True)):
+            first = positions[index]
+            audio = own[first : first + said["sample_rate_hz"]]
+            if audio:
+                end = positions[index] = first + len(audio)
+                gaps = [gap for g in said["gaps"] if (gap := _within(g, first, end)) is not None]
+                heard_at = (datetime.fromisoformat(said["heard_at"]) - _EPOCH) // timedelta(microseconds=1)
+                yield (
+                    index,
+                    TrackSegment(
+                        said["track"],
+                        index,
+                        first,
+                        len(audio),
+                        audio,
+                        gaps,
+                        heard_at,
+                        _delivery(said),
+                        -1,
+                        -1,
+                    ),
+                )
+
+
+def _within(gap: dict[str, int], first: int, end: int) -> Gap | None:
+    """The part of a gap that lies between two positions."""
+    begin = max(gap["first_sample"], first)
+    length = min(gap["first_sample"] + gap["samples"], end) - begin
+    return Gap(begin, length) if length > 0 else None
+
+
+def _closed(said: dict[str, Any], index: int) -> TrackClosed:
+    return TrackClosed(
+        track=said["track"],
+        track_index=index,
+        samples=said["samples"],
+        duration_ms=said["duration_ms"],
+        finished=said["stop_track"] is not None,
+        stop=said["declared"]["stop_track"],
+        expected=said["chunks"]["expected"],
+        delivery=_delivery(said),
+        gap_samples=said["gap_samples"],
+        first_offset=said["log"]["first_offset"],
+        last_offset=said["log"]["last_offset"],
+    )
+
+
+def _delivery(said: dict[str, Any]) -> Delivery:
+    return msgspec.convert({k: v for k, v in said["chunks"].items() if k != "expected"}, Delivery)
+
+
+def _codes(said: dict[str, Any], file: bytes) -> bytes:
+    """A file's audio, without its header and padding."""
+    if said["encoding"] not in PCM:
+        return file
+    header = len(wav_header(said["encoding"], said["sample_rate_hz"], 1, said["samples"]))
+    return file[header : header + said["samples"]]
+
+
+def _drawn(
+    said: dict[str, Any], measures: Record, runs: list[Run], codes: bytes, party: Party | None
+) -> TrackView:
+    rate = said["sample_rate_hz"]
+    offset_s = _seconds(party.start) if party is not None else 0.0
+    shown = TrackView(
+        said["track"],
+        measures,
+        gaps=[(offset_s + g["first_sample"] / rate, g["samples"] / rate) for g in said["gaps"]],
+        offset_s=offset_s,
+    )
+    at = 0
+    for talking, same in groupby(runs, key=lambda run: run[0]):
+        frames = sum(length for _, length in same)
+        if talking:
+            shown.talk.append((offset_s + _seconds(at), _seconds(frames)))
+        at += frames
+    if codes and said["encoding"] in PCM:
+        size = max(rate // 50, -(-len(codes) // COLUMNS))
+        columns = np.array(
+            [_column(codes[first : first + size], said["encoding"]) for first in range(0, len(codes), size)]
+        )
+        shown.low, shown.high, shown.level_dbfs = columns.T
+        shown.column_s = size / rate
+    return shown
+
+
+def _column(codes: bytes, encoding: str) -> tuple[float, float, float]:
+    pcm = PCM[encoding][np.frombuffer(codes, np.uint8)] / 32768
+    square = float((pcm * pcm).mean())
+    return float(pcm.min()), float(pcm.max()), 10 * np.log10(square) if square else -np.inf
+
+
+def _seconds(frames: int) -> float:
+    return frames * FRAME_MS / 1000

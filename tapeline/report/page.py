@@ -1,0 +1,121 @@
+"""A call as one page of HTML that needs nothing else: the picture, the figures, the sound."""
+
+import base64
+from collections.abc import Iterable
+from typing import Any
+
+from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
+
+from schemas.schema import Record
+from tapeline.report.call import CallView
+from tapeline.report.chart import LEFT, RIGHT, colour, svg
+
+#: Title, field and unit of what is shown of a track, of a party, of the conversation.
+_AUDIO = (
+    ("length", "duration_ms", "ms"),
+    ("active speech level (P.56)", "active_speech_level_dbov", "dBov"),
+    ("activity factor (P.56)", "activity_factor", "%"),
+    ("RMS", "rms_dbfs", "dBFS"),
+    ("peak", "peak_dbfs", "dBFS"),
+    ("noise floor", "noise_floor_dbfs", "dBFS"),
+    ("DC offset", "dc_offset", "steps"),
+    ("clipped samples", "clipped_samples", ""),
+    ("silence", "silence_share", "%"),
+    ("longest silence", "longest_silence_ms", "ms"),
+)
+_DELIVERY = (
+    ("chunks received", "chunks_received", ""),
+    ("expected", "chunks_expected", ""),
+    ("lost", "chunks_lost", ""),
+    ("duplicate", "chunks_duplicate", ""),
+    ("late", "chunks_late", ""),
+    ("reordered", "chunks_reordered", ""),
+    ("longest gap", "longest_gap_ms", "ms"),
+    ("mean chunk", "chunk_mean_ms", "ms"),
+    ("spacing, median", "spacing_median_ms", "ms"),
+    ("spacing, 99 %", "spacing_p99_ms", "ms"),
+    ("spacing, longest", "spacing_max_ms", "ms"),
+    ("declared length", "declared_duration_ms", "ms"),
+)
+_PARTY = (
+    ("talk", "talk_ms", "ms"),
+    ("share of the talk", "talk_share", "%"),
+    ("talk alone", "alone_ms", "ms"),
+    ("turns", "turns", ""),
+    ("longest monologue", "longest_monologue_ms", "ms"),
+    ("interruptions", "interruptions", ""),
+    ("interrupted", "interrupted", ""),
+    ("responses", "responses", ""),
+    ("response, shortest", "response_min_ms", "ms"),
+    ("response, mean", "response_mean_ms", "ms"),
+    ("response, longest", "response_max_ms", "ms"),
+)
+_CONVERSATION = (
+    ("length", "duration_ms", "ms"),
+    ("overlap", "overlap_ms", "ms"),
+    ("silence", "silence_ms", "ms"),
+)
+
+Rows = list[tuple[str, list[str]]]
+
+
+def tables(shown: CallView) -> list[tuple[str, list[str], Rows]]:
+    """The figures: a title, the columns, the rows."""
+    conversation = shown.conversation
+    parties = conversation["parties"]
+    measures = [track.measures for track in shown.tracks]
+    names = [track.name for track in shown.tracks]
+    found = [
+        ("Conversation", [""], _rows(_CONVERSATION, [conversation])),
+        ("Talk", [party["track"] for party in parties], _rows(_PARTY, parties)),
+        ("Audio", names, _rows(_AUDIO, measures)),
+        ("Delivery", names, _rows(_DELIVERY, measures)),
+    ]
+    return [table for table in found if table[1]]
+
+
+def lines(shown: CallView) -> list[str]:
+    """The figures as lines of text of a fixed width."""
+    said = [_state(shown), ""]
+    for title, columns, rows in tables(shown):
+        said.append(f"{title:29}" + "".join(f"{name[:13]:>14}" for name in columns))
+        said += [f"  {name:27}" + "".join(f"{cell:>14}" for cell in cells) for name, cells in rows]
+        said.append("")
+    return said
+
+
+def html(shown: CallView) -> str:
+    """The page."""
+    environment = Environment(loader=PackageLoader("tapeline.report", "."), autoescape=True)
+    return environment.get_template("page.html").render(
+        manifest=shown.manifest,
+        state=_state(shown),
+        picture=Markup(svg(shown)),  # noqa: S704  # matplotlib escapes what it writes
+        left=LEFT,
+        right=RIGHT,
+        duration=shown.duration_s,
+        sounds=[(title, base64.b64encode(wav).decode()) for title, wav in shown.sounds],
+        tables=tables(shown),
+        colour=colour,
+    )
+
+
+def _state(shown: CallView) -> str:
+    manifest = shown.manifest
+    return ": ".join([manifest["state"], ", ".join(manifest["reasons"])]).removesuffix(": ")
+
+
+def _rows(fields: Iterable[tuple[str, str, str]], records: list[Record]) -> Rows:
+    return [(title, [_cell(record.get(name), unit) for record in records]) for title, name, unit in fields]
+
+
+def _cell(value: Any, unit: str) -> str:
+    if value is None:
+        return "–"
+    if unit == "%":
+        return f"{100 * value:.1f} %"
+    if unit == "ms" and value >= 1000:
+        return f"{value / 1000:.2f} s"
+    number = f"{value:.1f}" if isinstance(value, float) else str(value)
+    return f"{number} {unit}".strip()

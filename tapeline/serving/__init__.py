@@ -1,0 +1,1 @@
+"""Running the parts as processes: workers, child processes, health, logs."""

@@ -1,0 +1,126 @@
+"""The operators' port: ``/healthz``, ``/readyz`` and ``/metrics``, of one process or of several together.
+
+Both states are told by the metrics themselves. Healthy: each part got on with its work lately, or found
+that there is none; a process that lives and does nothing is not. Ready: each can do its work now.
+"""
+
+import errno
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import structlog
+from aiohttp import web
+from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from runtime.telemetry import PROGRESS, READY
+from tapeline.settings import host_port
+
+log = structlog.get_logger()
+
+#: A part that has not got on for so long is stuck.
+STUCK_S = 60.0
+_FIRST_PORT = 8766
+_LAST_PORT = 8865
+
+
+class AdminEndpointError(Exception):
+    """The operators' port cannot be listened on."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Whether all is well, and if not, what is not."""
+
+    faults: tuple[str, ...]
+
+    @property
+    def status(self) -> int:
+        """The HTTP status that says so."""
+        return 503 if self.faults else 200
+
+    def __str__(self) -> str:
+        return "".join(f"{fault}\n" for fault in self.faults) or "ok\n"
+
+
+def health(registry: CollectorRegistry, parts: Iterable[str], now_s: float) -> State:
+    """Whether each part makes progress."""
+    faults = []
+    for part in parts:
+        progress = registry.get_sample_value("tapeline_progress_timestamp_seconds", {"part": part})
+        if progress is None:
+            faults.append(f"{part} has not begun")
+        elif now_s - progress > STUCK_S:
+            faults.append(f"{part} made no progress for {now_s - progress:.0f} s")
+    return State(tuple(faults))
+
+
+def readiness(registry: CollectorRegistry, parts: Iterable[str]) -> State:
+    """Whether each part can do its work."""
+    states = {part: registry.get_sample_value("tapeline_ready", {"part": part}) for part in parts}
+    return State(tuple(f"{part} is not ready" for part, ready in states.items() if not ready))
+
+
+class AdminEndpoint:
+    """The server of the operators' port."""
+
+    def __init__(self, parts: Iterable[str], processes_folder: str | None = None) -> None:
+        """``processes_folder``: where several processes leave their metrics; None: this process alone."""
+        self._parts = tuple(parts)
+        self._registry = REGISTRY
+        if processes_folder is not None:
+            self._registry = CollectorRegistry()
+            MultiProcessCollector(self._registry, processes_folder)  # type: ignore[no-untyped-call]
+        self._runner: web.AppRunner | None = None
+
+    async def start(self, listen: str | None) -> str:
+        """Listen on host:port, or on the first free port from 8766 on; the URL. Raises AdminEndpointError."""
+        app = web.Application()
+        app.router.add_get("/healthz", self._health)
+        app.router.add_get("/readyz", self._ready)
+        app.router.add_get("/metrics", self._metrics)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        if listen is not None:
+            host, port = host_port(listen)
+            ports = range(port, port + 1)
+        else:
+            host, ports = "127.0.0.1", range(_FIRST_PORT, _LAST_PORT + 1)
+        for port in ports:
+            try:
+                await web.TCPSite(self._runner, host, port).start()
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE and port != ports[-1]:
+                    continue
+                await self._runner.cleanup()
+                raise AdminEndpointError(f"{host}:{port} (TAPELINE_OPERATIONS): {error.strerror}") from error
+            url = f"http://{host}:{port}"
+            log.info("operations_listening", url=url)
+            return url
+        raise AssertionError("there is at least one port")
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _health(self, _: web.Request) -> web.Response:
+        state = health(self._registry, self._parts, time.time())
+        return web.Response(text=str(state), status=state.status)
+
+    async def _ready(self, _: web.Request) -> web.Response:
+        state = readiness(self._registry, self._parts)
+        return web.Response(text=str(state), status=state.status)
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        return web.Response(
+            body=generate_latest(self._registry),
+            headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
+        )
+
+
+def begin(part: str) -> None:
+    """Say that a part exists: not ready, and given its time to begin."""
+    READY.labels(part).set(0)
+    PROGRESS.labels(part).set(time.time())

@@ -1,0 +1,128 @@
+"""Several processes of one command: the gateway's on one port, the agents of one `tapeline worker`.
+
+The parent starts them, passes signals on, and answers on the operators' port for all of them.
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from prometheus_client import CollectorRegistry
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from tapeline.serving.health import AdminEndpoint
+
+log = structlog.get_logger()
+
+#: prometheus-client's own variable: where the metrics of a process are left for its parent to add up.
+FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+#: A process that ended sooner than this would end again.
+SHORT_LIFE_S = 5.0
+
+
+class Processes:
+    """Children of this process, each ``tapeline ARGUMENTS``."""
+
+    def __init__(self, parts: Sequence[str], stop_timeout_s: float) -> None:
+        self._stop_timeout_s = stop_timeout_s
+        self._folder = tempfile.mkdtemp(prefix="tapeline-")
+        self._operations = AdminEndpoint(parts, self._folder)
+        self._running: dict[asyncio.Task[int], tuple[Sequence[str], asyncio.subprocess.Process, float]] = {}
+        self._signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
+
+    async def run(self, commands: Sequence[Sequence[str]], operations: str | None, *, restart: bool) -> int:
+        """Run until SIGTERM or SIGINT, or until a process ends for good; the highest exit status.
+
+        ``restart``: one that ended is started again, unless it lived for seconds only; else all end
+        with it. Raises AdminEndpointError.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signals.put_nowait, number)
+        try:
+            await self._operations.start(operations)
+            for command in commands:
+                await self._start(command)
+            return await self._watch(restart)
+        finally:
+            await self._operations.stop()
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    async def settled(self) -> None:
+        """Wait until the gateway has published what was left in its spool."""
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, self._folder)  # type: ignore[no-untyped-call]
+        part = {"part": "gateway"}
+        while not registry.get_sample_value("tapeline_ready", part) or registry.get_sample_value(
+            "tapeline_gateway_spool_bytes"
+        ):
+            await asyncio.sleep(0.2)
+
+    async def run_first(self, commands: Sequence[Sequence[str]], operations: str | None) -> int:
+        """``run``, but the others start only when the first has ``settled``.
+
+        A stream that went on over another process would overtake what the first still has to publish.
+        """
+
+        async def others() -> None:
+            await self.settled()
+            for command in commands[1:]:
+                await self._start(command)
+
+        later = asyncio.create_task(others())
+        try:
+            return await self.run(commands[:1], operations, restart=True)
+        finally:
+            later.cancel()
+
+    async def _start(self, command: Sequence[str]) -> None:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tapeline", *command, env=os.environ | {FOLDER_VARIABLE: self._folder}
+        )
+        task = asyncio.create_task(process.wait())
+        self._running[task] = (command, process, time.monotonic())
+
+    async def _watch(self, restart: bool) -> int:
+        while True:
+            signalled = asyncio.create_task(self._signals.get())
+            await asyncio.wait({signalled, *self._running}, return_when=asyncio.FIRST_COMPLETED)
+            if signalled.done():
+                return await self._end(signalled.result())
+            signalled.cancel()
+            for task in [task for task in self._running if task.done()]:
+                command, process, began_s = self._running.pop(task)
+                mark_process_dead(process.pid, self._folder)  # type: ignore[no-untyped-call]
+                if not restart or time.monotonic() - began_s < SHORT_LIFE_S:
+                    return max(abs(task.result()), await self._end(signal.SIGTERM))
+                log.error("process_ended", command=" ".join(command), status=task.result())
+                await self._start(command)
+
+    async def _end(self, number: signal.Signals) -> int:
+        """Pass the signal on, and a further one too; kill what has not ended in time."""
+        deadline_s = time.monotonic() + self._stop_timeout_s
+        tasks = {task: process for task, (_, process, _) in self._running.items()}
+        while True:
+            for task, process in tasks.items():
+                if not task.done():
+                    process.send_signal(number)
+            again: asyncio.Future[signal.Signals] = asyncio.ensure_future(self._signals.get())
+            ended: asyncio.Future[list[int]] = asyncio.ensure_future(asyncio.gather(*tasks))
+            left_s = max(deadline_s - time.monotonic(), 0)
+            waiting: set[asyncio.Future[Any]] = {again, ended}
+            await asyncio.wait(waiting, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+            if again.done() and not ended.done():
+                number = again.result()
+                continue
+            again.cancel()
+            if not ended.done():
+                number = signal.SIGKILL
+                deadline_s += 10
+                continue
+            return max((abs(status) for status in await ended), default=0)

@@ -1,0 +1,1 @@
+"""Working with the topics: create, read, print, export, dead letters."""

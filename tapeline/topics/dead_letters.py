@@ -1,0 +1,169 @@
+"""Working with the dead letters: what there is, what is in one, and publishing it again after a fix."""
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+
+from ingest.protocol import Refused, parse
+from runtime.clients import TOOL_PATIENCE_S, connected, disconnected
+from runtime.cluster import Cluster
+from schemas.codec import Writer
+from schemas.dead_letter import DeadLetter, Headers, parse_headers
+from schemas.registry import Registry
+from schemas.topics import DEAD_LETTERS, MAX_RECORD_BYTES, MESSAGES, key_of
+from tapeline.topics.tap import records
+
+#: Where a record that was a dead letter once came from.
+REPUBLISHED_FROM = "tapeline.republished-from"
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A dead letter in the topic. ``value``: the bytes that could not be used."""
+
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes
+    fault: DeadLetter
+
+    @property
+    def place(self) -> str:
+        """Where it lies: ``PARTITION:OFFSET``."""
+        return f"{self.partition}:{self.offset}"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which dead letters are meant: all that fit everything that is given."""
+
+    reasons: frozenset[str] = frozenset()
+    places: frozenset[str] = frozenset()
+    since_ms: int | None = None
+    until_ms: int | None = None
+
+    def __contains__(self, letter: object) -> bool:
+        return (
+            isinstance(letter, Letter)
+            and (not self.reasons or letter.fault.reason in self.reasons)
+            and (not self.places or letter.place in self.places)
+            and (self.since_ms is None or letter.timestamp_ms >= self.since_ms)
+            and (self.until_ms is None or letter.timestamp_ms < self.until_ms)
+        )
+
+
+async def letters(cluster: Cluster, choice: Choice) -> AsyncIterator[Letter]:
+    """The dead letters chosen, as far as there are any now. Raises UnknownTopicError, BrokerAwayError."""
+    async for record in records(cluster, DEAD_LETTERS.name, from_beginning=True, exit_at_end=True):
+        letter = Letter(
+            record.partition,
+            record.offset,
+            record.timestamp,
+            record.key,
+            record.value or b"",
+            parse_headers(list(record.headers)),
+        )
+        if letter in choice:
+            yield letter
+
+
+@dataclass(slots=True)
+class Summary:
+    """The dead letters of one reason."""
+
+    component: str
+    reason: str
+    count: int = 0
+    last_ms: int = 0
+    last: Letter | None = field(default=None, repr=False)
+
+
+async def summarized(found: AsyncIterator[Letter]) -> Iterator[Summary]:
+    """The dead letters by who refused them and why, the most frequent first."""
+    by_reason: dict[tuple[str, str], Summary] = {}
+    async for letter in found:
+        key = (letter.fault.component, letter.fault.reason)
+        summary = by_reason.setdefault(key, Summary(*key))
+        summary.count += 1
+        if letter.timestamp_ms >= summary.last_ms:
+            summary.last_ms, summary.last = letter.timestamp_ms, letter
+    return iter(sorted(by_reason.values(), key=lambda s: -s.count))
+
+
+@dataclass(frozen=True, slots=True)
+class Revived:
+    """What a dead letter is published as."""
+
+    topic: str
+    partition: int | None
+    key: bytes | None
+    value: bytes
+    headers: Headers
+
+
+def revive(letter: Letter, writer: Writer) -> Revived | str:
+    """The record to publish, or why the letter is still of no use. Pure.
+
+    A frame goes through the gateway's checks again, as they are now, and to ``voxology.messages``. A
+    record that an agent refused goes back to the topic and partition it came from.
+    """
+    origin: Headers = [(REPUBLISHED_FROM, letter.place.encode())]
+    if letter.fault.topic is not None:
+        return Revived(letter.fault.topic, letter.fault.partition, letter.key, letter.value, origin)
+    if not letter.value:
+        return "its bytes were never taken"
+    try:
+        frame: str | bytes = letter.value.decode(errors="surrogatepass")
+    except UnicodeDecodeError:
+        frame = letter.value
+    parsed = parse(
+        frame,
+        received_at_us=letter.timestamp_ms * 1000,
+        connection=letter.fault.connection or "",
+        sender=letter.fault.sender,
+    )
+    if isinstance(parsed, Refused):
+        return f"{parsed.reason.value}: {parsed.detail}"
+    return Revived(
+        MESSAGES.name,
+        None,
+        key_of(parsed.stream_id),
+        writer.encode(parsed.record),
+        [*writer.headers(parsed.type), *origin],
+    )
+
+
+async def republish(
+    cluster: Cluster, registry: Registry | None, choice: Choice
+) -> AsyncIterator[tuple[Letter, Revived | str]]:
+    """Publish the chosen letters again, and tell what became of each. They stay in the topic.
+
+    Doing so twice does no harm: a chunk is known by its stream, track and number.
+    """
+    writer = Writer(MESSAGES, registry)
+    chosen = [letter async for letter in letters(cluster, choice)]
+    producer: Any = await connected(
+        AIOKafkaProducer,
+        cluster,
+        TOOL_PATIENCE_S,
+        acks="all",
+        enable_idempotence=True,
+        max_request_size=MAX_RECORD_BYTES,
+    )
+    try:
+        for letter in chosen:
+            revived = revive(letter, writer)
+            if isinstance(revived, Revived):
+                await producer.send_and_wait(
+                    revived.topic,
+                    revived.value,
+                    key=revived.key,
+                    partition=revived.partition,
+                    headers=revived.headers,
+                )
+            yield letter, revived
+    finally:
+        await disconnected(producer)

@@ -1,0 +1,62 @@
+"""The books of a track's messages: spacings of arrivals against numpy's percentiles, sizes, order."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processors.core.assemble.delivery_stats import DeliveryStats
+
+SPACINGS = st.lists(st.integers(0, 2**40), min_size=1, max_size=300)
+
+
+def books(spacings: list[int], began_us: int = 1_000) -> DeliveryStats:
+    found = DeliveryStats()
+    found.arrived(began_us)
+    for spacing in spacings:
+        began_us += spacing
+        found.arrived(began_us)
+    return found
+
+
+@given(spacings=SPACINGS)
+def test_percentiles_are_exact_to_a_thirty_second_upwards(spacings: list[int]) -> None:
+    found = books(spacings).delivery()
+    for share, ours in (
+        (50, found.spacing_median_us),
+        (95, found.spacing_p95_us),
+        (99, found.spacing_p99_us),
+    ):
+        theirs = int(np.percentile(spacings, share, method="inverted_cdf"))
+        assert ours is not None
+        assert theirs <= ours <= theirs * (1 + 1 / 32)
+    assert found.spacing_max_us == max(spacings)
+
+
+@given(spacings=SPACINGS)
+def test_nothing_is_kept_that_grows_with_the_call(spacings: list[int]) -> None:
+    # 40 bits at most, of which six are kept: some 1,200 buckets, however many spacings there are.
+    assert max(books(spacings).spacings) < 40 * 64
+
+
+def test_one_chunk_has_no_spacing() -> None:
+    assert books([]).delivery().spacing_median_us is None
+    assert books([]).delivery().spacing_max_us is None
+
+
+def test_another_gateways_clock_may_be_behind() -> None:
+    found = DeliveryStats()
+    for at_us in (5_000, 4_000, 24_000):
+        found.arrived(at_us)
+    assert found.delivery().spacing_median_us == 0
+    assert found.delivery().spacing_max_us == 20_000
+
+
+@pytest.mark.parametrize("sizes", [[160], [1408, 1408, 64], [1, 5, 3]])
+def test_sizes(sizes: list[int]) -> None:
+    found = DeliveryStats()
+    for size in sizes:
+        found.used(size)
+    delivery = found.delivery()
+    assert (delivery.shortest_chunk, delivery.longest_chunk) == (min(sizes), max(sizes))
+    assert (delivery.received, delivery.samples) == (len(sizes), sum(sizes))

@@ -1,0 +1,206 @@
+"""A track's messages in any order, into its audio in order."""
+
+import pytest
+
+from processors.core.assemble.track import AssemblyConfig, Item, Kind, SequenceJumpError, TrackAssembler
+from schemas.events import Gap, Payload, TrackClosed, TrackOpened, TrackSegment
+
+#: Segments of 8 samples, gaps given up when 3 messages wait or after 100 ms.
+CONFIG = AssemblyConfig(window_chunks=3, window_ms=100, segment_ms=1, max_gap_ms=1000)
+START = {"name": "far", "media_format": {"encoding": "ulaw", "sample_rate": 8000}}
+STOP = {"name": "far", "duration": 1}
+
+
+def item(number: int, stop: int, size: int = 4, ms: int = 0) -> Item:
+    if number == 1:
+        return Item(Kind.START, 1, ms, ms * 1000, 0, START)
+    if number == stop:
+        return Item(Kind.STOP, stop, ms, ms * 1000, 0, STOP)
+    return Item(Kind.CHUNK, number, ms, ms * 1000, size, bytes([number]) * size)
+
+
+def run(numbers: list[int], stop: int = 6, *, close: bool = False, step_ms: int = 0) -> list[Payload]:
+    """The events of a track whose messages come in this order; message n is at offset n."""
+    track = TrackAssembler("far", 0, CONFIG)
+    out: list[Payload] = []
+    for at, number in enumerate(numbers):
+        out += track.receive(number, item(number, stop, ms=at * step_ms))
+        out += track.advance(at * step_ms)
+    return out + (track.close() if close else [])
+
+
+def audio(out: list[Payload]) -> bytes:
+    return b"".join(e.audio for e in out if isinstance(e, TrackSegment))
+
+
+def gaps(out: list[Payload]) -> list[Gap]:
+    return [g for e in out if isinstance(e, TrackSegment) for g in e.gaps]
+
+
+def closed(out: list[Payload]) -> TrackClosed:
+    (found,) = [e for e in out if isinstance(e, TrackClosed)]
+    return found
+
+
+def counts(out: list[Payload]) -> tuple[int, int, int, int, int]:
+    c = closed(out)
+    return c.expected, c.delivery.received, c.delivery.lost, c.delivery.duplicate, c.delivery.late
+
+
+WHOLE = b"".join(bytes([n]) * 4 for n in (2, 3, 4, 5))
+
+
+def test_in_order() -> None:
+    out = run([1, 2, 3, 4, 5, 6])
+    assert isinstance(out[0], TrackOpened)
+    assert [type(e).__name__ for e in out] == [
+        "TrackOpened",
+        "TrackSegment",
+        "TrackSegment",
+        "TrackClosed",
+    ]
+    assert audio(out) == WHOLE
+    assert counts(out) == (4, 4, 0, 0, 0)
+    assert closed(out).finished
+    assert closed(out).duration_ms == 2.0
+
+
+def test_segments_adjoin_and_tell_where_their_audio_lay() -> None:
+    segments = [e for e in run([1, 2, 3, 4, 5, 6]) if isinstance(e, TrackSegment)]
+    assert [(s.first_sample, s.samples, s.first_offset, s.last_offset) for s in segments] == [
+        (0, 8, 2, 3),
+        (8, 8, 4, 5),
+    ]
+
+
+def test_reordered_within_the_window() -> None:
+    out = run([3, 1, 2, 5, 4, 6])
+    assert (audio(out), gaps(out)) == (WHOLE, [])
+    # 1 and 2 came behind 3, 4 behind 5.
+    assert closed(out).delivery.reordered == 3
+
+
+def test_duplicates_are_counted_and_kept_out() -> None:
+    out = run([1, 1, 2, 2, 4, 4, 3, 5, 6])
+    assert audio(out) == WHOLE
+    assert counts(out) == (4, 4, 0, 3, 0)
+
+
+def test_lost_in_the_middle_is_silence_of_the_length_of_the_chunk_before() -> None:
+    out = run([1, 2, 4, 5, 6], close=True)
+    assert audio(out) == WHOLE.replace(b"\x03", b"\xff")
+    assert gaps(out) == [Gap(4, 4)]
+    assert counts(out) == (4, 3, 1, 0, 0)
+
+
+def test_lost_at_the_head_is_silence_of_the_length_of_the_chunk_after() -> None:
+    out = run([1, 4, 5, 6], close=True)
+    assert audio(out) == b"\xff" * 8 + WHOLE[8:]
+    assert gaps(out) == [Gap(0, 8)]
+    assert counts(out) == (4, 2, 2, 0, 0)
+
+
+def test_lost_at_the_tail_is_seen_by_the_stops_number() -> None:
+    out = run([1, 2, 3, 6], close=True)
+    assert audio(out) == WHOLE[:8] + b"\xff" * 8
+    assert counts(out) == (4, 2, 2, 0, 0)
+    assert closed(out).finished
+
+
+def test_a_lost_start_means_the_assumed_format() -> None:
+    out = run([2, 3, 4, 5, 6], close=True)
+    assert isinstance(out[0], TrackOpened)
+    assert out[0].format_assumed
+    assert out[0].start is None
+    assert audio(out) == WHOLE
+    assert counts(out) == (4, 4, 0, 0, 0)
+
+
+def test_a_lost_stop_leaves_the_track_unfinished() -> None:
+    out = run([1, 2, 3, 4, 5], close=True)
+    assert audio(out) == WHOLE
+    assert not closed(out).finished
+    assert closed(out).stop is None
+
+
+def test_an_empty_track_opens_and_closes() -> None:
+    out = run([1, 2], stop=2)
+    assert [type(e).__name__ for e in out] == ["TrackOpened", "TrackClosed"]
+    assert counts(out) == (0, 0, 0, 0, 0)
+
+
+def test_a_track_of_which_only_the_stop_came_has_no_length() -> None:
+    out = run([6], close=True)
+    assert audio(out) == b""
+    assert counts(out) == (4, 0, 4, 0, 0)
+
+
+def test_a_gap_is_given_up_when_too_many_wait() -> None:
+    track = TrackAssembler("far", 0, CONFIG)
+    for number in (1, 2, 4, 5, 6):
+        track.receive(number, item(number, 99))
+        assert not [e for e in track.advance(0) if isinstance(e, TrackSegment)]
+    track.receive(7, item(7, 99))
+    assert gaps(track.advance(0)) == [Gap(4, 4)]
+
+
+def test_a_gap_is_given_up_by_the_logs_time() -> None:
+    track = TrackAssembler("far", 0, CONFIG)
+    for number in (1, 2, 4):
+        track.receive(number, item(number, 99, ms=1000))
+    assert track.advance(1099) == []
+    assert gaps(track.advance(1100)) == [Gap(4, 4)]
+
+
+def test_what_comes_after_its_gap_was_closed_is_late_and_kept_out() -> None:
+    out = run([1, 2, 4, 3, 5, 6], step_ms=60)
+    assert audio(out) == WHOLE
+    late = run([1, 2, 4, 5, 3, 6], step_ms=110)
+    assert audio(late) == WHOLE.replace(b"\x03", b"\xff")
+    assert counts(late) == (4, 3, 1, 0, 1)
+
+
+def test_what_comes_twice_after_a_gap_is_a_duplicate_not_late() -> None:
+    out = run([1, 2, 4, 5, 2, 6], step_ms=60, close=True)
+    assert counts(out) == (4, 3, 1, 1, 0)
+
+
+def test_numbers_beyond_the_stop_are_late() -> None:
+    out = run([1, 2, 3, 8, 4, 5, 6])
+    assert audio(out) == WHOLE
+    assert counts(out) == (4, 4, 0, 0, 1)
+
+
+def test_chunk_sizes_may_vary() -> None:
+    track = TrackAssembler("far", 0, CONFIG)
+    out = track.receive(1, item(1, 5))
+    for number, size in ((2, 1), (3, 17), (4, 3)):
+        out += track.receive(number, item(number, 5, size))
+    out += track.receive(5, item(5, 5))
+    assert audio(out) == b"\x02" + b"\x03" * 17 + b"\x04" * 3
+    assert [e.samples for e in out if isinstance(e, TrackSegment)] == [8, 8, 5]
+
+
+def test_an_absurd_jump_is_refused_and_changes_nothing() -> None:
+    track = TrackAssembler("far", 0, CONFIG)
+    out = track.receive(1, item(1, 6)) + track.receive(2, item(2, 6))
+    with pytest.raises(SequenceJumpError, match="TAPELINE_MAX_GAP_S"):
+        track.receive(10**12, item(3, 6))
+    for number in (3, 4, 5, 6):
+        out += track.receive(number, item(number, 6))
+    assert audio(out) == WHOLE
+
+
+def test_a_late_joiner_may_be_any_time_late() -> None:
+    track = TrackAssembler("far", 0, CONFIG)
+    out = track.receive(10**9, item(9, 99)) + track.advance(0) + track.close()
+    assert audio(out) == b"\x09" * 4
+    assert closed(out).delivery.lost == 10**9 - 2
+
+
+def test_another_rate_makes_segments_of_its_own_length() -> None:
+    track = TrackAssembler("far", 0, CONFIG)
+    start = {"media_format": {"encoding": "ulaw", "sample_rate": 16000}}
+    out = track.receive(1, Item(Kind.START, 1, 0, 0, 0, start))
+    out += track.receive(2, item(2, 9, 20))
+    assert [e.samples for e in out if isinstance(e, TrackSegment)] == [16]

@@ -1,0 +1,246 @@
+"""Who talks when, on conversations small enough to count by hand, and on any."""
+
+import itertools
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processors.core.measure.conversation import (
+    HOLD_FRAMES,
+    INTERRUPTION_FRAMES,
+    PATIENCE_FRAMES,
+    Conversation,
+    ConversationState,
+)
+from processors.core.measure.frames import Run
+from processors.core.measure.kernels import FRAME_MS
+from schemas.events import TrackSegment
+from schemas.schema import Record
+from tests.support import DELIVERY
+
+#: A track: where it begins, in frames, and its runs of silence and talk in turn, silence first.
+Track = tuple[int, list[int]]
+SECOND = 1000 // FRAME_MS
+
+
+def runs(lengths: list[int]) -> list[Run]:
+    return [(bool(number % 2), length) for number, length in enumerate(lengths) if length]
+
+
+def segment(track: str, index: int, heard_at_us: int) -> TrackSegment:
+    """What is asked of a segment here: whose it is, and when the track began."""
+    return TrackSegment(track, index, 0, 0, b"", [], heard_at_us, DELIVERY, -1, -1)
+
+
+def heard(*tracks: Track, window_s: int = 3600) -> list[Record]:
+    """The records of a conversation whose tracks come a second at a time, in turn."""
+    conversation = Conversation(ConversationState(), window_s * 1000)
+    records: list[Record] = []
+    ends = [start + sum(lengths) for start, lengths in tracks]
+    for now in range(0, max(ends, default=0) + SECOND, SECOND):
+        for index, (start, lengths) in enumerate(tracks):
+            piece = cut(runs(lengths), now - start, now + SECOND - start)
+            if piece:
+                records += conversation.hear(segment(f"t{index}", index, start * FRAME_MS * 1000), piece)
+            if now < ends[index] <= now + SECOND:
+                records += conversation.close(index, [])
+    return records + conversation.end()
+
+
+def cut(whole: list[Run], first: int, end: int) -> list[Run]:
+    found, at = [], 0
+    for talk, length in whole:
+        overlap = min(at + length, end) - max(at, first)
+        if overlap > 0:
+            found.append((talk, overlap))
+        at += length
+    return found
+
+
+def final(*tracks: Track) -> Record:
+    return heard(*tracks)[-1]
+
+
+def of(record: Record, name: str) -> list[Any]:
+    return [party[name] for party in record["parties"]]
+
+
+def test_the_four_way_partition() -> None:
+    # A talks 1 to 3 s, B 2 to 5 s, of 6 s.
+    record = final((0, [50, 100, 150]), (0, [100, 150, 50]))
+    assert record["duration_ms"] == 6000
+    assert of(record, "alone_ms") == [1000, 2000]
+    assert (record["overlap_ms"], record["silence_ms"]) == (1000, 2000)
+    assert of(record, "talk_ms") == [2000, 3000]
+    assert of(record, "talk_share") == [0.4, 0.6]
+
+
+def test_a_track_lies_where_it_was_heard() -> None:
+    # B begins 2 s after A: both talk in their first second.
+    record = final((0, [0, 50, 150]), (100, [0, 50, 50]))
+    assert of(record, "offset_ms") == [0, 2000]
+    assert (record["overlap_ms"], record["silence_ms"], record["duration_ms"]) == (0, 2000, 4000)
+
+
+def test_the_earliest_track_need_not_come_first() -> None:
+    conversation = Conversation(ConversationState(), 3_600_000)
+    conversation.hear(segment("late", 0, 2_000_000), runs([0, 50]))
+    conversation.hear(segment("early", 1, 1_000_000), runs([0, 100]))
+    (record,) = conversation.end()
+    assert record["began_at"] == 1_000_000
+    assert of(record, "offset_ms") == [1000, 0]
+    assert (record["overlap_ms"], record["duration_ms"]) == (1000, 2000)
+
+
+def test_who_cuts_in_is_who_begins_last() -> None:
+    half = INTERRUPTION_FRAMES
+    # B begins while A talks, and both go on: B interrupts. Then A does it to B.
+    record = final((0, [0, 100, 100, 100]), (0, [100 - half, half + 100 + half]))
+    assert of(record, "interruptions") == [1, 1]
+    assert of(record, "interrupted") == [1, 1]
+
+
+@pytest.mark.parametrize(("overlap", "counted"), [(INTERRUPTION_FRAMES - 1, 0), (INTERRUPTION_FRAMES, 1)])
+def test_a_short_overlap_is_no_interruption(overlap: int, counted: int) -> None:
+    record = final((0, [0, 100, 100]), (0, [100 - overlap, 200]))
+    assert of(record, "interruptions") == [0, counted]
+    assert of(record, "interrupted") == [counted, 0]
+
+
+def test_who_begins_at_once_interrupts_nobody() -> None:
+    assert of(final((0, [10, 100]), (0, [10, 100])), "interruptions") == [0, 0]
+
+
+def test_of_three_the_last_to_begin_interrupts_both() -> None:
+    record = final((0, [0, 300]), (0, [300]), (0, [100, 200]))
+    assert of(record, "interruptions") == [0, 0, 1]
+    assert of(record, "interrupted") == [1, 0, 0]
+    record = final((0, [0, 300]), (0, [50, 250]), (0, [100, 200]))
+    assert of(record, "interruptions") == [0, 1, 1]
+    assert of(record, "interrupted") == [2, 1, 0]
+
+
+def test_turns_and_responses() -> None:
+    # A 0-2 s, B 3-4 s, A 4.5-5 s and, after a pause of its own, 6-7 s.
+    record = final((0, [0, 100, 125, 25, 50, 50]), (0, [150, 50, 150]))
+    assert of(record, "turns") == [2, 1]
+    assert of(record, "responses") == [1, 1]
+    assert of(record, "response_mean_ms") == [500, 1000]
+    assert of(record, "longest_monologue_ms") == [2500, 1000]
+
+
+def test_the_shortest_and_the_longest_response() -> None:
+    # B answers after 1 s and after 3 s.
+    record = final((0, [0, 50, 100, 50, 200]), (0, [100, 50, 200, 50]))
+    assert of(record, "response_min_ms")[1] == 1000
+    assert of(record, "response_max_ms")[1] == 3000
+    assert of(record, "response_mean_ms")[1] == 2000
+
+
+def test_a_word_thrown_in_takes_no_floor() -> None:
+    record = final((0, [0, 500]), (0, [100, 10, 390]))
+    assert of(record, "turns") == [1, 0]
+    assert of(record, "longest_monologue_ms") == [10_000, 0]
+
+
+def test_who_takes_over_in_an_overlap_has_waited_for_nobody() -> None:
+    record = final((0, [0, 100, 100]), (0, [90, 110]))
+    assert of(record, "turns") == [1, 1]
+    assert of(record, "responses") == [0, 0]
+    assert of(record, "response_min_ms") == [None, None]
+
+
+def test_one_track_alone() -> None:
+    record = final((0, [50, 100, 50]))
+    assert (of(record, "alone_ms"), record["silence_ms"], of(record, "turns")) == ([2000], 2000, [1])
+
+
+def test_nothing_heard() -> None:
+    record = Conversation(ConversationState(), 5000).end()[-1]
+    assert (record["duration_ms"], record["parties"], record["began_at"]) == (0, [], None)
+
+
+def test_a_track_that_stands_still_is_waited_for_and_then_lies_later() -> None:
+    conversation = Conversation(ConversationState(), 3_600_000)
+    conversation.hear(segment("a", 0, 0), runs([0, 50]))
+    conversation.hear(segment("b", 1, 0), runs([0, 50]))
+    conversation.hear(segment("a", 0, 0), runs([PATIENCE_FRAMES + 500]))
+    conversation.hear(segment("b", 1, 0), runs([0, 50]))
+    record = conversation.end()[-1]
+    assert of(record, "talk_ms") == [1000, 2000]
+    assert of(record, "delayed_ms") == [0, 500 * FRAME_MS]
+    assert record["overlap_ms"] == 1000
+
+
+def test_a_clock_that_is_wrong_by_a_day_does_not_make_a_day_of_silence() -> None:
+    conversation = Conversation(ConversationState(), 3_600_000)
+    conversation.hear(segment("a", 0, 0), runs([0, 50]))
+    conversation.hear(segment("b", 1, 86_400_000_000), runs([0, 50]))
+    assert conversation.end()[-1]["duration_ms"] <= 310_000
+
+
+LENGTHS = st.lists(st.integers(0, 200), max_size=12)
+TRACKS = st.lists(
+    st.tuples(st.integers(0, HOLD_FRAMES - SECOND), LENGTHS.filter(sum)), min_size=1, max_size=4
+)
+
+
+@given(tracks=TRACKS)
+def test_the_partition_sums_to_the_duration(tracks: list[Track]) -> None:
+    records = heard(*tracks, window_s=1)
+    for record in records:
+        alone = sum(of(record, "alone_ms"))
+        assert alone + record["overlap_ms"] + record["silence_ms"] == record["duration_ms"]
+    for (start, lengths), party in zip(tracks, records[-1]["parties"], strict=True):
+        assert party["talk_ms"] == sum(lengths[1::2]) * FRAME_MS
+        assert party["delayed_ms"] == 0
+        assert party["offset_ms"] == (start - min(s for s, _ in tracks)) * FRAME_MS
+
+
+@given(tracks=TRACKS, data=st.data())
+def test_swapping_tracks_swaps_their_figures(tracks: list[Track], data: st.DataObject) -> None:
+    order = data.draw(st.permutations(range(len(tracks))))
+    names = ("track", "track_index")
+
+    def bare(record: Record) -> list[dict[str, Any]]:
+        return [{k: v for k, v in p.items() if k not in names} for p in record["parties"]]
+
+    mine, swapped = final(*tracks), final(*(tracks[number] for number in order))
+    assert [bare(mine)[number] for number in order] == bare(swapped)
+    assert mine["overlap_ms"] == swapped["overlap_ms"]
+
+
+@given(tracks=TRACKS, data=st.data())
+def test_a_conversation_set_aside_anywhere_goes_on_as_if_it_had_not_been(
+    tracks: list[Track], data: st.DataObject
+) -> None:
+    def told(restore: bool) -> list[Record]:
+        conversation = Conversation(ConversationState(), 1000)
+        records: list[Record] = []
+        for index, (start, lengths) in enumerate(tracks):
+            for run in runs(lengths):
+                if restore and data.draw(st.booleans()):
+                    kept = msgspec.msgpack.encode(conversation.state)
+                    state = msgspec.msgpack.decode(kept, type=ConversationState)
+                    conversation = Conversation(state, 1000)
+                records += conversation.hear(segment(f"t{index}", index, start * FRAME_MS * 1000), [run])
+        return records + conversation.end()
+
+    assert told(restore=True) == told(restore=False)
+
+
+def test_the_state_does_not_grow_with_the_call() -> None:
+    conversation = Conversation(ConversationState(), 5000)
+    sizes = []
+    for second in range(4000):
+        for index in (0, 1):
+            conversation.hear(
+                segment(f"t{index}", index, 0), [(False, 5 * index + 5), (True, SECOND - 5 * index - 5)]
+            )
+        if second % 100 == 99:
+            sizes.append(len(msgspec.msgpack.encode(conversation.state)))
+    assert max(sizes) <= sizes[0] + 40
+    assert all(b - a < 40 for a, b in itertools.pairwise(sizes))

@@ -1,0 +1,81 @@
+"""Frames of 20 ms: silence, its runs, and the noise floor, on signals known by hand."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processors.core.audio.g711 import PCM
+from processors.core.measure.frames import FrameMeter, FrameState
+
+LOUD, QUIET = 0x80, 0xFF
+
+
+def codes(*runs: tuple[int, float]) -> bytes:
+    """Runs of one µ-law code, each so many seconds long."""
+    return b"".join(bytes([code]) * int(seconds * 8000) for code, seconds in runs)
+
+
+def measured(audio: bytes, cuts: tuple[int, ...] = ()) -> tuple[FrameMeter, int, int]:
+    meter = FrameMeter(FrameState(), PCM["ulaw"], 8000)
+    borders = [0, *sorted(c for c in cuts if c < len(audio)), len(audio)]
+    for a, b in itertools.pairwise(borders):
+        meter.feed(audio[a:b])
+    meter.end()
+    counted = meter.taken()
+    return meter, counted.frames, counted.silent_frames
+
+
+def test_runs_of_silence() -> None:
+    meter, frames, silent = measured(codes((QUIET, 1), (LOUD, 2), (QUIET, 3), (LOUD, 1), (QUIET, 0.5)))
+    assert (frames, silent) == (375, 225)
+    record = meter.record()
+    assert record["longest_silence_ms"] == 3000
+    assert record["trailing_silence_ms"] == 500
+
+
+def test_the_last_shorter_frame_counts_with_its_own_length() -> None:
+    meter, frames, silent = measured(bytes([QUIET]) * 250)
+    assert (frames, silent) == (2, 2)
+    assert meter.record()["trailing_silence_ms"] == 250 / 8
+
+
+def test_the_noise_floor_is_the_level_of_the_quiet_tenth() -> None:
+    # µ-law 0xEF decodes to 132: -47.9 dBFS, which lies in the decibel up to -47.
+    quiet = 0xEF
+    assert PCM["ulaw"][quiet] == 132
+    meter, _, _ = measured(codes((quiet, 1), (LOUD, 4)))
+    assert meter.record()["noise_floor_dbfs"] == pytest.approx(-47)
+    meter, _, _ = measured(codes((quiet, 0.2), (LOUD, 4.8)))
+    assert meter.record()["noise_floor_dbfs"] == pytest.approx(0)
+
+
+def test_digital_silence_has_no_floor() -> None:
+    meter, _, _ = measured(codes((QUIET, 1)))
+    assert meter.record()["noise_floor_dbfs"] is None
+
+
+def test_an_empty_track_has_nothing() -> None:
+    meter, frames, silent = measured(b"")
+    assert (frames, silent) == (0, 0)
+    assert meter.record()["noise_floor_dbfs"] is None
+    assert meter.record()["activity_factor"] == 0
+
+
+@given(st.binary(max_size=3000), st.lists(st.integers(0, 3000), max_size=6))
+def test_however_it_is_cut_it_measures_the_same(audio: bytes, cuts: list[int]) -> None:
+    assert measured(audio, tuple(cuts))[0].state == measured(audio)[0].state
+
+
+def test_what_is_kept_does_not_grow() -> None:
+    import msgspec
+
+    noise = np.random.default_rng(1).integers(0, 256, 80_000, np.uint8).tobytes()
+    meter = FrameMeter(FrameState(), PCM["ulaw"], 8000)
+    meter.feed(noise)
+    size = len(msgspec.msgpack.encode(meter.state))
+    for _ in range(20):
+        meter.feed(noise)
+    assert len(msgspec.msgpack.encode(meter.state)) < size + 150

@@ -1,0 +1,159 @@
+"""When a stream's events are stored, and as what."""
+
+from typing import TYPE_CHECKING
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processors.core.record.stream import GiveUp, Held, RecorderOutput, StorePart, StreamRecorder, location
+from schemas.events import TrackEvent, logged
+
+if TYPE_CHECKING:
+    from schemas.schema import Record
+
+DAY_MS = 1_795_000_000_000
+
+
+def events(seconds: int, tracks: int = 2) -> list[TrackEvent]:
+    """A stream of so many seconds, a segment a second and track."""
+    payloads: list[tuple[str, Record]] = [("StreamOpened", {"opened_at": DAY_MS})]
+    payloads += [("TrackOpened", {"track_index": t, "sample_rate_hz": 8000}) for t in range(tracks)]
+    for second in range(seconds):
+        for track in range(tracks):
+            segment = {"track": "t", "track_index": track, "first_sample": second * 8000}
+            segment |= {"samples": 8000, "audio": bytes(8000)}
+            payloads.append(("TrackSegment", segment))
+    payloads.append(("StreamClosed", {}))
+    return [
+        logged({"stream_id": 5, "call_id": "c", "event_index": index, "type": kind, "payload": payload})
+        for index, (kind, payload) in enumerate(payloads)
+    ]
+
+
+def parts(out: list[RecorderOutput]) -> list[tuple[int, int, bool]]:
+    return [(p.first_index, p.last_index, p.last) for p in out if isinstance(p, StorePart)]
+
+
+def record_all(told: list[TrackEvent]) -> list[RecorderOutput]:
+    recorder = StreamRecorder(10_000)
+    return [p for at, event in enumerate(told) for p in recorder.handle(event, at, 0)]
+
+
+def test_a_part_holds_ten_seconds_of_a_track() -> None:
+    out = record_all(events(25))
+    assert parts(out) == [(0, 21, False), (22, 40, False), (41, 53, True)]
+
+
+def test_a_short_call_is_one_part() -> None:
+    assert parts(record_all(events(3))) == [(0, 9, True)]
+
+
+def test_the_place_comes_from_the_first_records_timestamp() -> None:
+    (part,) = record_all(events(1))
+    assert isinstance(part, StorePart)
+    assert part.location == "date=2026-11-18/stream=5"
+    assert location(DAY_MS, 5) == part.location
+
+
+def test_an_event_taken_before_changes_nothing() -> None:
+    told = events(25)
+    assert record_all([e for event in told for e in (event, event)]) == record_all(told)
+
+
+def test_missing_events_give_the_recording_up() -> None:
+    told = events(3)
+    out = record_all(told[:4] + told[5:])
+    assert [type(o) for o in out] == [GiveUp]
+
+
+@given(crash_at=st.integers(0, 54), stored=st.integers(0, 3), again=st.integers(0, 54))
+def test_a_restart_stores_the_same_parts(crash_at: int, stored: int, again: int) -> None:
+    told = events(25)
+    recorder = StreamRecorder(10_000)
+    out: list[RecorderOutput] = []
+    for at, event in enumerate(told[:crash_at]):
+        out += recorder.handle(event, at, 0)
+    durable = [p for p in out if isinstance(p, StorePart) and not p.last][:stored]
+    for part in durable:
+        recorder.stored(part.last_index)
+    needs = recorder.needs_offset
+    recorder = StreamRecorder.restore(recorder.snapshot(), 10_000)
+    begin = crash_at if needs is None else needs
+    rest = [p for at in range(min(begin, again), len(told)) for p in recorder.handle(told[at], at, 0)]
+    seen = {p.first_index: p for p in [*durable, *rest] if isinstance(p, StorePart)}
+    expected = record_all(told)
+    assert [seen[i] for i in sorted(seen)] == expected
+
+
+def test_nothing_is_let_go_before_the_recording_is_finished() -> None:
+    recorder = StreamRecorder(10_000)
+    for at, event in enumerate(events(25)):
+        recorder.handle(event, at, 0)
+    recorder.stored(21)
+    assert recorder.needs_offset == 22
+    recorder.stored(40)
+    assert recorder.needs_offset == 41
+    assert not recorder.closed
+    recorder.finish()
+    assert recorder.needs_offset is None
+    assert recorder.closed
+
+
+def test_a_closed_recorder_stays_closed_after_a_restart() -> None:
+    recorder = StreamRecorder(10_000)
+    told = events(3)
+    for at, event in enumerate(told):
+        recorder.handle(event, at, 0)
+    recorder.finish()
+    recorder = StreamRecorder.restore(recorder.snapshot(), 10_000)
+    assert recorder.handle(told[-1], 9, 0) == []
+
+
+def test_what_is_held_is_counted_over_all_streams_until_it_is_stored() -> None:
+    held = Held()
+    one, other = StreamRecorder(10_000, held), StreamRecorder(10_000, held)
+    for at, event in enumerate(events(6)[:-1]):
+        one.handle(event, at, 0)
+        other.handle(event, at, 0)
+    assert one.audio_bytes == other.audio_bytes == 6 * 16_000
+    assert held.audio_bytes == 12 * 16_000
+    one.spill()
+    assert (one.audio_bytes, held.audio_bytes) == (0, 6 * 16_000)
+    assert parts(other.handle(events(6)[-1], 15, 0)) == [(0, 15, True)]
+    assert held.audio_bytes == 0
+
+
+@given(spill_at=st.sets(st.integers(4, 53)))
+def test_parts_that_were_stored_early_hold_the_same_events(spill_at: set[int]) -> None:
+    told = events(25)
+    recorder = StreamRecorder(10_000)
+    out: list[RecorderOutput] = []
+    for at, event in enumerate(told):
+        out += recorder.handle(event, at, 0)
+        if at in spill_at and recorder.audio_bytes:
+            out.append(recorder.spill())
+    assert [r for p in out if isinstance(p, StorePart) for r in p.records] == told
+    assert [p.last for p in out if isinstance(p, StorePart)] == [False] * (len(out) - 1) + [True]
+
+
+def test_an_early_part_is_needed_until_it_is_stored() -> None:
+    recorder = StreamRecorder(10_000)
+    for at, event in enumerate(events(5)[:-1]):
+        recorder.handle(event, at, 0)
+    part = recorder.spill()
+    assert recorder.needs_offset == 0
+    recorder.stored(part.last_index)
+    assert recorder.needs_offset is None
+
+
+def test_what_will_not_be_recorded_is_held_no_longer() -> None:
+    held = Held()
+    lost, given_up = StreamRecorder(10_000, held), StreamRecorder(10_000, held)
+    for at, event in enumerate(events(6)[:-1]):
+        given_up.handle(event, at, 0)
+        if at != 9:
+            lost.handle(event, at, 0)
+    assert held.audio_bytes == 6 * 16_000
+    given_up.finish(keep_parts=True)
+    assert held.audio_bytes == 0
+    assert lost.audio_bytes == given_up.audio_bytes == 0

@@ -1,0 +1,55 @@
+"""What can be looked at of calls that are not two tracks of speech."""
+
+import pytest
+from support import call_events, record_all
+
+from processors.storage.recordings import Recordings
+from processors.storage.store import open_store
+from tapeline.report.call import CallView, NoRecordingError, view
+from tapeline.report.chart import overlaps, png
+from tapeline.report.page import html, lines
+
+
+async def shown(names: tuple[str, ...], samples: int = 24_000, encoding: str = "ulaw") -> CallView:
+    """The view of a call as ``record`` stores it."""
+    store = open_store("memory://")
+    gaps = {names[0]: [(100, 50)]} if names and samples else {}
+    await record_all(Recordings(store), call_events(names, samples, encoding, gaps=gaps)[0])
+    return await view(store, 5)
+
+
+@pytest.mark.parametrize("names", [("far",), ("caller", "transfer"), ("a", "b", "c"), ()])
+async def test_any_number_of_tracks(names: tuple[str, ...]) -> None:
+    found = await shown(names)
+    assert [track.name for track in found.tracks] == list(names)
+    assert png(found, lines(found)).startswith(b"\x89PNG")
+    page = html(found)
+    # Up to two tracks are heard together, more of them one by one.
+    assert page.count("<audio") == {0: 0, 1: 1, 2: 1, 3: 3}[len(names)]
+    if names:
+        assert found.tracks[0].gaps == [(100 / 8000, 50 / 8000)]
+
+
+async def test_a_track_that_cannot_be_heard() -> None:
+    found = await shown(("far",), encoding="opus")
+    assert found.conversation["parties"] == []
+    assert found.sounds == []
+    assert png(found, lines(found)).startswith(b"\x89PNG")
+    assert "<audio" not in html(found)
+
+
+async def test_a_track_without_audio() -> None:
+    found = await shown(("far",), samples=0)
+    assert found.duration_s == 0
+    assert png(found, lines(found)).startswith(b"\x89PNG")
+
+
+async def test_no_recording() -> None:
+    with pytest.raises(NoRecordingError, match="stream 7"):
+        await view(open_store("memory://"), 7)
+
+
+def test_overlaps() -> None:
+    assert overlaps([[(0, 3), (6, 1)], [(2, 2)]]) == [(2, 1)]
+    assert overlaps([[(0, 10)], [(2, 4)], [(3, 1)]]) == [(2, 4)]
+    assert overlaps([[(0, 1)], [(1, 1)]]) == []
