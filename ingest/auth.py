@@ -16,13 +16,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from schemas.errors import TapelineError
+
 _TOKEN_BYTES = 32
 _HASH_DIGITS = 64
 #: Nothing longer is looked at.
 _LONGEST_TOKEN = 512
 
 
-class TokensError(Exception):
+class TokensError(TapelineError):
     """A tokens file that cannot be used, and why."""
 
 
@@ -114,20 +116,3 @@ def _authorized(value: str) -> str:
         except (binascii.Error, ValueError):
             return ""
     return ""
-
-
-class LogThrottle:
-    """Lets a thing be said once a minute, of each of the last so many subjects."""
-
-    def __init__(self, subjects: int = 10_000) -> None:
-        self._subjects = subjects
-        self._said: dict[str, float] = {}
-
-    def allows(self, subject: str, now_s: float) -> bool:
-        """Whether it has not been said of the subject for a minute."""
-        last = self._said.pop(subject, None)
-        quiet = last is None or now_s - last >= 60
-        self._said[subject] = now_s if quiet or last is None else last
-        while len(self._said) > self._subjects:
-            del self._said[next(iter(self._said))]
-        return quiet

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import structlog
 
+from schemas.errors import TapelineError
+
 log = structlog.get_logger()
 
 
-class CertificateError(Exception):
+class CertificateError(TapelineError):
     """A certificate or key that cannot be used."""
 
 

@@ -25,11 +25,12 @@ from websockets.http11 import Request, Response
 from websockets.protocol import Event
 
 from ingest.address import Network, client_address
-from ingest.auth import LogThrottle, Token, given_tokens, sender_of
+from ingest.auth import Token, given_tokens, sender_of
 from ingest.certificate import Certificate
 from ingest.config import Limits
 from ingest.limits import ConnectionCounts
 from runtime import telemetry
+from runtime.throttle import LogThrottle
 
 log = structlog.get_logger()
 

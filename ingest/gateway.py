@@ -1,7 +1,6 @@
 """The WebSocket server: frames from sockets into sessions, what sessions decide into Kafka."""
 
 import asyncio
-import gc
 import secrets
 import signal
 import time
@@ -25,7 +24,9 @@ from ingest.publisher import Publisher
 from ingest.session import Rejection, Session
 from ingest.tokens_file import TokensFile
 from runtime import telemetry
+from runtime.memory import collect_rarely
 from runtime.registry import registry_from
+from schemas.errors import TapelineError
 
 log = structlog.get_logger()
 
@@ -35,7 +36,7 @@ TICK_S = 1.0
 FLUSH_S = 5.0
 
 
-class UnauthenticatedListenError(Exception):
+class UnauthenticatedListenError(TapelineError):
     """The gateway would take streams from anybody."""
 
     def __init__(self, host: str) -> None:
@@ -298,7 +299,7 @@ async def run_gateway(config: GatewayConfig) -> None:
     loop.add_signal_handler(signal.SIGTERM, on_term)
     loop.add_signal_handler(signal.SIGINT, stopping.set)
     gateway = Gateway(config)
-    _collect_rarely()
+    collect_rarely()
 
     async def serving() -> None:
         await gateway.start()
@@ -317,14 +318,3 @@ async def run_gateway(config: GatewayConfig) -> None:
         for task in tasks:
             task.cancel()
         await gateway.stop()
-
-
-def _collect_rarely() -> None:
-    """Keep the garbage collector from walking over every connection time and again.
-
-    With a thousand connections open, walking over all there is takes 100 ms, and calls wait meanwhile.
-    What is here at the start stays; what connections leave behind in cycles is small, and can wait.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 20)

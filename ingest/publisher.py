@@ -36,6 +36,7 @@ from ingest.spool import OVERHEAD_BYTES, Outgoing, Spool, SpoolError
 from runtime import telemetry
 from runtime.clients import check_topics, connected
 from runtime.cluster import Cluster
+from runtime.throttle import LogThrottle
 from schemas.codec import Writer
 from schemas.live_track import LiveTrack
 from schemas.registry import Registry
@@ -101,7 +102,7 @@ class Publisher:
         self._failure: BaseException | None = None
         self._closing = False
         self._alive_s = -float("inf")
-        self._complained_s = -float("inf")
+        self._log_throttle = LogThrottle()
         self._idle = asyncio.Event()
         self._idle.set()
         self._room = asyncio.Event()
@@ -163,7 +164,7 @@ class Publisher:
         self._room.clear()
         if not self.full:
             self._room.set()
-        elif self._may_complain():
+        elif self._log_throttle.allows("trouble", time.monotonic()):
             log.error("reading_stopped", memory_bytes=self.memory_bytes, spool_bytes=self.spool_bytes)
         await self._room.wait()
 
@@ -289,14 +290,6 @@ class Publisher:
     async def _in_thread(self, call: Any, *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call, *arguments)
 
-    def _may_complain(self) -> bool:
-        """Once a minute, of what goes on and on."""
-        now_s = time.monotonic()
-        if now_s - self._complained_s < 60:
-            return False
-        self._complained_s = now_s
-        return True
-
     # In: lanes or spool ----------------------------------------------------------------------
 
     def _take(self, record: Outgoing) -> None:
@@ -382,7 +375,7 @@ class Publisher:
             self._take_back(lane)
             self._broken = True
             self._wake.set()
-            if self._may_complain():
+            if self._log_throttle.allows("trouble", time.monotonic()):
                 log.error("kafka_refuses", topic=lane.topic, reason=repr(error))
             return
         else:
@@ -442,7 +435,7 @@ class Publisher:
                     self._to_spool = self._writing + self._to_spool
                     self._writing = []
                     self._spool_failing = True
-                    if self._may_complain():
+                    if self._log_throttle.allows("trouble", time.monotonic()):
                         log.error("spool_failed", reason=str(error))
                     await asyncio.sleep(1)
                     continue

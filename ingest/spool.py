@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from schemas.errors import TapelineError
+
 Headers = list[tuple[str, bytes]]
 
 #: What a record costs in memory and on disk, beside its value: key, headers, row.
@@ -35,7 +37,7 @@ class Outgoing(NamedTuple):
         return len(self.value) + OVERHEAD_BYTES
 
 
-class SpoolError(Exception):
+class SpoolError(TapelineError):
     """The spool cannot be used: no room on the disk, another gateway has it, or it is damaged."""
 
 

@@ -14,6 +14,7 @@ from aiokafka.conn import create_conn
 from aiokafka.errors import AuthenticationFailedError, KafkaConnectionError, KafkaError
 
 from runtime.cluster import Cluster
+from schemas.errors import TapelineError
 from schemas.topics import ALL_TOPICS
 
 log = structlog.get_logger()
@@ -34,7 +35,7 @@ class Client(Protocol):
 C = TypeVar("C", bound=Client)
 
 
-class BrokerAwayError(Exception):
+class BrokerAwayError(TapelineError):
     """The broker did not answer for as long as the caller would wait."""
 
     def __init__(self, cluster: Cluster, waited_s: float, reason: str) -> None:
@@ -96,7 +97,7 @@ async def _reason(cluster: Cluster) -> BaseException:
     return TimeoutError("it connects, and does not answer")
 
 
-class TopicsError(Exception):
+class TopicsError(TapelineError):
     """The topics are not as they must be."""
 
 

@@ -6,6 +6,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from schemas.errors import TapelineError
+
 
 class Security(StrEnum):
     """Kafka's ``security.protocol``."""
@@ -24,7 +26,7 @@ class Mechanism(StrEnum):
     SCRAM_SHA_512 = "SCRAM-SHA-512"
 
 
-class ClusterError(Exception):
+class ClusterError(TapelineError):
     """The settings of the cluster do not fit together, or name files that cannot be used."""
 
 

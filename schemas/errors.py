@@ -1,14 +1,42 @@
-"""What can go wrong with the contract.
+"""Every error of ours, in one tree.
 
-SchemaError
- ├── NotAvroError       the bytes carry no framing we know
- ├── UnknownSchemaError framed, but by a schema nobody can find
- └── CorruptRecordError the schema is known, and the bytes do not fit it
+TapelineError                      what a person meets, in words
+ ├── SchemaError                   what can go wrong with the contract
+ │    ├── NotAvroError             the bytes carry no framing we know
+ │    ├── UnknownSchemaError       framed, but by a schema nobody can find
+ │    └── CorruptRecordError       the schema is known, and the bytes do not fit it
+ ├── ClusterError                  settings of Kafka that do not fit together (runtime.cluster)
+ ├── BrokerAwayError               no Kafka answers (runtime.clients)
+ ├── TopicsError                   the topics are not as they must be
+ ├── UnauthenticatedListenError    the gateway would take streams from anybody (ingest.gateway)
+ ├── TokensError                   a tokens file that cannot be used (ingest.auth)
+ ├── CertificateError              a certificate that cannot be used (ingest.credentials)
+ ├── SpoolError                    the spool cannot be used (ingest.spool)
+ ├── SequenceJumpError             a number absurdly far ahead (processors.core.assemble.track)
+ ├── TooManyTracksError            more track names than a call has (processors.core.assemble.stream)
+ ├── IncompletePartsError          stored events do not reach to the end (processors.core.record.manifest)
+ ├── StoreUrlError                 no store is at that URL (processors.storage.store)
+ ├── StoreGaveUpError              the store failed for too long (processors.agents.recording_jobs)
+ ├── AdminEndpointError            the admin endpoint cannot listen (tapeline.serving.health)
+ ├── EmbeddedKafkaError            the embedded Kafka cannot run (tapeline.local.kafka)
+ ├── StackError                    a part of the local stack failed (tapeline.local.stack)
+ ├── SpeechError                   eSpeak NG is not there, or refuses (tapeline.emulator.speech)
+ ├── AudioFileError                a file that cannot be played (tapeline.emulator.audio_files)
+ ├── PlayError                     the gateway could not be reached (tapeline.emulator.player)
+ ├── UnknownTopicError             no such topic (tapeline.topics.tap)
+ ├── TopicCreationError            the broker would not create a topic (tapeline.topics.create)
+ └── NoRecordingError              the store has no such recording (tapeline.report.call)
+
+The command line catches the root in one place and prints its words.
 """
 
 
-class SchemaError(Exception):
-    """Base of every error of this package."""
+class TapelineError(Exception):
+    """Base of every error of ours."""
+
+
+class SchemaError(TapelineError):
+    """Base of what can go wrong with the contract."""
 
 
 class NotAvroError(SchemaError):

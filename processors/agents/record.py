@@ -15,7 +15,7 @@ from processors.storage.recordings import Recordings, Saved
 from processors.storage.store import StoreError
 from runtime import telemetry
 from schemas.codec import Writer
-from schemas.errors import SchemaError
+from schemas.errors import SchemaError, TapelineError
 from schemas.events import EventReader, TrackEvent, origin
 from schemas.schema import Record as AvroRecord
 from schemas.topics import RECORDINGS, key_of
@@ -26,7 +26,7 @@ T = TypeVar("T")
 STORE_ERRORS = (StoreError, OSError, TimeoutError)
 
 
-class StoreGaveUpError(Exception):
+class StoreGaveUpError(TapelineError):
     """The store failed for too long."""
 
 

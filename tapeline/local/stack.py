@@ -8,6 +8,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 
 from runtime.cluster import Cluster
+from schemas.errors import TapelineError
 from schemas.topics import AGENTS
 from tapeline.local.kafka import free_port, wait_until_up
 from tapeline.topics.create import create_topics
@@ -16,7 +17,7 @@ _UP_TIMEOUT_S = 120
 _STOP_TIMEOUT_S = 30
 
 
-class StackError(Exception):
+class StackError(TapelineError):
     """A part of the stack did not come up, or went away."""
 
 

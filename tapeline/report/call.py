@@ -25,6 +25,7 @@ from processors.core.measure.track import TrackMeter
 from processors.core.record.manifest import MANIFEST
 from processors.storage.store import names, read
 from runtime.cluster import Cluster
+from schemas.errors import TapelineError
 from schemas.events import Delivery, Gap, TrackClosed, TrackOpened, TrackSegment
 from schemas.registry import Registry
 from schemas.schema import Record
@@ -38,7 +39,7 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 _NO_WINDOW_MS = 10**9
 
 
-class NoRecordingError(Exception):
+class NoRecordingError(TapelineError):
     """The store holds no recording of a stream."""
 
 

@@ -15,6 +15,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from runtime.telemetry import PROGRESS, READY
+from schemas.errors import TapelineError
 from tapeline.settings import host_port
 
 log = structlog.get_logger()
@@ -25,7 +26,7 @@ _FIRST_PORT = 8766
 _LAST_PORT = 8865
 
 
-class AdminEndpointError(Exception):
+class AdminEndpointError(TapelineError):
     """The operators' port cannot be listened on."""
 
 

@@ -1,17 +1,15 @@
 """Running one agent in this process."""
 
 import asyncio
-import ctypes
-import gc
 import os
 import signal
-from contextlib import suppress
 
 import structlog
 
 from processors.app import create_agent
 from processors.config import WorkerConfig
 from runtime.clients import check_topics
+from runtime.memory import collect_rarely, keep_freed_memory
 from tapeline.serving.health import AdminEndpoint, begin
 from tapeline.serving.processes import FOLDER_VARIABLE
 
@@ -19,10 +17,6 @@ log = structlog.get_logger()
 
 #: How long a worker may take to stop before it is killed; what it had not finished is read again.
 STOP_TIMEOUT_S = 30
-
-#: Parameters of glibc's mallopt(3), and from what size on memory is given back to the system.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_KEPT_BYTES = 32 * 2**20
 
 
 async def run_agent(agent: str, config: WorkerConfig, operations: str | None) -> int:
@@ -47,7 +41,8 @@ async def run_agent(agent: str, config: WorkerConfig, operations: str | None) ->
     app, shell = create_agent(agent, config, checking.result())
     app.finalize()
     log.info("agent_starting", agent=agent, partitions=checking.result())
-    _settle_memory()
+    collect_rarely()
+    keep_freed_memory()
     await app.start()
     log.info("agent_started", agent=agent)
     measuring = asyncio.create_task(shell.keep_measuring())
@@ -60,19 +55,3 @@ async def run_agent(agent: str, config: WorkerConfig, operations: str | None) ->
         await server.stop()
     log.info("agent_stopped", agent=agent, failed=failed)
     return 1 if failed else 0
-
-
-def _settle_memory() -> None:
-    """Spend less on memory: a tenth of what ``measure`` costs (`docs/performance.md`).
-
-    A record is a few small containers, and most go as they came: looking for cycles among those that wait,
-    every 700 of them, costs more than they do. And a fetch is megabytes: given back to the system each time,
-    as the C library does by itself, it is cleared page by page when the next one comes.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 20)
-    with suppress(OSError, AttributeError):  # the GNU C library has it; others do as they do
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
-        mallopt(_M_TRIM_THRESHOLD, 2 * _KEPT_BYTES)

@@ -5,10 +5,11 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from runtime.clients import connected, disconnected
 from runtime.cluster import Cluster
+from schemas.errors import TapelineError
 from schemas.topics import ALL_TOPICS
 
 
-class TopicCreationError(Exception):
+class TopicCreationError(TapelineError):
     """The broker would not create a topic."""
 
 

@@ -12,11 +12,11 @@ from runtime.clients import TOOL_PATIENCE_S, connected, disconnected
 from runtime.cluster import Cluster
 from schemas.codec import Reader
 from schemas.dead_letter import parse_headers
-from schemas.errors import SchemaError
+from schemas.errors import SchemaError, TapelineError
 from schemas.topics import DATA_TOPICS, DEAD_LETTERS
 
 
-class UnknownTopicError(Exception):
+class UnknownTopicError(TapelineError):
     """No such topic."""
 
 

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.auth import (
-    LogThrottle,
     TokensError,
     given_tokens,
     new_token,
@@ -136,11 +135,3 @@ def test_the_file_is_read_again_when_it_changes_and_the_old_stays_when_it_breaks
 def test_no_file_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(TokensError, match=r"none\.toml"):
         TokensFile(tmp_path / "none.toml")
-
-
-def test_a_thing_is_said_once_a_minute_of_each_subject() -> None:
-    once = LogThrottle(subjects=2)
-    assert [once.allows("a", t) for t in (0, 1, 59, 60, 61)] == [True, False, False, True, False]
-    assert once.allows("b", 61)
-    assert once.allows("c", 61), "a is forgotten now"
-    assert once.allows("a", 62)

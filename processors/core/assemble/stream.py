@@ -13,6 +13,7 @@ from processors.core.assemble.track import (
     TrackState,
 )
 from processors.core.partition import Rejected
+from schemas.errors import TapelineError
 from schemas.events import Event, Payload, StreamClosed, StreamOpened
 from schemas.schema import Record
 
@@ -264,7 +265,7 @@ class StreamAssembler:
             track.refill(offset, _body(record["type"], record["payload"])[1])
 
 
-class TooManyTracksError(Exception):
+class TooManyTracksError(TapelineError):
     """More track names than a call has."""
 
 

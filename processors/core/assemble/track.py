@@ -21,6 +21,7 @@ import msgspec
 from processors.core.assemble.delivery_stats import DeliveryStats
 from processors.core.assemble.segments import PieceState, SegmentBuffer
 from processors.core.audio.formats import ASSUMED, AudioFormat, audio_format
+from schemas.errors import TapelineError
 from schemas.events import Payload, TrackClosed, TrackOpened
 from schemas.schema import Record
 
@@ -91,7 +92,7 @@ class TrackState(msgspec.Struct, array_like=True):
     pending: list[tuple[int, int, int, int, int, int]]
 
 
-class SequenceJumpError(Exception):
+class SequenceJumpError(TapelineError):
     """A sequence number so far ahead that the silence before it would be absurd."""
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from processors.core.audio.formats import AudioFormat
+from schemas.errors import TapelineError
 from schemas.events import LoggedSegment, TrackEvent, event_index, origin
 from schemas.message import PAYLOADS, to_object
 from schemas.schema import Record
@@ -22,7 +23,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 _LONGEST_STEM = 64
 
 
-class IncompletePartsError(Exception):
+class IncompletePartsError(TapelineError):
     """The stored events do not reach from the stream's first to its last."""
 
 
