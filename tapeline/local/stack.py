@@ -43,6 +43,7 @@ class Stack:
             "TAPELINE_LOG_FORMAT": "json",
             **(settings or {}),
         }
+        self.python = sys.executable
         self.processes: dict[str, asyncio.subprocess.Process] = {}
         self.operations: dict[str, str] = {}
         """Where each part answers its operators: /healthz, /readyz, /metrics."""
@@ -100,7 +101,7 @@ class Stack:
         }
         with log.open("ab") as output:
             self.processes[name] = await asyncio.create_subprocess_exec(
-                sys.executable,
+                self.python,
                 "-m",
                 "tapeline",
                 *arguments,
