@@ -7,16 +7,16 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def networks(text: str) -> tuple[Network, ...]:
-    """The networks of a comma-separated list of addresses and CIDR ranges. Raises ValueError."""
+    """Parse a comma-separated list of addresses and CIDR ranges. Raise ValueError."""
     return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
 
 
 def client_address(peer: str, forwarded_for: Iterable[str], trusted: Sequence[Network]) -> str:
-    """The address nearest to us that no trusted proxy has.
+    """Return the address nearest to us that no trusted proxy has.
 
     ``forwarded_for``: the values of X-Forwarded-For, to which each proxy adds whom it heard from, so
-    it is read from its end. What a stranger wrote there is never believed: reading stops at the first
-    address that is no proxy of ours, or is no address.
+    it is read from its end. What an unknown client wrote there is never believed: reading stops at the
+    first address that is no proxy of ours, or is no address.
     """
     address = peer
     chain = [part.strip() for value in forwarded_for for part in value.split(",")]
@@ -40,7 +40,7 @@ def _is_in(address: str, trusted: Sequence[Network]) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host to listen on is reached from this machine alone."""
+    """Return whether a host to listen on is reached from this machine alone."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

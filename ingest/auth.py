@@ -39,9 +39,9 @@ class Token:
 
 
 def parse_tokens(text: str) -> list[Token]:
-    """The tokens of a TOML file: tables ``[[token]]`` of sender, sha256 and, if it ends, expires.
+    """Parse a TOML file of tables ``[[token]]``: sender, sha256 and, if it ends, expires.
 
-    Raises TokensError that names the entry at fault, and none of its hash.
+    Raise TokensError that names the entry at fault, and none of its hash.
     """
     try:
         entries = tomllib.loads(text).get("token", [])
@@ -75,7 +75,7 @@ def _parse(number: int, entry: object) -> Token:
 
 
 def new_token(sender: str) -> tuple[str, str]:
-    """A token for a sender, and the ``[[token]]`` that lets it in."""
+    """Make a token for a sender; return it, and the ``[[token]]`` that admits it."""
     token = secrets.token_urlsafe(_TOKEN_BYTES)
     digest = hashlib.sha256(token.encode()).hexdigest()
     name = sender.replace("\\", "\\\\").replace('"', '\\"')
@@ -83,7 +83,7 @@ def new_token(sender: str) -> tuple[str, str]:
 
 
 def sender_of(tokens: Iterable[Token], given: Iterable[str], now_s: float) -> str | None:
-    """The sender whom one of the given tokens belongs to, if it is valid now."""
+    """Return the sender of one of the given tokens that is valid now, in seconds since the epoch."""
     digests = [hashlib.sha256(token.encode()).digest() for token in given]
     found: str | None = None
     for token in tokens:
@@ -95,7 +95,7 @@ def sender_of(tokens: Iterable[Token], given: Iterable[str], now_s: float) -> st
 
 
 def given_tokens(path: str, authorizations: Iterable[str]) -> list[str]:
-    """The tokens that a handshake may hold: in Authorization, in the query, as the path's last part."""
+    """Return the tokens that a handshake may hold: in Authorization, the query, the path's last part."""
     found = [_authorized(value) for value in authorizations]
     try:
         url = urlsplit(path)

@@ -1,165 +1,101 @@
-"""The door: from a TCP connection to an admitted WebSocket, or to a clear refusal.
+"""Websockets' shell: from a TCP connection to an admitted WebSocket, or to a refusal, as admission decides.
 
-What is said about a refusal: a status code to the caller, a count, and a line in the log, at most one
-for an address and reason a minute. Never which part of a secret was wrong.
+A refusal is counted and logged, at most one line a minute for an address and reason.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 import structlog
+from websockets import exceptions
 from websockets.asyncio.server import ServerConnection
-from websockets.exceptions import (
-    HeaderLineTooLong,
-    InvalidMessage,
-    RequestLineTooLong,
-    TooManyHeaders,
-)
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import Event
 
-from ingest.address import Network, client_address
-from ingest.auth import Token, given_tokens, sender_of
-from ingest.certificate import Certificate
-from ingest.config import Limits
+from ingest.admission import (
+    HANDSHAKE_TIMEOUT,
+    NOT_HTTP,
+    Handshake,
+    Refusal,
+    admit,
+    fault_of,
+    too_many_handshakes,
+)
+from ingest.auth import Token
+from ingest.config import GatewayConfig
+from ingest.credentials import Certificate
 from ingest.limits import ConnectionCounts
 from runtime import telemetry
 from runtime.throttle import LogThrottle
 
 log = structlog.get_logger()
 
-_BY_STATUS = {
-    HTTPStatus.UPGRADE_REQUIRED: "not_websocket",
-    HTTPStatus.SERVICE_UNAVAILABLE: "stopping",
-}
 
+@dataclass(frozen=True, slots=True)
+class ConnectionContext:
+    """What the connections of one gateway share."""
 
-class Door:
-    """Decides who gets in. ``closed`` says why nobody does, when nobody does."""
+    config: GatewayConfig
+    counts: ConnectionCounts
+    closed: Callable[[], str | None]
+    """Why nobody is admitted now; None: who may is admitted."""
+    tokens: Callable[[], Sequence[Token]] | None = None
+    """The tokens in force; None: none is asked for."""
+    certificate: Certificate | None = None
+    _log_throttle: LogThrottle = field(default_factory=LogThrottle, init=False)
 
-    def __init__(
-        self,
-        limits: Limits,
-        path: str,
-        tokens: Callable[[], Sequence[Token]] | None,
-        certificate: Certificate | None,
-        trusted_proxies: Sequence[Network],
-        closed: Callable[[], str | None],
-    ) -> None:
-        self.limits = limits
-        self.certificate = certificate
-        self.crowd = ConnectionCounts(limits)
-        self.lines = LogThrottle()
-        self._path = path.rstrip("/")
-        self._tokens = tokens
-        self._trusted = trusted_proxies
-        self._closed = closed
-
-    def admit(self, connection: ServerConnection, request: Request) -> Response | None:
-        """Websockets' ``process_request``: None lets a handshake pass."""
-        assert isinstance(connection, Connection)
-        forwarded = request.headers.get_all("X-Forwarded-For")
-        connection.address = client_address(connection.address, forwarded, self._trusted)
-        closed = self._closed()
-        if closed is not None:
-            return connection.refuse(HTTPStatus.SERVICE_UNAVAILABLE, closed, "not now, try again\n")
-        if self.crowd.full():
-            return connection.refuse(
-                HTTPStatus.SERVICE_UNAVAILABLE, "too_many_connections", "too many connections\n"
-            )
-        if self.crowd.full_from(connection.address):
-            return connection.refuse(
-                HTTPStatus.TOO_MANY_REQUESTS,
-                "too_many_connections_of_address",
-                "too many connections of this address\n",
-            )
-        if not self._knows(request.path):
-            return connection.refuse(HTTPStatus.NOT_FOUND, "wrong_path", "nothing is here\n")
-        if self._tokens is not None:
-            given = given_tokens(request.path, request.headers.get_all("Authorization"))
-            connection.sender = sender_of(self._tokens(), given, time.time())
-            if connection.sender is None:
-                response = connection.refuse(
-                    HTTPStatus.UNAUTHORIZED, "unauthorized", "a valid token is needed\n"
-                )
-                response.headers["WWW-Authenticate"] = 'Basic realm="tapeline"'
-                return response
-        return None
-
-    def settle(self, connection: ServerConnection, request: Request, response: Response) -> None:
-        """Websockets' ``process_response``: count who got in, and why others did not."""
-        assert isinstance(connection, Connection)
-        if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
-            connection.enter()
-        elif connection.refusal is None:
-            status = HTTPStatus(response.status_code)
-            self.refused(connection.address, _BY_STATUS.get(status, "bad_handshake"))
-
-    def refused(self, address: str, reason: str, **more: Any) -> None:
-        """Count a refusal, and say so once a minute."""
+    def report_refusal(self, address: str, reason: str, **more: Any) -> None:
+        """Count a refusal, and log it."""
         telemetry.REFUSED.labels(reason).inc()
-        if self.lines.allows(f"{address} {reason}", time.monotonic()):
+        if self._log_throttle.allows(f"{address} {reason}", time.monotonic()):
             log.warning("connection_refused", address=address, reason=reason, **more)
-
-    def _knows(self, target: str) -> bool:
-        """The path of the setting, or a token below it."""
-        try:
-            path = urlsplit(target).path.rstrip("/")
-        except ValueError:
-            return False
-        return path == self._path or path.rpartition("/")[0] == self._path
 
 
 class Connection(ServerConnection):
-    """A WebSocket connection that knows who is calling."""
+    """A WebSocket connection that knows who is calling.
 
-    def __init__(self, *args: Any, door: Door, **kwargs: Any) -> None:
+    What it leans on in websockets is checked by ``websockets_internals``.
+    """
+
+    def __init__(self, *args: Any, context: ConnectionContext, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._door = door
-        self._entered = False
-        self._met = False
+        self._context = context
+        self._counted = False
+        """Whether it is among the connections counted."""
+        self._connected = False
+        """Whether websockets has its transport: not before TLS."""
+        self._refused = False
         self._answered = False
+        """Whether something that is no HTTP was told so."""
         self._upgrading: asyncio.Task[None] | None = None
         self.address = "unknown"
         self.sender: str | None = None
-        self.refusal: str | None = None
         self.fast_path: Callable[[str], bool] = lambda text: False
         """Takes a text message at once, or says that it does not: then ``recv`` gives it."""
-
-    def refuse(self, status: HTTPStatus, reason: str, text: str) -> Response:
-        """Refuse the handshake."""
-        self.refusal = reason
-        self._door.refused(self.address, reason)
-        return self.respond(status, text)
-
-    def enter(self) -> None:
-        """The handshake passed."""
-        self._entered = True
-        self._door.crowd.enter(self.address)
 
     # TLS comes first, if there is a certificate --------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A TCP connection: make it a TLS one, where a certificate is at hand."""
+        """Take a TCP connection; make it a TLS one, where a certificate is at hand."""
         transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but name
+        context = self._context
         peer = transport.get_extra_info("peername")
         self.address = str(peer[0]) if peer else "unknown"
-        # Handshakes under way are bounded, too.
-        if len(self.server.handler_tasks) >= 2 * self._door.limits.max_connections:
-            self._door.refused(self.address, "too_many_handshakes")
+        if too_many_handshakes(len(self.server.handler_tasks), context.config.limits):
+            context.report_refusal(self.address, "too_many_handshakes")
             transport.abort()
-        elif self._door.certificate is None:
-            self._met = True
+        elif context.certificate is None:
+            self._connected = True
             super().connection_made(transport)
         else:
             transport.pause_reading()
-            self._upgrading = self.loop.create_task(self._upgrade(transport, self._door.certificate))
+            self._upgrading = self.loop.create_task(self._upgrade(transport, context.certificate))
 
     async def _upgrade(self, transport: asyncio.Transport, certificate: Certificate) -> None:
         try:
@@ -168,29 +104,29 @@ class Connection(ServerConnection):
                 self,
                 certificate.context(),
                 server_side=True,
-                ssl_handshake_timeout=self._door.limits.open_timeout_s,
+                ssl_handshake_timeout=self._context.config.limits.open_timeout_s,
             )
         except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
-            reason = getattr(error, "reason", None) or type(error).__name__
-            self._door.refused(self.address, "tls_handshake_failed", detail=reason)
+            detail = getattr(error, "reason", None) or type(error).__name__
+            self._context.report_refusal(self.address, "tls_handshake_failed", detail=detail)
             transport.abort()
             return
         if encrypted is not None:
-            self._met = True
+            self._connected = True
             super().connection_made(encrypted)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection ended, wherever it had come to."""
-        if self._entered:
-            self._entered = False
-            self._door.crowd.leave(self.address)
-        if self._met:
+        """Clean up after a connection, wherever it had come to."""
+        if self._counted:
+            self._counted = False
+            self._context.counts.leave(self.address)
+        if self._connected:
             super().connection_lost(exc)
 
     # Messages ------------------------------------------------------------------------------------
 
     def process_event(self, event: Event) -> None:
-        """Give a message that came whole to ``at_once``, while its reader waits for it and none is before it.
+        """Give a message that came whole to ``fast_path``, if its reader waits and none is queued before it.
 
         Through websockets' queue, each message would cost a wake-up of its reader's task: a seventh of
         what it costs in all.
@@ -206,42 +142,71 @@ class Connection(ServerConnection):
 
     # The opening handshake -----------------------------------------------------------------------
 
+    def process_request(self, request: Request) -> Response | None:
+        """Let a handshake pass (None), or refuse it: websockets' ``process_request``."""
+        context = self._context
+        handshake = Handshake(
+            self.address,
+            request.path,
+            request.headers.get_all("Authorization"),
+            request.headers.get_all("X-Forwarded-For"),
+            context.config.trusted_proxies,
+        )
+        self.address = handshake.address
+        decision = admit(
+            handshake,
+            closed=context.closed(),
+            counts=context.counts,
+            path=context.config.path,
+            tokens=context.tokens() if context.tokens is not None else None,
+            now_s=time.time(),
+        )
+        if not isinstance(decision, Refusal):
+            self.sender = decision.sender
+            return None
+        self._refused = True
+        context.report_refusal(self.address, decision.reason)
+        response = self.respond(decision.status, decision.text)
+        for name, value in decision.headers:
+            response.headers[name] = value
+        return response
+
+    def process_response(self, request: Request, response: Response) -> None:
+        """Count who was admitted, and why others were not: websockets' ``process_response``."""
+        if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
+            self._counted = True
+            self._context.counts.enter(self.address)
+        elif not self._refused:
+            self._context.report_refusal(self.address, fault_of(response.status_code))
+
     async def handshake(self, *args: Any, **kwargs: Any) -> None:
-        """Answer what came, and see that an answer is given to what never comes."""
+        """Do the opening handshake; answer when none comes in time, and count what was no request."""
         try:
             await super().handshake(*args, **kwargs)
         except asyncio.CancelledError:
-            self._door.refused(self.address, "handshake_timeout")
+            self._context.report_refusal(self.address, HANDSHAKE_TIMEOUT.reason)
             with suppress(OSError, RuntimeError):
-                self.transport.write(_plain(HTTPStatus.REQUEST_TIMEOUT, "no handshake came in time\n"))
+                self.transport.write(HANDSHAKE_TIMEOUT.to_http())
             raise
         if self.request is None and not self._answered:
             match self.protocol.handshake_exc:
-                case RequestLineTooLong():
-                    self._door.refused(self.address, "uri_too_long")
-                case HeaderLineTooLong() | TooManyHeaders():
-                    self._door.refused(self.address, "header_too_large")
+                case exceptions.RequestLineTooLong():
+                    self._context.report_refusal(self.address, "uri_too_long")
+                case exceptions.HeaderLineTooLong() | exceptions.TooManyHeaders():
+                    self._context.report_refusal(self.address, "header_too_large")
                 case _:
                     # A load balancer's probe does that all day: counted, and not worth a line.
                     telemetry.REFUSED.labels("gone_before_handshake").inc()
 
     def send_data(self) -> None:
-        """Send what the protocol wants sent; it says nothing to what is no HTTP at all."""
+        """Send what the protocol wants sent, and an answer to what is no HTTP: the protocol has none."""
         if (
             self.request is None
             and not self._answered
-            and isinstance(self.protocol.handshake_exc, InvalidMessage)
+            and isinstance(self.protocol.handshake_exc, exceptions.InvalidMessage)
             and not isinstance(self.protocol.handshake_exc.__cause__, EOFError)
         ):
             self._answered = True
-            self._door.refused(self.address, "not_http")
-            self.transport.write(_plain(HTTPStatus.BAD_REQUEST, "this is no WebSocket handshake\n"))
+            self._context.report_refusal(self.address, NOT_HTTP.reason)
+            self.transport.write(NOT_HTTP.to_http())
         super().send_data()
-
-
-def _plain(status: HTTPStatus, text: str) -> bytes:
-    """A whole HTTP response."""
-    return (
-        f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\n"
-        f"Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len(text)}\r\n\r\n{text}"
-    ).encode()

@@ -1,28 +1,23 @@
-"""The WebSocket server: frames from sockets into sessions, what sessions decide into Kafka."""
+"""The gateway: its parts wired together, and its life from the start to the last acknowledgement."""
 
 import asyncio
-import secrets
 import signal
 import time
 from contextlib import suppress
 from functools import partial
-from typing import Any
 
 import structlog
-from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.exceptions import ConnectionClosed
-from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
+from websockets.asyncio.server import Server, serve
 from websockets.frames import CloseCode
 
 from ingest.address import is_loopback
-from ingest.certificate import Certificate
-from ingest.config import GatewayConfig, Limits
-from ingest.connection import Connection, Door
-from ingest.limits import TokenBucket
-from ingest.protocol import Accepted
+from ingest.config import GatewayConfig, server_options
+from ingest.connection import Connection, ConnectionContext
+from ingest.credentials import Certificate, TokensFile
+from ingest.limits import ConnectionCounts
 from ingest.publisher import Publisher
-from ingest.session import Rejection, Session
-from ingest.tokens_file import TokensFile
+from ingest.receiver import Receiver
+from ingest.websockets_internals import check_websockets
 from runtime import telemetry
 from runtime.memory import collect_rarely
 from runtime.registry import registry_from
@@ -30,9 +25,9 @@ from schemas.errors import TapelineError
 
 log = structlog.get_logger()
 
-#: How often the numbers are brought to the metrics, and quiet connections looked for.
-TICK_S = 1.0
-#: What is left of the time to stop, after the calls had theirs.
+#: How often the metrics are set, and idle connections closed.
+HOUSEKEEPING_INTERVAL_S = 1.0
+#: How long a stop waits for Kafka's acknowledgements, after the connections are closed.
 FLUSH_S = 5.0
 
 
@@ -50,7 +45,7 @@ class Gateway:
     """Serves WebSocket connections until stopped."""
 
     def __init__(self, config: GatewayConfig) -> None:
-        """Raises TokensError, CertificateError, SpoolError and UnauthenticatedListenError."""
+        """Wire the parts. Raise TokensError, CertificateError, SpoolError and UnauthenticatedListenError."""
         self._config = config
         tokens = TokensFile(config.tokens) if config.tokens is not None else None
         if tokens is None and not config.insecure and not is_loopback(config.host):
@@ -58,27 +53,27 @@ class Gateway:
         certificate = None
         if config.tls_certificate is not None:
             certificate = Certificate(config.tls_certificate, config.tls_key)
-        self._door = Door(
-            config.limits,
-            config.path,
-            tokens.tokens if tokens is not None else None,
-            certificate,
-            config.trusted_proxies,
-            lambda: "full" if self.publisher.full else None,
-        )
         self.publisher = Publisher(config.kafka, registry_from(config.registry), config.buffers)
+        self._context = ConnectionContext(
+            config,
+            ConnectionCounts(config.limits),
+            closed=lambda: "full" if self.publisher.full else None,
+            tokens=tokens.tokens if tokens is not None else None,
+            certificate=certificate,
+        )
+        self._receiver = Receiver(config.limits, self.publisher)
+        self._sessions = self._receiver.sessions
         self._publishing: asyncio.Task[None] | None = None
-        self._ticking: asyncio.Task[None] | None = None
+        self._housekeeping: asyncio.Task[None] | None = None
         self._server: Server | None = None
-        self._sessions: dict[Connection, Session] = {}
-        self._received = 0
         self._draining = False
 
     async def start(self) -> None:
         """Listen: at once where a spool takes what Kafka does not yet, else when Kafka has been found.
 
-        Raises TopicsError.
+        Raise UnsupportedWebsocketsError and TopicsError.
         """
+        await check_websockets()
         up = asyncio.Event()
         self._publishing = asyncio.create_task(self.publisher.run(up))
         if not self.publisher.has_spool:
@@ -87,16 +82,16 @@ class Gateway:
             if self._publishing.done():
                 await self._publishing
         self._server = await serve(
-            self._handle,
+            self._receiver.handle,
             self._config.host,
             self._config.port,
-            create_connection=partial(Connection, door=self._door),  # type: ignore[arg-type]
-            process_request=self._door.admit,
-            process_response=self._door.settle,
+            create_connection=partial(Connection, context=self._context),  # type: ignore[arg-type]
+            process_request=Connection.process_request,  # type: ignore[arg-type]
+            process_response=Connection.process_response,  # type: ignore[arg-type]
             reuse_port=self._config.shares_port or None,
             **server_options(self._config.limits),
         )
-        self._ticking = asyncio.create_task(self._tick())
+        self._housekeeping = asyncio.create_task(self._run_housekeeping())
         scheme = "wss" if self._config.tls_certificate else "ws"
         log.info("gateway_listening", url=f"{scheme}://{self._config.host}:{self.port}{self._config.path}")
 
@@ -108,12 +103,12 @@ class Gateway:
         return port
 
     async def failed(self) -> None:
-        """Wait for a failure that nothing can be done about, and raise it: TopicsError, SpoolError."""
+        """Wait for a failure that ends the gateway. Raise it: TopicsError, SpoolError."""
         assert self._publishing is not None
         await self._publishing
 
     async def drain(self) -> None:
-        """Take no new connection, and let the calls that are on finish, as long as the setting allows.
+        """Take no new connection, and let open calls finish, for as long as the setting allows.
 
         A connection without an open stream is closed at once, with 1012 (service restart).
         """
@@ -134,8 +129,8 @@ class Gateway:
         """Close the connections with 1012, then wait for Kafka's acknowledgements."""
         self._draining = True
         self.publisher.close()
-        if self._ticking is not None:
-            self._ticking.cancel()
+        if self._housekeeping is not None:
+            self._housekeeping.cancel()
         if self._server is not None:
             self._server.close()
             await asyncio.gather(*(self._close(connection) for connection in list(self._sessions)))
@@ -154,138 +149,33 @@ class Gateway:
     async def _close(connection: Connection) -> None:
         await connection.close(CloseCode.SERVICE_RESTART, "gateway stops")
 
-    # A connection ----------------------------------------------------------------------------
-
-    async def _handle(self, connection: ServerConnection) -> None:
-        assert isinstance(connection, Connection)
-        limits = self._config.limits
-        session = Session(secrets.token_hex(8), connection.sender, limits, heard_us=time.time_ns() // 1000)
-        bound = log.bind(connection=session.connection, sender=session.sender, address=connection.address)
-        bound.info("connection_opened")
-        telemetry.OPENED.inc()
-        self._sessions[connection] = session
-        try:
-            await self._read(connection, session)
-        except ConnectionClosed as closed:
-            if closed.sent is not None and closed.sent.code == CloseCode.MESSAGE_TOO_BIG:
-                telemetry.LIMITED.labels("message_bytes").inc()
-                self._received += 1
-                self._reject(connection, session, session.receive_oversized(closed.sent.reason))
-        finally:
-            del self._sessions[connection]
-            code = connection.close_code or CloseCode.ABNORMAL_CLOSURE
-            telemetry.CLOSED.labels(str(int(code))).inc()
-            bound.info(
-                "connection_closed",
-                code=int(code),
-                frames=session.frames,
-                rejected=session.rejected,
-                open_streams=len(session.open_streams),
-            )
-
-    async def _read(self, connection: Connection, session: Session) -> None:
-        publisher = self.publisher
-        pace = TokenBucket(self._config.limits.max_messages_per_s, time.monotonic())
-
-        def fast_path(text: str) -> bool:
-            """Take a message after which nothing has to be waited for, of a sender that was never wrong."""
-            if publisher.full or pace.left <= 1 or session.rejected:
-                return False
-            pace.left -= 1
-            self._take(connection, session, text)
-            return True
-
-        connection.fast_path = fast_path
-        while True:
-            frame = await connection.recv()
-            pace.left -= 1
-            self._take(connection, session, frame)
-            if session.over_error_budget:
-                telemetry.LIMITED.labels("dead_letters").inc()
-                said = f"{session.rejected} messages could not be used"
-                await connection.close(CloseCode.POLICY_VIOLATION, said)
-            if publisher.full:
-                began_s = time.monotonic()
-                await publisher.room()
-                telemetry.PAUSED.inc(time.monotonic() - began_s)
-            if pace.left <= 0:
-                wait_s = pace.wait_s(time.monotonic())
-                if wait_s:
-                    telemetry.LIMITED.labels("messages_per_s").inc()
-                    telemetry.THROTTLED.inc(wait_s)
-                    await asyncio.sleep(wait_s)
-
-    def _take(self, connection: Connection, session: Session, frame: str | bytes) -> None:
-        self._received += 1
-        decision = session.receive(frame, time.time_ns() // 1000)
-        if isinstance(decision, Accepted):
-            self.publisher.publish(decision)
-        else:
-            self._reject(connection, session, decision)
-
-    def _reject(self, connection: Connection, session: Session, rejection: Rejection) -> None:
-        self.publisher.reject(rejection)
-        reason = rejection.letter.reason
-        if self._door.lines.allows(f"{connection.address} {reason}", time.monotonic()):
-            log.warning(
-                "message_rejected",
-                connection=session.connection,
-                sender=session.sender,
-                address=connection.address,
-                reason=reason,
-            )
-
     # Once a second ---------------------------------------------------------------------------
 
-    async def _tick(self) -> None:
+    async def _run_housekeeping(self) -> None:
+        limit_s = self._config.limits.idle_connection_s
         closing: dict[Connection, asyncio.Task[None]] = {}
         while True:
             self._measure()
-            quiet_us = time.time_ns() // 1000 - round(self._config.limits.idle_connection_s * 1e6)
-            for connection, session in list(self._sessions.items()):
-                if session.heard_us < quiet_us and connection not in closing:
+            closing = {connection: task for connection, task in closing.items() if not task.done()}
+            idle_before_us = time.time_ns() // 1000 - round(limit_s * 1e6)
+            for connection, session in self._sessions.items():
+                if session.last_frame_us < idle_before_us and connection not in closing:
                     telemetry.LIMITED.labels("idle").inc()
-                    said = f"no message for {self._config.limits.idle_connection_s:.0f} s"
-                    task = asyncio.create_task(connection.close(CloseCode.POLICY_VIOLATION, said))
-                    closing[connection] = task
-                    task.add_done_callback(partial(_forget, closing, connection))
-            await asyncio.sleep(TICK_S)
+                    reason = f"no message for {limit_s:.0f} s"
+                    closing[connection] = asyncio.create_task(
+                        connection.close(CloseCode.POLICY_VIOLATION, reason)
+                    )
+            await asyncio.sleep(HOUSEKEEPING_INTERVAL_S)
 
     def _measure(self) -> None:
         publisher = self.publisher
         telemetry.SPOOL_BYTES.set(publisher.spool_bytes)
         telemetry.READY.labels("gateway").set(publisher.ready and not self._draining)
         telemetry.PROGRESS.labels("gateway").set(time.time())
-        telemetry.RECEIVED.inc(self._received)
-        self._received = 0
+        telemetry.RECEIVED.inc(self._receiver.count_received())
         telemetry.CONNECTIONS.set(len(self._sessions))
         telemetry.STREAMS.set(sum(len(session.open_streams) for session in self._sessions.values()))
         telemetry.IN_FLIGHT_BYTES.set(publisher.memory_bytes)
-
-
-def _forget(closing: dict[Connection, asyncio.Task[None]], connection: Connection, _: object) -> None:
-    del closing[connection]
-
-
-def server_options(limits: Limits) -> dict[str, Any]:
-    """The options of the WebSocket server that the limits ask for."""
-    return {
-        # µ-law in base64 hardly deflates. Where it is wanted, small windows bound what a connection
-        # holds, and `max_size` bounds what a bomb inflates to.
-        "compression": None,
-        "extensions": [
-            ServerPerMessageDeflateFactory(
-                server_max_window_bits=11, client_max_window_bits=11, compress_settings={"memLevel": 4}
-            )
-        ]
-        if limits.compression
-        else None,
-        "max_size": limits.max_message_bytes,
-        "open_timeout": limits.open_timeout_s,
-        "ping_interval": limits.ping_interval_s,
-        "ping_timeout": limits.ping_timeout_s,
-        "server_header": None,
-    }
 
 
 async def run_gateway(config: GatewayConfig) -> None:

@@ -6,7 +6,7 @@ from ingest.config import Limits
 
 
 class ConnectionCounts:
-    """Who is connected, counted by address."""
+    """Open connections, in all and by address."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -14,20 +14,20 @@ class ConnectionCounts:
         self.total = 0
 
     def full(self) -> bool:
-        """Whether nobody more may enter."""
+        """Return whether no more connections are taken."""
         return self.total >= self._limits.max_connections
 
     def full_from(self, address: str) -> bool:
-        """Whether nobody more may enter from an address."""
+        """Return whether no more connections are taken from an address."""
         return self._by_address[address] >= self._limits.max_connections_per_address
 
     def enter(self, address: str) -> None:
-        """Count one in."""
+        """Count a connection that was admitted."""
         self.total += 1
         self._by_address[address] += 1
 
     def leave(self, address: str) -> None:
-        """Count one out."""
+        """Count a connection that ended."""
         self.total -= 1
         self._by_address[address] -= 1
         if not self._by_address[address]:
@@ -39,21 +39,22 @@ BURST_S = 2
 
 
 class TokenBucket:
-    """How fast a connection may send: a token bucket, asked about once in many messages.
+    """How fast a connection may send, in messages a second: a token bucket that is refilled when it is empty.
 
-    ``left`` is how many messages may come before it must be asked again.
+    ``left`` is how many messages may come before ``wait_s`` must be asked again; who takes a message
+    counts it down.
     """
 
     def __init__(self, per_s: int, now_s: float) -> None:
         self._per_s = per_s
-        self._most = per_s * BURST_S
-        self._asked_s = now_s
-        self.left = self._most
+        self._capacity = per_s * BURST_S
+        self._refilled_s = now_s
+        self.left = self._capacity
 
     def wait_s(self, now_s: float) -> float:
-        """Seconds to wait before the next message; counts what has come since the last call as sent."""
-        earned = int((now_s - self._asked_s) * self._per_s)
+        """Refill the bucket, and return the seconds to wait before the next message."""
+        earned = int((now_s - self._refilled_s) * self._per_s)
         if earned > 0:
-            self._asked_s = now_s
-            self.left = min(self.left + earned, self._most)
+            self._refilled_s = now_s
+            self.left = min(self.left + earned, self._capacity)
         return 0.0 if self.left > 0 else (1 - self.left) / self._per_s

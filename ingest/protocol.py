@@ -79,7 +79,10 @@ _decode_live_track = msgspec.json.Decoder(_LiveTrack).decode
 def parse(
     frame: str | bytes, *, received_at_us: int, connection: str, sender: str | None = None
 ) -> Accepted | Refused:
-    """What a frame says. ``received_at_us``: microseconds since the epoch."""
+    """Return the message that a frame holds, or why it holds none.
+
+    ``received_at_us``: microseconds since the epoch. ``connection`` and ``sender`` stand in the record.
+    """
     if isinstance(frame, bytes):
         return Refused(
             Reason.BINARY_FRAME,
@@ -97,7 +100,7 @@ def parse(
 def _parse_live_track(
     frame: str, received_at_us: int, connection: str, sender: str | None
 ) -> Accepted | None:
-    """The fast way for the common shape; None sends a frame the general way, which knows reasons."""
+    """Parse the common shape, fast; None sends a frame to the general parser, which knows reasons."""
     try:
         live = _decode_live_track(frame)
         media = pybase64.b64decode(live.media, validate=True)
@@ -156,7 +159,7 @@ def _parse_any(text: bytes, envelope: dict[str, Any]) -> Accepted | Refused:
 
 
 def _fault(message_type: str, payload: Record, fields: dict[str, msgspec.Raw]) -> tuple[Reason, str] | None:
-    """What a track's message cannot do without, and lacks."""
+    """Return what a track's message cannot do without, and lacks."""
     if message_type not in PAYLOADS or message_type not in TRACK_TYPES:
         return None
     name = payload.get("name")
@@ -188,7 +191,7 @@ def _integer(raw: msgspec.Raw | None) -> int | None:
 
 
 def _shown(raw: msgspec.Raw | None) -> str:
-    """A value for an error text: its first characters, as sent."""
+    """Return a value for an error text: its first characters, as sent."""
     if raw is None:
         return "nothing"
     text = bytes(raw).decode(errors="replace")

@@ -18,31 +18,31 @@ class Rejection:
 
 @dataclass(slots=True)
 class Session:
-    """What a connection has said so far, in numbers."""
+    """What has come over a connection so far, in numbers."""
 
     connection: str
     sender: str | None = None
     limits: Limits = field(default_factory=Limits)
     frames: int = 0
     rejected: int = 0
-    heard_us: int = 0
+    last_frame_us: int = 0
     """When the last frame came, in microseconds since the epoch."""
     open_streams: set[int] = field(default_factory=set)
 
     def receive(self, frame: str | bytes, now_us: int) -> Accepted | Rejection:
-        """What to do with a frame that came at ``now_us``, microseconds since the epoch."""
+        """Return what to publish for a frame that came at ``now_us``, microseconds since the epoch."""
         self.frames += 1
-        self.heard_us = now_us
+        self.last_frame_us = now_us
         parsed = parse(frame, received_at_us=now_us, connection=self.connection, sender=self.sender)
         if isinstance(parsed, Refused):
             return self._reject(parsed)
         if parsed.type == "end_stream":
             self.open_streams.discard(parsed.stream_id)
         elif parsed.stream_id not in self.open_streams:
-            most = self.limits.max_streams_per_connection
-            if len(self.open_streams) >= most:
+            limit = self.limits.max_streams_per_connection
+            if len(self.open_streams) >= limit:
                 detail = (
-                    f"stream {parsed.stream_id} would be one more than the {most} that a connection may "
+                    f"stream {parsed.stream_id} would be one more than the {limit} that a connection may "
                     "have open (TAPELINE_MAX_STREAMS_PER_CONNECTION)"
                 )
                 data = frame.encode(errors="surrogatepass") if isinstance(frame, str) else frame
@@ -50,11 +50,11 @@ class Session:
             self.open_streams.add(parsed.stream_id)
         return parsed
 
-    def receive_oversized(self, said: str) -> Rejection:
-        """A frame beyond the limit, whose bytes were never taken: its trace has an empty value."""
+    def receive_oversized(self, problem: str) -> Rejection:
+        """Reject a frame beyond the limit, whose bytes were never taken: the dead letter's value is empty."""
         self.frames += 1
         limit = self.limits.max_message_bytes
-        detail = f"{said}; at most {limit} bytes are taken (TAPELINE_MAX_MESSAGE_BYTES)"
+        detail = f"{problem}; at most {limit} bytes are taken (TAPELINE_MAX_MESSAGE_BYTES)"
         return self._reject(Refused(Reason.TOO_LARGE, detail, b""))
 
     @property

@@ -9,6 +9,7 @@ TapelineError                      what a person meets, in words
  ├── BrokerAwayError               no Kafka answers (runtime.clients)
  ├── TopicsError                   the topics are not as they must be
  ├── UnauthenticatedListenError    the gateway would take streams from anybody (ingest.gateway)
+ ├── UnsupportedWebsocketsError    not the websockets that the gateway knows (ingest.websockets_internals)
  ├── TokensError                   a tokens file that cannot be used (ingest.auth)
  ├── CertificateError              a certificate that cannot be used (ingest.credentials)
  ├── SpoolError                    the spool cannot be used (ingest.spool)

@@ -66,9 +66,10 @@ def gateway(
 ) -> None:
     """Receive WebSocket streams and publish them to Kafka."""
     from ingest.auth import TokensError
-    from ingest.certificate import CertificateError
+    from ingest.credentials import CertificateError
     from ingest.gateway import UnauthenticatedListenError, run_gateway
     from ingest.spool import SpoolError, gather, spool_files
+    from ingest.websockets_internals import UnsupportedWebsocketsError
     from tapeline.serving.health import AdminEndpoint, AdminEndpointError, begin
     from tapeline.serving.processes import Processes
 
@@ -104,6 +105,7 @@ def gateway(
         TokensError,
         CertificateError,
         UnauthenticatedListenError,
+        UnsupportedWebsocketsError,
         SpoolError,
         AdminEndpointError,
         OSError,

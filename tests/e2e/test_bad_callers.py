@@ -1,4 +1,4 @@
-"""The gateway's port, as strangers meet it: a clear status each, a line a minute, and no secret in it."""
+"""The gateway's port and bad callers: a clear status each, a line of log a minute, and no secret in it."""
 
 import asyncio
 import json
@@ -19,8 +19,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from ingest.address import networks
 from ingest.auth import new_token
-from ingest.certificate import CertificateError
 from ingest.config import Limits
+from ingest.credentials import CertificateError
 from ingest.gateway import Gateway
 from schemas.topics import MESSAGES
 from tapeline.local.stack import Stack
@@ -39,7 +39,7 @@ def counted(name: str, **labels: str) -> float:
 
 
 async def status(url: str, request: bytes) -> int:
-    """What the gateway answers to raw bytes; 0: nothing."""
+    """Return the status that the gateway answers to raw bytes; 0: nothing."""
     reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
     writer.write(request)
     try:
@@ -77,7 +77,7 @@ async def guarded(broker: Stack, tmp_path: Path) -> AsyncIterator[str]:
         (f"GET /?token={TOKEN} HTTP/1.1\r\nHost: x\r\nX: {'y' * 20_000}\r\n\r\n", 431, "header_too_large"),
         (f"GET / HTTP/1.1\r\n{'X: y' * 1}\r\n" + "X: y\r\n" * 300 + "\r\n", 431, "header_too_large"),
         (f"GET /{'y' * 20_000} HTTP/1.1\r\n{HANDSHAKE}\r\n", 414, "uri_too_long"),
-        ("\x16\x03\x01\x02rubbish\r\n", 400, "not_http"),
+        ("\x16\x03\x01\x02malformed\r\n", 400, "not_http"),
         ("GET / HTTP/1.1\r\n", 408, "handshake_timeout"),
     ],
 )
@@ -101,7 +101,7 @@ def authority() -> trustme.CA:
 
 
 def issue(authority: trustme.CA, folder: Path, name: str = "localhost") -> tuple[Path, Path]:
-    """A certificate and its key, as files."""
+    """Write a certificate and its key; return their files."""
     issued = authority.issue_cert(name, "127.0.0.1")
     certificate, key = folder / "cert.pem", folder / "key.pem"
     certificate.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
@@ -110,7 +110,7 @@ def issue(authority: trustme.CA, folder: Path, name: str = "localhost") -> tuple
 
 
 async def serial(url: str, trusted: ssl.SSLContext) -> str:
-    """The serial number of the certificate that is shown."""
+    """Return the serial number of the certificate that is shown."""
     async with connect(url, ssl=trusted) as connection:
         shown = connection.transport.get_extra_info("ssl_object").getpeercert()
         return str(shown["serialNumber"])

@@ -1,20 +1,12 @@
 """Tokens: what lets in, what does not, and that nothing of them is told."""
 
 import base64
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.auth import (
-    TokensError,
-    given_tokens,
-    new_token,
-    parse_tokens,
-    sender_of,
-)
-from ingest.tokens_file import TokensFile
+from ingest.auth import TokensError, given_tokens, new_token, parse_tokens, sender_of
 
 SECRET, ENTRY = new_token("voxology")
 (TOKEN,) = parse_tokens(ENTRY)
@@ -115,23 +107,3 @@ def test_an_error_tells_nothing_of_a_hash() -> None:
     with pytest.raises(TokensError) as error:
         parse_tokens(ENTRY.replace("sha256 = ", "sha256 = 5 #"))
     assert TOKEN.sha256.hex() not in str(error.value)
-
-
-def test_the_file_is_read_again_when_it_changes_and_the_old_stays_when_it_breaks(tmp_path: Path) -> None:
-    file = tmp_path / "tokens.toml"
-    file.write_text(ENTRY)
-    tokens = TokensFile(file)
-    assert [t.sender for t in tokens.tokens()] == ["voxology"]
-    file.write_text(ENTRY + new_token("other")[1])
-    assert [t.sender for t in tokens.tokens()] == ["voxology", "other"]
-    file.write_text("[[broken")
-    assert [t.sender for t in tokens.tokens()] == ["voxology", "other"]
-    file.unlink()
-    assert [t.sender for t in tokens.tokens()] == ["voxology", "other"]
-    file.write_text(new_token("third")[1])
-    assert [t.sender for t in tokens.tokens()] == ["third"]
-
-
-def test_no_file_is_an_error_that_names_it(tmp_path: Path) -> None:
-    with pytest.raises(TokensError, match=r"none\.toml"):
-        TokensFile(tmp_path / "none.toml")

@@ -9,8 +9,7 @@ from kosoku import FailureError, run_fuzzingclient
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from ingest.config import Limits
-from ingest.gateway import server_options
+from ingest.config import Limits, server_options
 
 #: The cases' largest messages have 16 MiB.
 ROOM = 16 * 1024 * 1024

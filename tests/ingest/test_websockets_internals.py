@@ -1,0 +1,105 @@
+"""What the gateway leans on in websockets is there, and is missed when it is not."""
+
+from types import ModuleType
+from typing import Any
+
+import pytest
+from websockets.asyncio.messages import Assembler, SimpleQueue
+from websockets.asyncio.server import Server, ServerConnection
+from websockets.server import ServerProtocol
+
+from ingest.websockets_internals import UnsupportedWebsocketsError, check_websockets
+
+
+async def test_the_installed_websockets_has_it_all() -> None:
+    await check_websockets()
+
+
+class ReceivesElsewhere(ServerConnection):
+    def data_received(self, data: bytes) -> None:
+        self.send_data()
+
+
+class CannotRespond(ServerConnection):
+    respond = None  # type: ignore[assignment]
+
+
+class ForgetsItsRequest(ServerConnection):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        del self.request
+
+
+class TakesMore(ServerConnection):
+    def __init__(self, protocol: ServerProtocol, server: Server, settings: object) -> None:
+        super().__init__(protocol, server)
+
+
+class OtherQueue(SimpleQueue[Any]):
+    """One that keeps its waiter under another name."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "get_waiter":
+            raise AttributeError(name)
+        return super().__getattribute__(name)
+
+
+class QueuesOtherwise(ServerConnection):
+    @property
+    def recv_messages(self) -> Assembler:  # type: ignore[override]
+        return self._messages
+
+    @recv_messages.setter
+    def recv_messages(self, made: Assembler) -> None:
+        self._messages = made
+        self._messages.frames = OtherQueue()
+
+
+class CountsElsewhere(Server):
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        del self.handler_tasks
+
+
+class ForgetsItsFault(ServerProtocol):
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        del self.handshake_exc
+
+
+def shakes_no_hands() -> None:
+    """Serve without a handshake."""
+
+
+@pytest.mark.parametrize(
+    ("changes", "missing"),
+    [
+        ({"connection": ReceivesElsewhere}, "a call of process_event in data_received"),
+        ({"connection": CannotRespond}, "ServerConnection.respond"),
+        ({"connection": ForgetsItsRequest}, "ServerConnection.request"),
+        ({"connection": TakesMore}, "ServerConnection(protocol, server)"),
+        ({"connection": QueuesOtherwise}, "ServerConnection.recv_messages.frames.get_waiter"),
+        ({"server": CountsElsewhere}, "ServerConnection.server.handler_tasks"),
+        ({"protocol": ForgetsItsFault}, "ServerConnection.protocol.handshake_exc"),
+        ({"serving": shakes_no_hands}, "a call of handshake in serve"),
+    ],
+)
+async def test_what_is_missing_is_named_with_what_to_do(changes: dict[str, Any], missing: str) -> None:
+    with pytest.raises(UnsupportedWebsocketsError) as error:
+        await check_websockets(**changes, found="18.0")
+    assert str(error.value) == (
+        f"the gateway cannot run on websockets 18.0, which lacks {missing}: install websockets>=17,<18"
+    )
+
+
+async def test_all_that_is_missing_is_named() -> None:
+    with pytest.raises(UnsupportedWebsocketsError) as error:
+        await check_websockets(server=CountsElsewhere, errors=ModuleType("exceptions"))
+    for name in (
+        "handler_tasks",
+        "HeaderLineTooLong",
+        "InvalidMessage",
+        "RequestLineTooLong",
+        "TooManyHeaders",
+    ):
+        assert name in str(error.value)
