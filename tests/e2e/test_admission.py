@@ -23,7 +23,7 @@ TOKEN, ENTRY = new_token("voxology-west")
 
 @pytest.fixture
 async def guarded(pipeline: Stack, tmp_path: Path) -> AsyncIterator[tuple[str, Path]]:
-    """A second gateway, with tokens: its address, and their file."""
+    """Start a second gateway, with tokens; yield its address, and their file."""
     file = tmp_path / "tokens.toml"
     file.write_text(ENTRY)
     address = f"127.0.0.1:{free_port()}"
@@ -79,4 +79,4 @@ async def test_only_a_token_lets_in_and_its_sender_stands_in_every_message(
     assert TOKEN not in said
     assert other not in said
     refused = [json.loads(line) for line in said.splitlines() if "connection_refused" in line]
-    assert len(refused) == 1, "once an address and minute"
+    assert len(refused) == 1, "once a minute for an address"

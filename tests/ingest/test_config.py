@@ -1,4 +1,4 @@
-"""What the gateway needs to know."""
+"""The gateway's settings, and what the server makes of them."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ def test_settings_are_read_without_a_server() -> None:
     assert run.stdout.strip() == "[]"
 
 
-def test_the_limits_are_the_servers() -> None:
+def test_the_limits_reach_the_server() -> None:
     options = server_options(
         Limits(max_message_bytes=10, open_timeout_s=2, ping_interval_s=3, ping_timeout_s=4)
     )

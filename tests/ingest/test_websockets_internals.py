@@ -8,7 +8,7 @@ from websockets.asyncio.messages import Assembler, SimpleQueue
 from websockets.asyncio.server import Server, ServerConnection
 from websockets.server import ServerProtocol
 
-from ingest.websockets_internals import UnsupportedWebsocketsError, check_websockets
+from ingest.websockets_internals import EXCEPTIONS, UnsupportedWebsocketsError, check_websockets
 
 
 async def test_the_installed_websockets_has_it_all() -> None:
@@ -16,21 +16,29 @@ async def test_the_installed_websockets_has_it_all() -> None:
 
 
 class ReceivesElsewhere(ServerConnection):
+    """One that gives events to something else."""
+
     def data_received(self, data: bytes) -> None:
         self.send_data()
 
 
 class CannotRespond(ServerConnection):
+    """One without a method that is called."""
+
     respond = None  # type: ignore[assignment]
 
 
 class ForgetsItsRequest(ServerConnection):
+    """One without an attribute that is read."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         del self.request
 
 
 class TakesMore(ServerConnection):
+    """One that is made otherwise."""
+
     def __init__(self, protocol: ServerProtocol, server: Server, settings: object) -> None:
         super().__init__(protocol, server)
 
@@ -45,6 +53,8 @@ class OtherQueue(SimpleQueue[Any]):
 
 
 class QueuesOtherwise(ServerConnection):
+    """One whose queue is another."""
+
     @property
     def recv_messages(self) -> Assembler:  # type: ignore[override]
         return self._messages
@@ -56,12 +66,16 @@ class QueuesOtherwise(ServerConnection):
 
 
 class CountsElsewhere(Server):
+    """A server without its handlers' tasks."""
+
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         del self.handler_tasks
 
 
 class ForgetsItsFault(ServerProtocol):
+    """A protocol that does not say what ended the handshake."""
+
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         del self.handshake_exc
@@ -95,11 +109,5 @@ async def test_what_is_missing_is_named_with_what_to_do(changes: dict[str, Any],
 async def test_all_that_is_missing_is_named() -> None:
     with pytest.raises(UnsupportedWebsocketsError) as error:
         await check_websockets(server=CountsElsewhere, errors=ModuleType("exceptions"))
-    for name in (
-        "handler_tasks",
-        "HeaderLineTooLong",
-        "InvalidMessage",
-        "RequestLineTooLong",
-        "TooManyHeaders",
-    ):
+    for name in ("handler_tasks", *EXCEPTIONS):
         assert name in str(error.value)
