@@ -11,17 +11,16 @@ import numpy as np
 from processors.core.measure.frames import warm_up
 from processors.core.measure.stream import StreamMeter
 from schemas.codec import Writer
+from schemas.event_reader import EventReader
 from schemas.events import (
     Delivery,
     Event,
-    EventReader,
     Payload,
     StreamClosed,
     StreamOpened,
     TrackClosed,
     TrackOpened,
     TrackSegment,
-    typed,
 )
 from schemas.topics import METRICS, TRACKS
 from tapeline.local.demo_calls import demo_calls
@@ -58,7 +57,7 @@ def _row(calls: int, minutes: int, speech: list[bytes]) -> str:
         ]
         began = time.process_time()
         for meter, value in zip(meters, values, strict=True):
-            for record in meter.handle(typed(reader.event(value)), index, 0):
+            for record in meter.handle(reader.event(value), index, 0):
                 writer.encode(record)
         spent += time.process_time() - began
         if isinstance(payload, TrackSegment):

@@ -16,7 +16,7 @@ from processors.storage.store import open_store
 from runtime.cluster import Cluster
 from runtime.registry import registry_from
 from schemas.codec import Reader, Writer
-from schemas.events import EventReader
+from schemas.event_reader import EventReader
 from schemas.topics import (
     MAX_RECORD_BYTES,
     MESSAGES,

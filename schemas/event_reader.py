@@ -1,103 +1,109 @@
-"""The ``TrackEvent`` of a ``TrackSegment``, read without fastavro as far as its audio.
+"""Events as they are read from ``voxology.tracks``; segments without fastavro as far as their audio.
 
-Nearly every event is one. What lies behind the audio, a reader needs of few segments, and it is decoded when
-it is asked for: so a segment is read in 3 µs instead of 13. The layout is that of ``TrackEvent`` and
+Nearly every event is a segment. What lies behind the audio, a reader needs of few segments, and it is decoded
+when it is asked for: so a segment is read in 3 µs instead of 13. The layout is that of ``TrackEvent`` and
 ``TrackSegment`` in ``avro/``, field by field; a schema that changes there has to change here. A property test
 holds what is read against what fastavro reads.
 """
 
 from functools import cache
-from typing import Any, Self, TypeVar, cast
+from typing import Any, cast
 
 import fastavro
 import msgspec
 
-from schemas.codec import decode_body
+from schemas.codec import Reader, decode_body
 from schemas.errors import CorruptRecordError
+from schemas.events import Delivery, Event, Gap, Segment
+from schemas.registry import Registry
 from schemas.schema import Record, bare_schema
 
-_KIND = "TrackSegment"
-#: The event's type: a length, and the text.
-_TYPE = bytes([len(_KIND) << 1]) + _KIND.encode()
+#: A segment's event type: a length, and the text.
+_TYPE = bytes([len(Segment.kind) << 1]) + Segment.kind.encode()
 
 
-class Segment(msgspec.Struct, frozen=True):
-    """A run of a track's clean audio, with the stream and the number of its event.
+class EncodedSegment(Segment, frozen=True, eq=False):
+    """A segment whose fields behind the audio are decoded when they are asked for."""
 
-    The fields are those of the records of the same names, documented there.
-    """
-
-    stream_id: int
-    event_index: int
-    call_id: str | None
-    track: str
-    track_index: int
-    first_sample: int
-    samples: int
-    audio: memoryview
-    source: bytes | Record
-    """The framed Avro of the event, or the event decoded."""
-    body_at: int = 0
-    """Where the Avro begins."""
-    tail_at: int = 0
+    source: bytes
+    """The framed Avro of the event."""
+    tail_at: int
     """Where what lies behind the audio begins."""
 
-    @classmethod
-    def of_record(cls, record: Record) -> Self:
-        """A segment whose event has been decoded."""
-        payload = record["payload"]
-        return cls(
-            record["stream_id"],
-            record["event_index"],
-            record["call_id"],
-            payload["track"],
-            payload["track_index"],
-            payload["first_sample"],
-            payload["samples"],
-            memoryview(payload["audio"]),
-            record,
-        )
+    @property
+    def gaps(self) -> list[Gap]:
+        """The filled gaps inside it. Raise CorruptRecordError."""
+        if self.source[self.tail_at : self.tail_at + 1] == b"\0":  # mostly: an empty array
+            return []
+        return msgspec.convert(self._tail()["gaps"], list[Gap])
 
     @property
-    def has_gaps(self) -> bool:
-        """Whether some of the audio never came."""
-        if isinstance(self.source, bytes):
-            return self.source[self.tail_at : self.tail_at + 1] != b"\0"
-        return bool(self.source["payload"]["gaps"])
+    def heard_at(self) -> int:
+        """When the track's first sample was heard, in µs since the epoch. Raise CorruptRecordError."""
+        return cast("int", self._tail()["heard_at"])
 
     @property
-    def tail(self) -> Record:
-        """The payload's fields behind the audio. Raises CorruptRecordError."""
-        if isinstance(self.source, bytes):
-            return decode_body(self.source, self.tail_at, _tail_schema())
-        return cast("Record", self.source["payload"])
+    def delivery(self) -> Delivery:
+        """How the track's messages came, up to this segment. Raise CorruptRecordError."""
+        return msgspec.convert(self._tail()["delivery"], Delivery)
 
     @property
-    def record(self) -> Record:
-        """All of the event, decoded. Raises CorruptRecordError."""
-        if isinstance(self.source, bytes):
-            return decode_body(self.source, self.body_at, bare_schema("TrackEvent"))
-        return self.source
+    def first_offset(self) -> int:
+        """Lowest log offset of the audio; -1: all of it is filled. Raise CorruptRecordError."""
+        return cast("int", self._tail()["first_offset"])
 
+    @property
+    def last_offset(self) -> int:
+        """Highest log offset of the audio; -1: all of it is filled. Raise CorruptRecordError."""
+        return cast("int", self._tail()["last_offset"])
 
-S = TypeVar("S", bound=Segment)
+    def to_record(self) -> Record:
+        """Return the Avro record ``TrackSegment``. Raise CorruptRecordError."""
+        return {
+            "track": self.track,
+            "track_index": self.track_index,
+            "first_sample": self.first_sample,
+            "samples": self.samples,
+            "audio": bytes(self.audio),
+            **self._tail(),
+        }
+
+    def __eq__(self, other: object) -> bool:
+        return self.to_record() == other.to_record() if isinstance(other, Segment) else NotImplemented
+
+    def _tail(self) -> Record:
+        return decode_body(self.source, self.tail_at, _tail_schema())
 
 
 @cache
 def _tail_schema() -> Any:
-    """A record of the fields behind the audio."""
+    """Return the schema of a record of the fields behind the audio."""
     schema = bare_schema("TrackSegment")
     names = [field["name"] for field in schema["fields"]]
     fields = schema["fields"][names.index("audio") + 1 :]
     return fastavro.parse_schema({"type": "record", "name": "tapeline.SegmentTail", "fields": fields})
 
 
-def read(value: bytes, body_at: int, kind: type[S]) -> S | None:
-    """The segment whose event begins at a byte of the value; None for another event.
+class EventReader(Reader):
+    """Reads the values of ``voxology.tracks``."""
 
-    Raises CorruptRecordError for bytes that are none.
+    def __init__(self, registry: Registry | None = None) -> None:
+        super().__init__(registry)
+        self._track_event = bare_schema("TrackEvent")
+
+    def event(self, value: bytes) -> Event:
+        """Return the event in a value. Raise a SchemaError that says what is wrong with the bytes."""
+        writer, body_at = self.framing(value)
+        if writer is self._track_event and (event := _segment_event(value, body_at)) is not None:
+            return event
+        return Event.from_record(decode_body(value, body_at, writer))
+
+
+def _segment_event(value: bytes, at: int) -> Event | None:
+    """Return the event whose Avro begins at a byte of a value if it is a segment, else None.
+
+    Raise CorruptRecordError for bytes that are no event.
     """
-    at = body_at
     try:
         stream_id, at = _long(value, at)
         event_index, at = _long(value, at)
@@ -107,8 +113,8 @@ def read(value: bytes, body_at: int, kind: type[S]) -> S | None:
         at += len(_TYPE) + 1
         if value[at - 1]:  # the second branch of ["null", "string"]
             call_id, at = _text(value, at)
-        _, at = _long(value, at)  # source_partition
-        _, at = _long(value, at)  # source_offset
+        source_partition, at = _long(value, at)
+        source_offset, at = _long(value, at)
         track, at = _text(value, at + 1)  # behind the payload's branch
         track_index, at = _long(value, at)
         first_sample, at = _long(value, at)
@@ -118,24 +124,17 @@ def read(value: bytes, body_at: int, kind: type[S]) -> S | None:
             raise CorruptRecordError(f"{len(value)} bytes do not hold {length} of audio")
     except (IndexError, UnicodeDecodeError) as error:
         raise CorruptRecordError(f"{len(value)} bytes do not decode: {error!r}") from error
-    audio = memoryview(value)[at : at + length]
-    return kind(
-        stream_id,
-        event_index,
-        call_id,
-        track,
-        track_index,
-        first_sample,
-        samples,
-        audio,
-        value,
-        body_at,
-        at + length,
-    )
+    end = at + length
+    audio = memoryview(value)[at:end]
+    segment = EncodedSegment(track, track_index, first_sample, samples, audio, value, end)
+    return Event(stream_id, event_index, call_id, source_partition, source_offset, segment)
 
 
 def _long(value: bytes, at: int) -> tuple[int, int]:
-    """A long (Avro 1.12, "Binary Encoding": zig-zag, 7 bits a byte, the lowest first), and where it ends."""
+    """Return a long and where it ends.
+
+    Avro 1.12, "Binary Encoding": zig-zag, 7 bits a byte, the lowest first.
+    """
     byte = value[at]
     at += 1
     if byte < 0x80:
@@ -152,7 +151,7 @@ def _long(value: bytes, at: int) -> tuple[int, int]:
 
 
 def _text(value: bytes, at: int) -> tuple[str, int]:
-    """A string, and where it ends."""
+    """Return a string and where it ends."""
     length, at = _long(value, at)
     end = at + length
     return value[at:end].decode(), end

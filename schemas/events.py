@@ -1,17 +1,19 @@
 """What happens to a stream, in order: the records of ``voxology.tracks``, as frozen values.
 
-The fields are those of the Avro records of the same names in ``schemas/avro``, documented there.
-``start``, ``stop``, ``init`` and ``end`` are the protocol's own records, as decoded.
+An ``Event`` has the same attributes whether it was made (by ``assemble``) or read (by ``event_reader``), and
+is encoded to the same bytes. Consumers match on the class of its payload. The fields are those of the Avro
+records of the same names in ``schemas/avro``, documented there. ``start``, ``stop``, ``init`` and ``end`` are
+the protocol's own records, as decoded.
 """
 
-from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from typing import Any, ClassVar
 
 import msgspec
 
-from schemas.codec import Reader, decode_body
-from schemas.event_reader import Segment, read
-from schemas.schema import Record, bare_schema
+from schemas.errors import CorruptRecordError
+from schemas.schema import Record
+
+_asdict = msgspec.structs.asdict
 
 
 class Gap(msgspec.Struct, frozen=True):
@@ -22,7 +24,7 @@ class Gap(msgspec.Struct, frozen=True):
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """The Avro record of the same name, documented in ``schemas/avro``."""
+    """How a track's messages came: the Avro record of the same name."""
 
     received: int
     lost: int
@@ -38,16 +40,30 @@ class Delivery(msgspec.Struct, frozen=True):
     spacing_max_us: int | None
 
 
-class StreamOpened(msgspec.Struct, frozen=True):
+class Payload(msgspec.Struct, frozen=True):
+    """What an event says. ``kind`` is the name of the Avro record, and the event's ``type``."""
+
+    kind: ClassVar[str]
+
+    def to_record(self) -> Record:
+        """Return the Avro record of this kind."""
+        return _asdict(self)
+
+
+class StreamOpened(Payload, frozen=True):
     """The first record of a stream was read."""
+
+    kind = "StreamOpened"
 
     opened_at: int
     sender: str | None
     init: Record | None
 
 
-class TrackOpened(msgspec.Struct, frozen=True):
+class TrackOpened(Payload, frozen=True):
     """A track's audio begins."""
+
+    kind = "TrackOpened"
 
     track: str
     track_index: int
@@ -57,44 +73,69 @@ class TrackOpened(msgspec.Struct, frozen=True):
     start: Record | None
 
 
-class TrackSegment(msgspec.Struct, frozen=True):
-    """A run of a track's clean audio; segments of a track adjoin."""
+class Segment(Payload, frozen=True):
+    """A run of a track's clean audio; segments of a track adjoin.
+
+    Consumers match on this class. Its subclasses are ``TrackSegment``, as ``assemble`` makes it, and
+    ``event_reader.EncodedSegment``, as it is read.
+    """
+
+    kind = "TrackSegment"
 
     track: str
     track_index: int
     first_sample: int
     samples: int
-    audio: bytes
+    audio: bytes | memoryview
+
+    @property
+    def gaps(self) -> list[Gap]:
+        """The filled gaps inside it. Raise CorruptRecordError."""
+        raise NotImplementedError
+
+    @property
+    def heard_at(self) -> int:
+        """When the track's first sample was heard, in µs since the epoch. Raise CorruptRecordError."""
+        raise NotImplementedError
+
+    @property
+    def delivery(self) -> Delivery:
+        """How the track's messages came, up to this segment. Raise CorruptRecordError."""
+        raise NotImplementedError
+
+    @property
+    def first_offset(self) -> int:
+        """Lowest log offset of the audio; -1: all of it is filled. Raise CorruptRecordError."""
+        raise NotImplementedError
+
+    @property
+    def last_offset(self) -> int:
+        """Highest log offset of the audio; -1: all of it is filled. Raise CorruptRecordError."""
+        raise NotImplementedError
+
+
+class TrackSegment(Segment, frozen=True):
+    """A segment with all of its fields in memory."""
+
+    audio: bytes  # keeps its place, behind ``samples``; msgspec converts to no union with memoryview
     gaps: list[Gap]
     heard_at: int
     delivery: Delivery
     first_offset: int
     last_offset: int
 
-
-class Audio(Protocol):
-    """What is measured of a run of a track's audio; the fields of ``TrackSegment``."""
-
-    @property
-    def track(self) -> str: ...
-    @property
-    def track_index(self) -> int: ...
-    @property
-    def first_sample(self) -> int: ...
-    @property
-    def samples(self) -> int: ...
-    @property
-    def audio(self) -> bytes | memoryview: ...
-    @property
-    def gaps(self) -> Sequence[Gap]: ...
-    @property
-    def heard_at(self) -> int: ...
-    @property
-    def delivery(self) -> Delivery: ...
+    def to_record(self) -> Record:
+        """Return the Avro record of this kind."""
+        record = _asdict(self)
+        record["gaps"] = [_asdict(gap) for gap in self.gaps]
+        record["delivery"] = _asdict(self.delivery)
+        return record
 
 
-class TrackClosed(msgspec.Struct, frozen=True):
-    """A track's audio ended, with the books of its chunks."""
+class TrackClosed(Payload, frozen=True):
+    """A track's audio ended, with the delivery statistics of its messages."""
+
+    kind = "TrackClosed"
 
     track: str
     track_index: int
@@ -108,9 +149,17 @@ class TrackClosed(msgspec.Struct, frozen=True):
     first_offset: int
     last_offset: int
 
+    def to_record(self) -> Record:
+        """Return the Avro record of this kind."""
+        record = _asdict(self)
+        record["delivery"] = _asdict(self.delivery)
+        return record
 
-class StreamClosed(msgspec.Struct, frozen=True):
+
+class StreamClosed(Payload, frozen=True):
     """The stream is over; nothing follows for it."""
+
+    kind = "StreamClosed"
 
     complete: bool
     reasons: list[str]
@@ -126,10 +175,8 @@ class StreamClosed(msgspec.Struct, frozen=True):
     last_offset: int
 
 
-Payload = StreamOpened | TrackOpened | TrackSegment | TrackClosed | StreamClosed
-
-_TYPES: dict[str, type[msgspec.Struct]] = {
-    t.__name__: t for t in (StreamOpened, TrackOpened, TrackSegment, TrackClosed, StreamClosed)
+_PAYLOADS: dict[str, type[Payload]] = {
+    payload.kind: payload for payload in (StreamOpened, TrackOpened, TrackSegment, TrackClosed, StreamClosed)
 }
 
 
@@ -143,89 +190,36 @@ class Event(msgspec.Struct, frozen=True):
     source_offset: int
     payload: Payload
 
+    @property
+    def kind(self) -> str:
+        """What happened: the name of the payload's Avro record."""
+        return self.payload.kind
+
     def to_record(self) -> Record:
-        """The Avro record ``TrackEvent``."""
-        kind = type(self.payload).__name__
-        fields = msgspec.structs.asdict(self.payload)
-        if "gaps" in fields:
-            fields["gaps"] = [msgspec.structs.asdict(gap) for gap in fields["gaps"]]
-        if "delivery" in fields:
-            fields["delivery"] = msgspec.structs.asdict(fields["delivery"])
+        """Return the Avro record ``TrackEvent``. Raise CorruptRecordError for a segment that does not decode."""
+        payload = self.payload
         return {
             "stream_id": self.stream_id,
             "event_index": self.event_index,
-            "type": kind,
+            "type": payload.kind,
             "call_id": self.call_id,
             "source_partition": self.source_partition,
             "source_offset": self.source_offset,
-            "payload": (f"tapeline.{kind}", fields),
+            "payload": (f"tapeline.{payload.kind}", payload.to_record()),
         }
 
-
-class LoggedSegment(Segment, frozen=True):
-    """A segment as it was read, which is decoded no further than it is used."""
-
-    @property
-    def gaps(self) -> Sequence[Gap]:
-        """The filled gaps inside it."""
-        return msgspec.convert(self.tail["gaps"], list[Gap]) if self.has_gaps else ()
-
-    @property
-    def heard_at(self) -> int:
-        """When the track's first sample was heard, in microseconds since the epoch."""
-        return cast("int", self.tail["heard_at"])
-
-    @property
-    def delivery(self) -> Delivery:
-        """How the track's messages came, up to this segment."""
-        return msgspec.convert(self.tail["delivery"], Delivery)
-
-
-#: An event as it is read from ``voxology.tracks``; one that is no segment is decoded whole.
-TrackEvent = LoggedSegment | Record
-
-
-class EventReader(Reader):
-    """Reads the values of ``voxology.tracks``."""
-
-    def event(self, value: bytes) -> TrackEvent:
-        """The event in a value. Raises a SchemaError that says what is wrong with the bytes."""
-        writer, start = self.framing(value)
-        if writer is bare_schema("TrackEvent") and (segment := read(value, start, LoggedSegment)) is not None:
-            return segment
-        return logged(decode_body(value, start, writer))
-
-
-def logged(record: Record) -> TrackEvent:
-    """A decoded event as the reader gives it."""
-    return LoggedSegment.of_record(record) if record["type"] == "TrackSegment" else record
-
-
-def typed(event: TrackEvent) -> Event | LoggedSegment:
-    """An event as it was read: one that is no segment as the value it stands for."""
-    return event if isinstance(event, LoggedSegment) else from_record(event)
-
-
-def event_index(event: TrackEvent) -> int:
-    """An event's number in its stream."""
-    return event.event_index if isinstance(event, LoggedSegment) else cast("int", event["event_index"])
-
-
-def origin(event: TrackEvent) -> tuple[int, str | None]:
-    """The stream and the call an event is of."""
-    if isinstance(event, LoggedSegment):
-        return event.stream_id, event.call_id
-    return event["stream_id"], event["call_id"]
-
-
-def from_record(record: Record) -> Event:
-    """The event of a decoded ``TrackEvent``."""
-    payload: Any = msgspec.convert(record["payload"], _TYPES[record["type"]])
-    return Event(
-        record["stream_id"],
-        record["event_index"],
-        record["call_id"],
-        record["source_partition"],
-        record["source_offset"],
-        cast("Payload", payload),
-    )
+    @classmethod
+    def from_record(cls, record: Record) -> "Event":
+        """Return the event of a decoded ``TrackEvent``. Raise CorruptRecordError when it is none of ours."""
+        try:
+            payload: Any = msgspec.convert(record["payload"], _PAYLOADS[record["type"]])
+            return cls(
+                record["stream_id"],
+                record["event_index"],
+                record["call_id"],
+                record["source_partition"],
+                record["source_offset"],
+                payload,
+            )
+        except (KeyError, msgspec.ValidationError) as error:
+            raise CorruptRecordError(f"a record is no event of ours: {error!r}") from error

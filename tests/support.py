@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from fastavro.utils import generate_one
 
 from ingest.config import Buffers, GatewayConfig, Limits
 from ingest.gateway import Gateway
 from processors.core.record.stream import StorePart, StreamRecorder
 from processors.storage.recordings import Recordings, Saved
-from schemas.codec import Reader, Writer
+from schemas.codec import Writer
+from schemas.event_reader import EventReader
 from schemas.events import (
     Delivery,
     Event,
@@ -28,9 +30,8 @@ from schemas.events import (
     TrackClosed,
     TrackOpened,
     TrackSegment,
-    logged,
 )
-from schemas.schema import Record
+from schemas.schema import bare_schema
 from schemas.topics import TRACKS
 from tapeline.local.stack import Stack
 
@@ -47,8 +48,8 @@ def call_events(
     starts: dict[str, str] | None = None,
     gaps: dict[str, list[tuple[int, int]]] | None = None,
     declared_ms: int | None = None,
-) -> tuple[list[Record], dict[str, bytes]]:
-    """The ``TrackEvent`` records of stream 5, decoded from Avro, and the audio of each track."""
+) -> tuple[list[Event], dict[str, bytes]]:
+    """Return the events of stream 5, as read from ``voxology.tracks``, and the audio of each track."""
     audio = {name: random.Random(name).randbytes(samples) for name in names}
     payloads: list[Payload] = [StreamOpened(OPENED_AT_MS, None, None)]
     payloads += [TrackOpened(n, i, encoding, 8000, False, None) for i, n in enumerate(names)]
@@ -67,20 +68,34 @@ def call_events(
             stop |= {"duration": declared_ms, "start_time": start, "end_time": None, "extra": None}
         payloads.append(TrackClosed(name, index, samples, samples / 8, True, stop, 7, DELIVERY, 0, 1, 9))
     payloads.append(StreamClosed(True, [], OPENED_AT_MS, None, None, len(names), 9, 0, 0, 0, 0, 9))
-    writer, reader = Writer(TRACKS), Reader()
+    writer, reader = Writer(TRACKS), EventReader()
     events = [Event(5, i, "call", 0, i, payload) for i, payload in enumerate(payloads)]
-    return [reader.decode(writer.encode(event.to_record())) for event in events], audio
+    return [reader.event(writer.encode(event.to_record())) for event in events], audio
 
 
-async def record_all(recordings: Recordings, events: list[Any], part_ms: int = 1000) -> Saved:
+def any_record(name: str, payload: str, seed: int) -> Any:
+    """Return a record of a topic with a payload of random values, its nulls included."""
+    source = random.Random(seed)
+    random.seed(seed)
+    schema = bare_schema(payload.removeprefix("tapeline."))
+    record, content = generate_one(bare_schema(name)), generate_one(schema)
+    for field in schema["fields"]:
+        if field.get("default", "none") is None and source.random() < 0.5:
+            content[field["name"]] = None
+        if field.get("default", "none") is None and source.random() < 0.1:
+            del content[field["name"]]
+    return record | {"payload": (payload, content)}
+
+
+async def record_all(recordings: Recordings, events: list[Event], part_ms: int = 1000) -> Saved:
     """Record a stream's events as ``record`` does."""
     recorder = StreamRecorder(part_ms)
     for offset, event in enumerate(events):
-        for part in recorder.handle(logged(event), offset, 0):
+        for part in recorder.handle(event, offset, 0):
             assert isinstance(part, StorePart)
             if part.last:
-                return await recordings.compose(part.location, part.records)
-            await recordings.store_part(part.location, part.records)
+                return await recordings.compose(part.location, part.events)
+            await recordings.store_part(part.location, part.events)
     raise AssertionError("the stream did not end")
 
 
@@ -104,7 +119,7 @@ async def tapeline(*arguments: str, environment: Mapping[str, str] | None = None
 async def gateway(
     broker: Stack, folder: Path | None = None, limits: Limits | None = None, **config: Any
 ) -> AsyncIterator[tuple[Gateway, str]]:
-    """A gateway in this process, on a port of its own, and its URL. ``folder``: that of its spool."""
+    """Run a gateway in this process, on a port of its own; its URL too. ``folder``: that of its spool."""
     buffers = config.pop("buffers", Buffers(spool=folder / "gateway-0.sqlite" if folder else None))
     made = Gateway(
         GatewayConfig(broker.cluster, "127.0.0.1", 0, limits=limits or Limits(), buffers=buffers, **config)
@@ -128,7 +143,7 @@ async def until(condition: Callable[[], Awaitable[bool] | bool], timeout_s: floa
 
 
 def live_track(stream_id: int, number: int, audio: bytes = b"\xff" * 8, name: str = "far") -> str:
-    """A ``live_track`` message as text."""
+    """Return a ``live_track`` message as text."""
     return json.dumps(
         {
             "stream_id": stream_id,
@@ -143,7 +158,7 @@ def live_track(stream_id: int, number: int, audio: bytes = b"\xff" * 8, name: st
 
 
 async def ask(url: str) -> tuple[int, str]:
-    """What an operators' port answers; 0: nothing."""
+    """Return what an admin endpoint answers; 0: nothing."""
     try:
         async with aiohttp.ClientSession() as session, session.get(url) as answer:
             return answer.status, await answer.text()
@@ -152,5 +167,5 @@ async def ask(url: str) -> tuple[int, str]:
 
 
 async def is_ready(url: str) -> bool:
-    """Whether a part says that it can do its work."""
+    """Return whether a part says that it can do its work."""
     return (await ask(f"{url}/readyz"))[0] == 200

@@ -45,7 +45,7 @@ class Assemble(StreamAgent[Record, Event]):
                 (
                     key_of(stream_id),
                     self._writer.encode(event.to_record()),
-                    self._writer.headers(type(event.payload).__name__),
+                    self._writer.headers(event.kind),
                 )
                 for stream_id, event in outputs
             ),

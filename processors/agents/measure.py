@@ -9,12 +9,13 @@ from processors.core.measure.frames import warm_up
 from processors.core.measure.stream import StreamMeter
 from processors.core.partition import StreamProcessor
 from schemas.codec import Writer
-from schemas.events import Event, EventReader, LoggedSegment, typed
+from schemas.event_reader import EventReader
+from schemas.events import Event
 from schemas.schema import Record
 from schemas.topics import METRICS, key_of
 
 
-class Measure(StreamAgent[Event | LoggedSegment, Record]):
+class Measure(StreamAgent[Event, Record]):
     """Reads ``voxology.tracks``, writes ``voxology.metrics``."""
 
     def __init__(self, *args: Any, window_ms: int, reader: EventReader, writer: Writer) -> None:
@@ -24,17 +25,17 @@ class Measure(StreamAgent[Event | LoggedSegment, Record]):
         self._writer = writer
         warm_up()
 
-    def decoded(self, value: bytes) -> tuple[int, Event | LoggedSegment]:
-        """The event."""
-        event = typed(self._reader.event(value))
+    def decoded(self, value: bytes) -> tuple[int, Event]:
+        """Return the event, with its stream."""
+        event = self._reader.event(value)
         return event.stream_id, event
 
-    def new_processor(self, stream_id: int, partition: int) -> StreamProcessor[Event | LoggedSegment, Record]:
-        """A meter."""
+    def new_processor(self, stream_id: int, partition: int) -> StreamProcessor[Event, Record]:
+        """Return a meter."""
         return StreamMeter(self._window_ms)
 
-    def restored_processor(self, snapshot: bytes) -> StreamProcessor[Event | LoggedSegment, Record]:
-        """A meter from its checkpoint."""
+    def restored_processor(self, snapshot: bytes) -> StreamProcessor[Event, Record]:
+        """Return a meter from its checkpoint."""
         return StreamMeter.restore(snapshot, self._window_ms)
 
     async def emit(self, tp: TP, outputs: list[tuple[int, Record]]) -> None:

@@ -10,13 +10,20 @@ from processors.agents.stream_agent import StreamAgent
 from processors.config import StorageConfig
 from processors.core.partition import Partition, StreamProcessor
 from processors.core.record.manifest import IncompletePartsError
-from processors.core.record.stream import GiveUp, Held, RecorderOutput, StorePart, StreamRecorder
+from processors.core.record.stream import (
+    BufferedAudio,
+    FailRecording,
+    RecorderOutput,
+    StorePart,
+    StreamRecorder,
+)
 from processors.storage.recordings import Recordings, Saved
 from processors.storage.store import StoreError
 from runtime import telemetry
 from schemas.codec import Writer
 from schemas.errors import SchemaError, TapelineError
-from schemas.events import EventReader, TrackEvent, origin
+from schemas.event_reader import EventReader
+from schemas.events import Event
 from schemas.schema import Record as AvroRecord
 from schemas.topics import RECORDINGS, key_of
 
@@ -30,7 +37,7 @@ class StoreGaveUpError(TapelineError):
     """The store failed for too long."""
 
 
-class Record(StreamAgent[TrackEvent, RecorderOutput]):
+class Record(StreamAgent[Event, RecorderOutput]):
     """Reads ``voxology.tracks``, writes the store and ``voxology.recordings``.
 
     Storing goes on in the background, in order within a stream and side by side between streams, so
@@ -45,23 +52,23 @@ class Record(StreamAgent[TrackEvent, RecorderOutput]):
         self._config = storage
         self._recordings = recordings
         self._writer = writer
-        self._held = Held()
+        self._held = BufferedAudio()
         self._slots = asyncio.Semaphore(storage.in_flight)
         self._work: dict[int, asyncio.Task[None]] = {}
         self._cleaning: dict[int, asyncio.Task[None]] = {}
         self._crash: asyncio.Future[None] | None = None
 
-    def decoded(self, value: bytes) -> tuple[int, TrackEvent]:
-        """The event."""
+    def decoded(self, value: bytes) -> tuple[int, Event]:
+        """Return the event, with its stream."""
         event = self._reader.event(value)
-        return origin(event)[0], event
+        return event.stream_id, event
 
-    def new_processor(self, stream_id: int, partition: int) -> StreamProcessor[TrackEvent, RecorderOutput]:
-        """A recorder."""
+    def new_processor(self, stream_id: int, partition: int) -> StreamProcessor[Event, RecorderOutput]:
+        """Return a recorder."""
         return StreamRecorder(self._config.part_ms, self._held)
 
-    def restored_processor(self, snapshot: bytes) -> StreamProcessor[TrackEvent, RecorderOutput]:
-        """A recorder from its checkpoint."""
+    def restored_processor(self, snapshot: bytes) -> StreamProcessor[Event, RecorderOutput]:
+        """Return a recorder from its checkpoint."""
         return StreamRecorder.restore(snapshot, self._config.part_ms, self._held)
 
     async def emit(self, tp: TP, outputs: list[tuple[int, RecorderOutput]]) -> None:
@@ -72,7 +79,7 @@ class Record(StreamAgent[TrackEvent, RecorderOutput]):
         if self._held.audio_bytes > self._config.memory_bytes:
             await self._make_room(tp, partition)
 
-    async def _make_room(self, tp: TP, partition: Partition[TrackEvent, RecorderOutput]) -> None:
+    async def _make_room(self, tp: TP, partition: Partition[Event, RecorderOutput]) -> None:
         """Store what is held, the largest first, until a quarter of the room is free.
 
         Only of the partition at hand, all of whose outputs have begun to be stored: order within a stream
@@ -92,7 +99,7 @@ class Record(StreamAgent[TrackEvent, RecorderOutput]):
     async def _begin(
         self,
         tp: TP,
-        partition: Partition[TrackEvent, RecorderOutput],
+        partition: Partition[Event, RecorderOutput],
         stream_id: int,
         output: RecorderOutput,
     ) -> None:
@@ -108,7 +115,7 @@ class Record(StreamAgent[TrackEvent, RecorderOutput]):
         task.add_done_callback(self._stored(stream_id, partition))
 
     def _stored(
-        self, stream_id: int, partition: Partition[TrackEvent, RecorderOutput]
+        self, stream_id: int, partition: Partition[Event, RecorderOutput]
     ) -> Callable[[asyncio.Task[None]], None]:
         def done(task: asyncio.Task[None]) -> None:
             self._slots.release()
@@ -132,7 +139,7 @@ class Record(StreamAgent[TrackEvent, RecorderOutput]):
             await asyncio.wait({before})
         if processor.closed:
             return  # given up on an earlier part
-        if isinstance(output, GiveUp):
+        if isinstance(output, FailRecording):
             await self._announce_failure(output.stream_id, output.call_id, None, output.reason)
             processor.finish(keep_parts=True)
             return
@@ -151,12 +158,12 @@ class Record(StreamAgent[TrackEvent, RecorderOutput]):
             processor.finish()
 
     async def _store_part(self, output: StorePart) -> None:
-        storing = self._recordings.store_part(output.location, output.records)
+        storing = self._recordings.store_part(output.location, output.events)
         await asyncio.wait_for(storing, self._config.timeout_s)
 
     async def _compose(self, output: StorePart) -> Saved:
         try:
-            return await self._recordings.compose(output.location, output.records)
+            return await self._recordings.compose(output.location, output.events)
         except IncompletePartsError:
             # Another worker may have composed it, and cleaned up, before it lost the partition.
             saved = await self._recordings.composed(output.location)
@@ -237,8 +244,8 @@ class Record(StreamAgent[TrackEvent, RecorderOutput]):
     def on_durable(
         self,
         stream_id: int,
-        processor: StreamProcessor[TrackEvent, RecorderOutput],
-        partition: Partition[TrackEvent, RecorderOutput],
+        processor: StreamProcessor[Event, RecorderOutput],
+        partition: Partition[Event, RecorderOutput],
     ) -> None:
         """Once it is known for good that a recording is composed, its parts may go."""
         assert isinstance(processor, StreamRecorder)
@@ -252,7 +259,7 @@ class Record(StreamAgent[TrackEvent, RecorderOutput]):
         location: str,
         stream_id: int,
         processor: StreamRecorder,
-        partition: Partition[TrackEvent, RecorderOutput],
+        partition: Partition[Event, RecorderOutput],
     ) -> None:
         try:
             await self._recordings.delete_parts(location)
@@ -265,6 +272,6 @@ class Record(StreamAgent[TrackEvent, RecorderOutput]):
 
     async def on_dropped(self) -> None:
         """Stop storing what another worker will store."""
-        self._held = Held()
+        self._held = BufferedAudio()
         for task in self._work.values():
             task.cancel()

@@ -15,7 +15,10 @@ Block = bytes | memoryview
 
 
 def mixed(outline: Outline, parts: Parts) -> tuple[dict[str, Any], "list[Channel]"]:
-    """All tracks as the channels of one file, aligned: what the manifest says of it; no channels, no file."""
+    """Align all tracks as the channels of one file; no channels, no file.
+
+    Return what the manifest says of the file, and the channels.
+    """
     tracks = outline.tracks
     formats = {(t.format.encoding, t.format.rate_hz) for t in tracks}
     if not tracks:
@@ -23,11 +26,11 @@ def mixed(outline: Outline, parts: Parts) -> tuple[dict[str, Any], "list[Channel
     if len(formats) > 1 or not tracks[0].format.is_g711:
         return {"skipped": "the tracks are coded differently, or in no law of G.711"}, []
     offsets, aligned_by = outline.start_offsets()
-    longest = max(o + t.closed["samples"] for o, t in zip(offsets, tracks, strict=True))
-    if longest > 2 * max(t.closed["samples"] for t in tracks) + 3600 * tracks[0].format.rate_hz:
+    longest = max(o + t.closed.samples for o, t in zip(offsets, tracks, strict=True))
+    if longest > 2 * max(t.closed.samples for t in tracks) + 3600 * tracks[0].format.rate_hz:
         # Absurd start times would make a file of silence.
         offsets, aligned_by = [0] * len(tracks), "assumed"
-        longest = max(t.closed["samples"] for t in tracks)
+        longest = max(t.closed.samples for t in tracks)
     channels = [
         Channel(parts.audio(track.index), offset, track.format.silence)
         for offset, track in zip(offsets, tracks, strict=True)
@@ -53,7 +56,7 @@ class Channel:
         self._rest = np.empty(0, np.uint8)
 
     async def fill(self, out: npt.NDArray[Any]) -> None:
-        """Fill in what comes next."""
+        """Fill ``out`` with the samples that come next."""
         at = min(self._before, len(out))
         out[:at] = self._silence
         self._before -= at
@@ -73,7 +76,7 @@ class Channel:
 async def interleaved(
     audio: AudioFormat, channels: Sequence[Channel], samples: int, size: int
 ) -> AsyncIterator[Block]:
-    """A WAV of channels, sample by sample: blocks of so many samples, the first one behind the header."""
+    """Yield a WAV of channels, sample by sample, in blocks of ``size`` samples; the first has the header."""
     header = wav_header(audio.encoding, audio.rate_hz, len(channels), samples)
     size = max(1, size)
     for first in range(0, max(1, samples), size):

@@ -18,29 +18,31 @@ import fastavro
 from obstore.store import ObjectStore
 
 from processors.storage.store import read
-from schemas.events import LoggedSegment, TrackEvent, event_index, logged
+from schemas.events import Event, Segment
 from schemas.schema import Record, bare_schema
 
 #: Audio that is kept while a recording is composed: a call of no more is read once.
 KEPT_BYTES = 8 * 2**20
 
 
-def encode_part(path: str, events: Iterable[TrackEvent]) -> bytes:
-    """Events as an Avro object container, the same bytes every time: its sync marker is the path's."""
+def encode_part(path: str, events: Iterable[Event]) -> bytes:
+    """Return events as an Avro object container, the same bytes every time: its sync marker is the path's.
+
+    Raise CorruptRecordError for an event that does not decode.
+    """
     out = io.BytesIO()
     marker = hashlib.md5(path.encode(), usedforsecurity=False).digest()
-    records = (event.record if isinstance(event, LoggedSegment) else event for event in events)
-    tagged = ({**r, "payload": (f"tapeline.{r['type']}", r["payload"])} for r in records)
-    fastavro.writer(out, bare_schema("TrackEvent"), tagged, sync_marker=marker)
+    records = (event.to_record() for event in events)
+    fastavro.writer(out, bare_schema("TrackEvent"), records, sync_marker=marker)
     return out.getvalue()
 
 
 class Parts:
     """A stream's events: those in the store, in parts, and behind them those that were never stored."""
 
-    def __init__(self, store: ObjectStore, paths: Sequence[str], tail: Sequence[TrackEvent]) -> None:
+    def __init__(self, store: ObjectStore, paths: Sequence[str], tail: Sequence[Event]) -> None:
         self._store = store
-        self._sources: list[str | Sequence[TrackEvent]] = [*paths, tail]
+        self._sources: list[str | Sequence[Event]] = [*paths, tail]
         self._first: list[int] = []
         """Of each source: the first event that no source before it holds."""
         self._cache: dict[int, dict[int, bytes]] = {}
@@ -52,42 +54,43 @@ class Parts:
         """Whether all audio is in memory, once ``events`` has been read to its end."""
         return len(self._cache) == len(self._sources)
 
-    async def events(self) -> AsyncIterator[TrackEvent]:
-        """All events in order, each once."""
+    async def events(self) -> AsyncIterator[Event]:
+        """Yield all events in order, each once."""
         next_index = 0
         for number in range(len(self._sources)):
-            records = await self._records(number)
+            events = await self._read(number)
             self._first.append(next_index)
-            for record in records:
-                if (index := event_index(record)) >= next_index:
-                    next_index = index + 1
-                    yield record
-            self._keep(number, records)
+            for event in events:
+                if event.event_index >= next_index:
+                    next_index = event.event_index + 1
+                    yield event
+            self._keep(number, events)
 
     async def audio(self, track_index: int) -> AsyncIterator[bytes]:
-        """The audio of one track, part by part; ``events`` must have been read before."""
+        """Yield the audio of one track, part by part; ``events`` must have been read before."""
         for number in range(len(self._sources)):
             if number not in self._cache:
-                self._keep(number, await self._records(number))
+                self._keep(number, await self._read(number))
             if track_index in self._cache[number]:
                 yield self._cache[number][track_index]
 
-    def _keep(self, number: int, records: Iterable[TrackEvent]) -> None:
-        tracks: dict[int, list[memoryview]] = defaultdict(list)
-        for record in records:
-            if isinstance(record, LoggedSegment) and record.event_index >= self._first[number]:
-                tracks[record.track_index].append(record.audio)
+    def _keep(self, number: int, events: Iterable[Event]) -> None:
+        tracks: dict[int, list[bytes | memoryview]] = defaultdict(list)
+        for event in events:
+            segment = event.payload
+            if isinstance(segment, Segment) and event.event_index >= self._first[number]:
+                tracks[segment.track_index].append(segment.audio)
         kept = self._cache[number] = {index: b"".join(audio) for index, audio in tracks.items()}
         self._cached_bytes += _size(kept)
         while self._cached_bytes > KEPT_BYTES and len(self._cache) > 1:
             self._cached_bytes -= _size(self._cache.pop(next(iter(self._cache))))
 
-    async def _records(self, number: int) -> Sequence[TrackEvent]:
+    async def _read(self, number: int) -> Sequence[Event]:
         source = self._sources[number]
         if not isinstance(source, str):
             return source
         container = io.BytesIO(await read(self._store, source))
-        return [logged(cast("Record", record)) for record in fastavro.reader(container)]
+        return [Event.from_record(cast("Record", record)) for record in fastavro.reader(container)]
 
 
 def _size(tracks: dict[int, bytes]) -> int:

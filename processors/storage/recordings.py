@@ -17,11 +17,12 @@ import obstore
 from obstore.store import ObjectStore
 
 from processors.core.audio.wav import wav_header, wav_padding
-from processors.core.record.manifest import MANIFEST, MIX, Outline, Track
+from processors.core.record.manifest import MANIFEST, MIX, Outline
+from processors.core.record.track import Track
 from processors.storage.mix import Block, interleaved, mixed
 from processors.storage.parts import KEPT_BYTES, Parts, encode_part
 from processors.storage.store import delete_below, names, read
-from schemas.events import TrackEvent, event_index
+from schemas.events import Event
 
 #: The mix of a call that is not in memory is made in blocks of about so many bytes.
 BLOCK = 960_000
@@ -43,26 +44,29 @@ class Recordings:
         self._store = store
         self._parts_root = parts
 
-    async def store_part(self, location: str, records: Sequence[TrackEvent]) -> None:
-        """Store events of a stream that goes on, under the number of the first."""
-        path = f"{self._parts(location)}/{event_index(records[0]):010d}.avro"
-        await obstore.put_async(self._store, path, encode_part(path, records))
+    async def store_part(self, location: str, events: Sequence[Event]) -> None:
+        """Store events of a stream that goes on, under the number of the first.
+
+        Raise CorruptRecordError for an event that does not decode, and what the store raises.
+        """
+        path = f"{self._parts(location)}/{events[0].event_index:010d}.avro"
+        await obstore.put_async(self._store, path, encode_part(path, events))
 
     async def delete_parts(self, location: str) -> None:
         """Delete the parts of a recording that has been composed and announced."""
         await delete_below(self._store, self._parts(location))
 
-    async def compose(self, location: str, tail: Sequence[TrackEvent]) -> Saved:
+    async def compose(self, location: str, tail: Sequence[Event]) -> Saved:
         """Write a stream's recording from its parts and the events that follow them, the manifest last.
 
-        Memory holds a few parts and blocks, however long the call. Raises IncompletePartsError when
-        events are missing, and what the store raises.
+        Memory holds a few parts and blocks, however long the call. Raise IncompletePartsError when events
+        are missing, CorruptRecordError for one that does not decode, and what the store raises.
         """
-        stored = event_index(tail[0]) > 0
+        stored = tail[0].event_index > 0
         parts = Parts(self._store, await names(self._store, self._parts(location)) if stored else [], tail)
         outline = Outline()
-        async for record in parts.events():
-            outline.add(record)
+        async for event in parts.events():
+            outline.add(event)
         outline.check_whole()
 
         folder = f"recordings/{location}"
@@ -84,7 +88,7 @@ class Recordings:
         return Saved(folder, manifest, hashlib.sha256(text).hexdigest())
 
     async def composed(self, location: str) -> Saved | None:
-        """The recording as it was composed before; None when there is none."""
+        """Return the recording as it was composed before; None when there is none."""
         path = f"recordings/{location}"
         try:
             text = await read(self._store, f"{path}/{MANIFEST}")
@@ -98,7 +102,7 @@ class Recordings:
     async def _write(
         self, folder: str, files: dict[str, AsyncIterator[Block]], *, whole: bool
     ) -> dict[str, str]:
-        """Write files into the store; the SHA-256 of each. Nothing is visible before it is whole.
+        """Write files into the store and return the SHA-256 of each. Nothing is visible before it is whole.
 
         Each in one piece, if ``whole``; else block by block into all of them side by side, so that parts are
         read once for all, as long as the tracks lie abreast.
@@ -125,8 +129,8 @@ class Recordings:
 
 
 async def _file(track: Track, parts: Parts) -> AsyncIterator[Block]:
-    """A track's file: a WAV for G.711, the bare bytes for anything else."""
-    samples = track.closed["samples"]
+    """Yield a track's file: a WAV for G.711, the bare bytes for anything else."""
+    samples = track.closed.samples
     if track.format.is_g711:
         yield wav_header(track.format.encoding, track.format.rate_hz, 1, samples)
     async for block in parts.audio(track.index):

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
 StoreError = BaseError
 
-#: A request that hangs is given up, and tried once more by obstore; longer trouble is the agent's to
-#: wait out, and to report.
+#: obstore times a request out and retries it once; the agent waits out longer trouble, and reports it.
 _REQUEST_TIMEOUT = timedelta(seconds=20)
 _RETRY: "RetryConfig" = {"max_retries": 1, "retry_timeout": timedelta(seconds=30)}
 
@@ -29,10 +28,10 @@ class StoreUrlError(TapelineError):
 
 
 def open_store(url: str) -> ObjectStore:
-    """The store at a URL such as ``file:///var/recordings``, ``s3://bucket/prefix`` or ``memory://``.
+    """Return the store at a URL such as ``file:///var/recordings``, ``s3://bucket/prefix`` or ``memory://``.
 
     Credentials of S3, GCS and Azure come from their usual environment variables (for an S3-compatible
-    store, ``AWS_ENDPOINT`` and ``AWS_ALLOW_HTTP``). Raises StoreUrlError.
+    store, ``AWS_ENDPOINT`` and ``AWS_ALLOW_HTTP``). Raise StoreUrlError.
     """
     parsed = urlparse(url)
     if parsed.scheme == "memory":
@@ -61,12 +60,12 @@ def _client() -> "ClientConfig":
 
 
 async def read(store: ObjectStore, path: str) -> bytes:
-    """An object's bytes. Raises FileNotFoundError, or a StoreError."""
+    """Return an object's bytes. Raise FileNotFoundError, or a StoreError."""
     return bytes(await (await obstore.get_async(store, path)).bytes_async())
 
 
 async def names(store: ObjectStore, prefix: str) -> list[str]:
-    """The paths below a prefix, sorted."""
+    """Return the paths below a prefix, sorted."""
     found: list[str] = []
     async for page in obstore.list(store, prefix=prefix):
         found += [item["path"] for item in page]

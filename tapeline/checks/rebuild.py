@@ -5,7 +5,7 @@ events through the recorder, its parts into the store.
 """
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 from processors.agents.stream_agent import CLOCK_SKEW_MS
@@ -13,13 +13,12 @@ from processors.config import StorageConfig
 from processors.core.assemble.stream import StreamAssembler
 from processors.core.assemble.track import AssemblyConfig
 from processors.core.partition import Rejected
-from processors.core.record.stream import Held, StorePart, StreamRecorder
+from processors.core.record.stream import BufferedAudio, StorePart, StreamRecorder
 from processors.storage.recordings import Recordings, Saved
 from runtime.cluster import Cluster
-from schemas.codec import Writer
-from schemas.events import Event, EventReader, TrackEvent
+from schemas.events import Event
 from schemas.registry import Registry
-from schemas.topics import MESSAGES, TRACKS
+from schemas.topics import MESSAGES
 from tapeline.topics.reader import entries
 
 
@@ -33,7 +32,7 @@ class Selection:
     until_ms: int | None = None
 
     def takes(self, stream_id: int, calls: set[str], began_ms: int) -> bool:
-        """Whether a stream is meant."""
+        """Return whether a stream is selected."""
         return (
             (not self.stream_ids or stream_id in self.stream_ids)
             and (not self.call_ids or bool(self.call_ids & calls))
@@ -69,9 +68,8 @@ async def rebuild(
 ) -> AsyncIterator[Rebuilt]:
     """Make the selected streams' recordings in a store; each when its last record has been read."""
     chosen = await _select(cluster, registry, selection)
-    codec = _Codec()
     streams: dict[int, _Stream] = {}
-    held = Held()
+    buffered = BufferedAudio()
     read = 0
     async for entry in entries(cluster, MESSAGES, registry):
         read += 1
@@ -83,11 +81,11 @@ async def rebuild(
         stream = streams.get(stream_id)
         if stream is None:
             assembler = StreamAssembler(stream_id, entry.partition, config)
-            stream = streams[stream_id] = _Stream(assembler, StreamRecorder(storage.part_ms, held))
+            stream = streams[stream_id] = _Stream(assembler, StreamRecorder(storage.part_ms, buffered))
         was_closed = stream.assembler.closed
         out = stream.assembler.handle(entry.value, entry.offset, entry.timestamp_ms)
-        await _record(stream, out, codec, recordings, entry.timestamp_ms)
-        if held.audio_bytes > storage.memory_bytes:
+        await _record(stream, out, recordings, entry.timestamp_ms)
+        if buffered.audio_bytes > storage.memory_bytes:
             largest = max(streams.values(), key=lambda s: s.recorder.audio_bytes).recorder
             await _store(largest, largest.spill(), recordings)
         if stream.assembler.closed and not was_closed:
@@ -96,12 +94,12 @@ async def rebuild(
     for stream_id, stream in streams.items():
         if stream.assembler.closed:
             continue
-        await _record(stream, stream.assembler.expire(now_ms), codec, recordings, now_ms)
+        await _record(stream, stream.assembler.expire(now_ms), recordings, now_ms)
         yield Rebuilt(stream_id, stream.saved)
 
 
 async def _select(cluster: Cluster, registry: Registry | None, selection: Selection) -> set[int]:
-    """The ids of the streams meant: known only once the log has been read."""
+    """Return the ids of the selected streams: known only once the log has been read."""
     if selection.stream_ids and not selection.call_ids and selection.since_ms == selection.until_ms is None:
         return set(selection.stream_ids)
     began: dict[int, int] = {}
@@ -115,30 +113,16 @@ async def _select(cluster: Cluster, registry: Registry | None, selection: Select
     return {s for s, at_ms in began.items() if selection.takes(s, calls.get(s, set()), at_ms)}
 
 
-class _Codec:
-    """Events as ``record`` reads them: through Avro and back."""
-
-    def __init__(self) -> None:
-        self._writer, self._reader = Writer(TRACKS), EventReader()
-
-    def decoded(self, event: Event) -> TrackEvent:
-        return self._reader.event(self._writer.encode(event.to_record()))
-
-
 async def _record(
-    stream: _Stream,
-    out: "list[Event | Rejected] | list[Event]",
-    codec: _Codec,
-    recordings: Recordings,
-    timestamp_ms: int,
+    stream: _Stream, out: Sequence[Event | Rejected], recordings: Recordings, timestamp_ms: int
 ) -> None:
     for event in out:
         if isinstance(event, Rejected):
             continue
-        for part in stream.recorder.handle(codec.decoded(event), stream.events, timestamp_ms):
+        for part in stream.recorder.handle(event, stream.events, timestamp_ms):
             assert isinstance(part, StorePart)
             if part.last:
-                stream.saved = await recordings.compose(part.location, part.records)
+                stream.saved = await recordings.compose(part.location, part.events)
                 await recordings.delete_parts(part.location)
             else:
                 await _store(stream.recorder, part, recordings)
@@ -146,5 +130,5 @@ async def _record(
 
 
 async def _store(recorder: StreamRecorder, part: StorePart, recordings: Recordings) -> None:
-    await recordings.store_part(part.location, part.records)
+    await recordings.store_part(part.location, part.events)
     recorder.stored(part.last_index)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import obstore
 import pytest
@@ -20,13 +21,18 @@ from processors.core.record.manifest import IncompletePartsError
 from processors.storage.parts import Parts, encode_part
 from processors.storage.recordings import Recordings, Saved
 from processors.storage.store import StoreError, StoreUrlError, delete_below, names, open_store, read
+from schemas.codec import Reader, Writer
+from schemas.errors import CorruptRecordError
+from schemas.event_reader import EventReader
+from schemas.events import Event, Segment, TrackClosed
+from schemas.topics import TRACKS
 
 LOCATION = "date=2026-11-18/stream=5"
 
 
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
-    """An S3-compatible server that listens."""
+    """Run an S3-compatible server."""
     server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -93,7 +99,9 @@ async def test_the_mix_has_the_tracks_as_channels_aligned_by_start_time(store: O
 async def test_tracks_may_open_in_another_order_than_they_are_numbered(store: ObjectStore) -> None:
     events, audio = call_events()
     # As when the first track's start was lost: the second opens before it.
-    events[1]["payload"], events[2]["payload"] = events[2]["payload"], events[1]["payload"]
+    first, second = events[1].payload, events[2].payload
+    events[1] = msgspec.structs.replace(events[1], payload=second)
+    events[2] = msgspec.structs.replace(events[2], payload=first)
     saved = await record_all(Recordings(store), events)
     assert [t["track"] for t in saved.manifest["tracks"]] == ["caller", "transfer"]
     for name, sound in audio.items():
@@ -180,8 +188,9 @@ async def test_an_odd_length_is_padded_as_riff_asks(store: ObjectStore) -> None:
 async def test_an_absurd_start_time_makes_no_file_of_silence(store: ObjectStore) -> None:
     events, _ = call_events(starts={"caller": "00.000", "transfer": "00.000"})
     for event in events:
-        if event["type"] == "TrackClosed" and event["payload"]["track"] == "caller":
-            event["payload"]["stop"]["start_time"] = "1920-01-01T00:00:00Z"
+        if isinstance(event.payload, TrackClosed) and event.payload.track == "caller":
+            assert event.payload.stop is not None
+            event.payload.stop["start_time"] = "1920-01-01T00:00:00Z"
     saved = await record_all(Recordings(store), events)
     assert saved.manifest["mix"]["aligned_by"] == "assumed"
     assert saved.manifest["mix"]["samples"] == 24_000
@@ -202,6 +211,24 @@ async def test_the_manifest_says_what_was_declared_and_that_it_disagrees(
 def test_parts_are_the_same_bytes_every_time() -> None:
     events, _ = call_events()
     assert encode_part("p", events) == encode_part("p", events)
+
+
+def test_parts_are_the_same_bytes_of_events_as_made_and_as_read() -> None:
+    read, _ = call_events()
+    made = [Event.from_record(Reader().decode(Writer(TRACKS).encode(e.to_record()))) for e in read]
+    assert encode_part("p", read) == encode_part("p", made)
+
+
+async def test_a_segment_that_does_not_decode_is_an_error_of_the_schema(store: ObjectStore) -> None:
+    events, _ = call_events()
+    segment = next(e for e in events if isinstance(e.payload, Segment))
+    value = Writer(TRACKS).encode(segment.to_record())
+    events[events.index(segment)] = EventReader().event(value[:-1])
+    with pytest.raises(CorruptRecordError):
+        await Recordings(store).store_part(LOCATION, events)
+    with pytest.raises(CorruptRecordError):
+        await Recordings(store).compose(LOCATION, events)
+    assert await names(store, "recordings") == []
 
 
 @pytest.mark.parametrize("url", ["file://relative", "nonsense", "ftp://x/y", ""])

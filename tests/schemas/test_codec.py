@@ -59,7 +59,7 @@ class RegistryHandler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def registry_url() -> Iterator[str]:
-    """A registry that listens."""
+    """Run a schema registry."""
     handler = type("Handler", (RegistryHandler,), {"schemas": []})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     Thread(target=server.serve_forever, daemon=True).start()

@@ -1,13 +1,11 @@
 """What our encoders write is fastavro's, byte for byte."""
 
 import io
-import random
 import struct
 from typing import Any
 
 import fastavro
 import pytest
-from fastavro.utils import generate_one
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +13,7 @@ from schemas.codec import Writer
 from schemas.encoder import encoder, long
 from schemas.schema import bare_schema
 from schemas.topics import DATA_TOPICS, METRICS
+from tests.support import any_record
 
 RECORDS = sorted({topic.record for topic in DATA_TOPICS if topic.record})
 
@@ -23,20 +22,6 @@ def fastavros(schema: Any, value: Any) -> bytes:
     out = io.BytesIO()
     fastavro.schemaless_writer(out, schema, value)
     return out.getvalue()
-
-
-def any_record(name: str, payload: str, seed: int) -> Any:
-    """A record of a topic with a payload of random values, its nulls included."""
-    source = random.Random(seed)
-    random.seed(seed)
-    record = generate_one(bare_schema(name))
-    content = generate_one(bare_schema(payload.removeprefix("tapeline.")))
-    for field in bare_schema(payload.removeprefix("tapeline."))["fields"]:
-        if field.get("default", "none") is None and source.random() < 0.5:
-            content[field["name"]] = None
-        if field.get("default", "none") is None and source.random() < 0.1:
-            del content[field["name"]]
-    return record | {"payload": (payload, content)}
 
 
 def payloads(name: str) -> list[str]:

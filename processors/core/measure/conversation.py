@@ -13,7 +13,7 @@ import msgspec
 
 from processors.core.measure.frames import Run
 from processors.core.measure.kernels import FRAME_MS
-from schemas.events import Audio
+from schemas.events import Segment
 from schemas.schema import Record
 
 #: How far the frontier stays behind the furthest track: a segment, and the wait for what is late.
@@ -82,7 +82,7 @@ class Conversation:
         self._window = max(1, window_ms // FRAME_MS)
         self._parties = {party.track_index: party for party in state.parties}
 
-    def hear(self, segment: Audio, runs: Iterable[Run]) -> list[Record]:
+    def hear(self, segment: Segment, runs: Iterable[Run]) -> list[Record]:
         """Take what follows of a track, and the runs in it; the records of the windows that are complete."""
         party = self._parties.get(segment.track_index)
         if party is None:

@@ -5,14 +5,7 @@ import msgspec
 from processors.core.measure.conversation import Conversation, ConversationState
 from processors.core.measure.track import MeterState, TrackMeter
 from processors.core.partition import Untimed
-from schemas.events import (
-    Event,
-    LoggedSegment,
-    StreamClosed,
-    TrackClosed,
-    TrackOpened,
-    TrackSegment,
-)
+from schemas.events import Event, Segment, StreamClosed, TrackClosed, TrackOpened
 from schemas.schema import Record
 
 
@@ -35,16 +28,16 @@ class StreamMeter(Untimed):
         self._meters = {s.track_index: TrackMeter(s, window_ms) for s in self._state.tracks}
         self._conversation = Conversation(self._state.conversation, window_ms)
 
-    def handle(self, event: Event | LoggedSegment, offset: int, timestamp_ms: int) -> list[Record]:
-        """Take an event; one that was taken before, in this life or an earlier one, changes nothing."""
+    def handle(self, event: Event, offset: int, timestamp_ms: int) -> list[Record]:
+        """Take an event; one that was taken before, by this process or an earlier one, changes nothing."""
         if event.event_index <= self._state.last_index:
             return []
         self._state.last_index = event.event_index
         self._state.last_ms = timestamp_ms
         tracks: list[Record] = []
         conversation: list[Record] = []
-        match event if isinstance(event, LoggedSegment) else event.payload:
-            case LoggedSegment() | TrackSegment() as segment:
+        match event.payload:
+            case Segment() as segment:
                 meter = self._meters[segment.track_index]
                 tracks = meter.feed(segment)
                 if (talk := meter.talk()) is not None:
@@ -69,7 +62,7 @@ class StreamMeter(Untimed):
         ]
 
     def _forget(self) -> None:
-        """What a closed stream still needs to know is that it is closed."""
+        """Drop all state but that the stream is closed, which later events still need to know."""
         state = self._state
         self._state = StreamMeterState(state.last_index, state.last_ms, closed=True)
         self._meters = {}
@@ -91,16 +84,16 @@ class StreamMeter(Untimed):
         return None
 
     def snapshot(self) -> bytes:
-        """The sums."""
+        """Return the sums."""
         return msgspec.msgpack.encode(self._state)
 
     @classmethod
     def restore(cls, snapshot: bytes, window_ms: int) -> "StreamMeter":
-        """The meter a snapshot was taken of."""
+        """Return the meter that a snapshot was taken of."""
         return cls(window_ms, msgspec.msgpack.decode(snapshot, type=StreamMeterState))
 
 
-def _enveloped(event: Event | LoggedSegment, kind: str, record: Record) -> Record:
+def _enveloped(event: Event, kind: str, record: Record) -> Record:
     return {
         "stream_id": event.stream_id,
         "call_id": event.call_id,

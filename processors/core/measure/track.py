@@ -14,7 +14,7 @@ from processors.core.audio.formats import AudioFormat
 from processors.core.audio.g711 import PCM
 from processors.core.measure.frames import FrameMeter, FrameState, Run
 from processors.core.measure.kernels import OVERLOAD
-from schemas.events import Audio, Delivery, Gap, TrackClosed, TrackOpened
+from schemas.events import Delivery, Gap, Segment, TrackClosed, TrackOpened
 from schemas.schema import Record
 
 
@@ -84,7 +84,7 @@ class TrackMeter:
         state = MeterState(opened.track, opened.track_index, opened.encoding, opened.sample_rate_hz)
         return cls(state, window_ms)
 
-    def feed(self, segment: Audio) -> list[Record]:
+    def feed(self, segment: Segment) -> list[Record]:
         """Measure a segment; the records of the windows it completes."""
         records: list[Record] = []
         start, samples, gaps = 0, segment.samples, segment.gaps

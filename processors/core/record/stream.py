@@ -2,7 +2,7 @@
 
 A short call is composed of the events in memory. Of a longer one, events are stored as a part, named after
 its first event's number, whenever some track has ``part_ms`` of audio, or sooner, when all streams together
-hold too much (``spill``). So memory is bounded however long the calls are, and however many.
+buffer too much (``spill``). So memory is bounded however long the calls are, and however many.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from processors.core.partition import Untimed
-from schemas.events import LoggedSegment, TrackEvent, event_index, origin
+from schemas.events import Event, Segment, StreamClosed, StreamOpened, TrackOpened
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +23,19 @@ class StorePart:
     location: str
     first_index: int
     last_index: int
-    records: list[TrackEvent]
+    events: list[Event]
     last: bool
 
 
 @dataclass(slots=True)
-class Held:
-    """What the recorders of a worker hold together."""
+class BufferedAudio:
+    """The audio that all recorders of a worker buffer together."""
 
     audio_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class GiveUp:
+class FailRecording:
     """A stream that cannot be recorded, and why."""
 
     stream_id: int
@@ -43,11 +43,11 @@ class GiveUp:
     reason: str
 
 
-RecorderOutput = StorePart | GiveUp
+RecorderOutput = StorePart | FailRecording
 
 
 def location(opened_at_ms: int, stream_id: int) -> str:
-    """Where a recording lies below ``recordings/``, for a first record of this Kafka timestamp."""
+    """Return where a recording lies below ``recordings/``, for a first record of this Kafka timestamp."""
     date = datetime.fromtimestamp(opened_at_ms / 1000, UTC).date()
     return f"date={date.isoformat()}/stream={stream_id}"
 
@@ -66,52 +66,54 @@ class RecorderState(msgspec.Struct, array_like=True):
 class StreamRecorder(Untimed):
     """The events of one stream in, its parts out.
 
-    The shell says when a part is stored (``stored``) and when the recording is (``finish``): only
+    The agent says when a part is stored (``stored``) and when the recording is (``finish``): only
     then do checkpoints let go of the events.
     """
 
-    def __init__(self, part_ms: int, held: Held | None = None, state: RecorderState | None = None) -> None:
+    def __init__(
+        self, part_ms: int, buffered: BufferedAudio | None = None, state: RecorderState | None = None
+    ) -> None:
         self._part_ms = part_ms
-        self._held = held or Held()
+        self._worker_buffered = buffered or BufferedAudio()
         self._state = state or RecorderState()
         self._last_index = self._state.stored_index
         self._location = self._state.location
         self._last_ms = self._state.last_ms
-        self._lost = False
-        self._records: list[TrackEvent] = []
+        self._events_missing = False
+        self._events: list[Event] = []
         self._first_offset = -1
         self._buffered: dict[int, int] = {}
         self._in_flight: list[tuple[int, int]] = []
 
-    def handle(self, event: TrackEvent, offset: int, timestamp_ms: int) -> list[RecorderOutput]:
+    def handle(self, event: Event, offset: int, timestamp_ms: int) -> list[RecorderOutput]:
         """Take an event of ``voxology.tracks``; one that was taken before changes nothing."""
-        index = event_index(event)
+        index = event.event_index
         if self._state.closed or index <= self._last_index:
             return []
         if index != self._last_index + 1:
-            self._lost = True
-            self._take()  # of no use any more
+            self._events_missing = True
+            self._take_buffered()  # of no use any more
         self._last_index = index
         self._last_ms = timestamp_ms
-        if not self._lost:
-            if not self._records:
+        if not self._events_missing:
+            if not self._events:
                 self._first_offset = offset
-            self._records.append(event)
-        if isinstance(event, LoggedSegment):
-            return [] if self._lost else self._take_audio(event)
-        kind, payload = event["type"], event["payload"]
-        if kind == "StreamOpened":
-            self._location = location(payload["opened_at"], event["stream_id"])
-        elif kind == "TrackOpened":
-            self._state.rates[payload["track_index"]] = payload["sample_rate_hz"]
-        elif kind == "StreamClosed":
-            return self._give_up(event) if self._lost else [self._part(last=True)]
+            self._events.append(event)
+        match event.payload:
+            case Segment() as segment:
+                return [] if self._events_missing else self._buffer(segment)
+            case StreamOpened(opened_at=opened_at):
+                self._location = location(opened_at, event.stream_id)
+            case TrackOpened() as track:
+                self._state.rates[track.track_index] = track.sample_rate_hz
+            case StreamClosed():
+                return [_events_missing(event) if self._events_missing else self._part(last=True)]
         return []
 
-    def _take_audio(self, segment: LoggedSegment) -> list[RecorderOutput]:
+    def _buffer(self, segment: Segment) -> list[RecorderOutput]:
         track = segment.track_index
         self._buffered[track] = self._buffered.get(track, 0) + segment.samples
-        self._held.audio_bytes += segment.samples
+        self._worker_buffered.audio_bytes += segment.samples
         full = self._buffered[track] * 1000 >= self._part_ms * self._state.rates[track]
         return [self._part(last=False)] if full else []
 
@@ -121,38 +123,42 @@ class StreamRecorder(Untimed):
         return sum(self._buffered.values())
 
     def spill(self) -> StorePart:
-        """Store what there is, to make room. Only for a recorder that holds audio."""
+        """Store what is buffered, to free memory. Only for a recorder that buffers audio."""
         return self._part(last=False)
 
     def _part(self, *, last: bool) -> StorePart:
-        records = self._take()
-        first, final = event_index(records[0]), event_index(records[-1])
-        self._in_flight.append((final, self._first_offset))
-        return StorePart(*origin(records[-1]), self._location, first, final, records, last)
+        events = self._take_buffered()
+        final = events[-1]
+        self._in_flight.append((final.event_index, self._first_offset))
+        return StorePart(
+            final.stream_id,
+            final.call_id,
+            self._location,
+            events[0].event_index,
+            final.event_index,
+            events,
+            last,
+        )
 
-    def _take(self) -> list[TrackEvent]:
-        """What is held, to be held no longer."""
-        records, self._records = self._records, []
-        self._held.audio_bytes -= self.audio_bytes
+    def _take_buffered(self) -> list[Event]:
+        """Return the buffered events, and empty the buffer."""
+        events, self._events = self._events, []
+        self._worker_buffered.audio_bytes -= self.audio_bytes
         self._buffered.clear()
-        return records
-
-    def _give_up(self, event: TrackEvent) -> list[RecorderOutput]:
-        reason = "events are missing from voxology.tracks; rebuild the recording from voxology.messages"
-        return [GiveUp(*origin(event), reason)]
+        return events
 
     def stored(self, last_index: int) -> None:
-        """The part up to this event is in the store, and so are those before it."""
+        """Note that the part up to this event is in the store, and so are those before it."""
         self._in_flight = [(last, first) for last, first in self._in_flight if last > last_index]
         self._state.stored_index = last_index
 
     def finish(self, *, keep_parts: bool = False) -> None:
-        """The recording is in the store and announced, or given up for good.
+        """Note that the recording is in the store and announced, or failed for good.
 
-        The parts of one that was given up are kept: they are what there is of it.
+        The parts of one that failed are kept: they are what there is of it.
         """
         self._state.cleaned = keep_parts
-        self._take()
+        self._take_buffered()
         self._in_flight.clear()
         self._state.stored_index = self._last_index
         self._state.closed = True
@@ -163,7 +169,7 @@ class StreamRecorder(Untimed):
         return self._location if self._state.closed and not self._state.cleaned else None
 
     def cleaned(self) -> None:
-        """Those parts are deleted."""
+        """Note that those parts are deleted."""
         self._state.cleaned = True
 
     @property
@@ -181,15 +187,22 @@ class StreamRecorder(Untimed):
         """The first event that is not yet in the store."""
         if self._in_flight:
             return self._in_flight[0][1]
-        return self._first_offset if self._records else None
+        return self._first_offset if self._events else None
 
     def snapshot(self) -> bytes:
-        """Up to where the events are in the store."""
+        """Return up to where the events are in the store."""
         self._state.location = self._location
         self._state.last_ms = self._last_ms
         return msgspec.msgpack.encode(self._state)
 
     @classmethod
-    def restore(cls, snapshot: bytes, part_ms: int, held: Held | None = None) -> "StreamRecorder":
-        """The recorder a snapshot was taken of."""
-        return cls(part_ms, held, msgspec.msgpack.decode(snapshot, type=RecorderState))
+    def restore(
+        cls, snapshot: bytes, part_ms: int, buffered: BufferedAudio | None = None
+    ) -> "StreamRecorder":
+        """Return the recorder that a snapshot was taken of."""
+        return cls(part_ms, buffered, msgspec.msgpack.decode(snapshot, type=RecorderState))
+
+
+def _events_missing(event: Event) -> FailRecording:
+    reason = "events are missing from voxology.tracks; rebuild the recording from voxology.messages"
+    return FailRecording(event.stream_id, event.call_id, reason)

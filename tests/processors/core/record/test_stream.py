@@ -1,40 +1,40 @@
 """When a stream's events are stored, and as what."""
 
-from typing import TYPE_CHECKING
-
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.core.record.stream import GiveUp, Held, RecorderOutput, StorePart, StreamRecorder, location
-from schemas.events import TrackEvent, logged
-
-if TYPE_CHECKING:
-    from schemas.schema import Record
+from processors.core.record.stream import (
+    BufferedAudio,
+    FailRecording,
+    RecorderOutput,
+    StorePart,
+    StreamRecorder,
+    location,
+)
+from schemas.events import Event, Payload, StreamClosed, StreamOpened, TrackOpened, TrackSegment
+from tests.support import DELIVERY
 
 DAY_MS = 1_795_000_000_000
 
 
-def events(seconds: int, tracks: int = 2) -> list[TrackEvent]:
-    """A stream of so many seconds, a segment a second and track."""
-    payloads: list[tuple[str, Record]] = [("StreamOpened", {"opened_at": DAY_MS})]
-    payloads += [("TrackOpened", {"track_index": t, "sample_rate_hz": 8000}) for t in range(tracks)]
-    for second in range(seconds):
-        for track in range(tracks):
-            segment = {"track": "t", "track_index": track, "first_sample": second * 8000}
-            segment |= {"samples": 8000, "audio": bytes(8000)}
-            payloads.append(("TrackSegment", segment))
-    payloads.append(("StreamClosed", {}))
-    return [
-        logged({"stream_id": 5, "call_id": "c", "event_index": index, "type": kind, "payload": payload})
-        for index, (kind, payload) in enumerate(payloads)
+def events(seconds: int, tracks: int = 2) -> list[Event]:
+    """Return a stream of so many seconds, a segment a second and track."""
+    payloads: list[Payload] = [StreamOpened(DAY_MS, None, None)]
+    payloads += [TrackOpened("t", track, "ulaw", 8000, False, None) for track in range(tracks)]
+    payloads += [
+        TrackSegment("t", track, second * 8000, 8000, bytes(8000), [], 0, DELIVERY, 1, 2)
+        for second in range(seconds)
+        for track in range(tracks)
     ]
+    payloads.append(StreamClosed(True, [], DAY_MS, None, None, tracks, 9, 0, 0, 0, 0, 9))
+    return [Event(5, index, "c", 0, index, payload) for index, payload in enumerate(payloads)]
 
 
 def parts(out: list[RecorderOutput]) -> list[tuple[int, int, bool]]:
     return [(p.first_index, p.last_index, p.last) for p in out if isinstance(p, StorePart)]
 
 
-def record_all(told: list[TrackEvent]) -> list[RecorderOutput]:
+def record_all(told: list[Event]) -> list[RecorderOutput]:
     recorder = StreamRecorder(10_000)
     return [p for at, event in enumerate(told) for p in recorder.handle(event, at, 0)]
 
@@ -60,10 +60,10 @@ def test_an_event_taken_before_changes_nothing() -> None:
     assert record_all([e for event in told for e in (event, event)]) == record_all(told)
 
 
-def test_missing_events_give_the_recording_up() -> None:
+def test_missing_events_fail_the_recording() -> None:
     told = events(3)
     out = record_all(told[:4] + told[5:])
-    assert [type(o) for o in out] == [GiveUp]
+    assert [type(o) for o in out] == [FailRecording]
 
 
 @given(crash_at=st.integers(0, 54), stored=st.integers(0, 3), again=st.integers(0, 54))
@@ -109,18 +109,18 @@ def test_a_closed_recorder_stays_closed_after_a_restart() -> None:
     assert recorder.handle(told[-1], 9, 0) == []
 
 
-def test_what_is_held_is_counted_over_all_streams_until_it_is_stored() -> None:
-    held = Held()
-    one, other = StreamRecorder(10_000, held), StreamRecorder(10_000, held)
+def test_what_is_buffered_is_counted_over_all_streams_until_it_is_stored() -> None:
+    buffered = BufferedAudio()
+    one, other = StreamRecorder(10_000, buffered), StreamRecorder(10_000, buffered)
     for at, event in enumerate(events(6)[:-1]):
         one.handle(event, at, 0)
         other.handle(event, at, 0)
     assert one.audio_bytes == other.audio_bytes == 6 * 16_000
-    assert held.audio_bytes == 12 * 16_000
+    assert buffered.audio_bytes == 12 * 16_000
     one.spill()
-    assert (one.audio_bytes, held.audio_bytes) == (0, 6 * 16_000)
+    assert (one.audio_bytes, buffered.audio_bytes) == (0, 6 * 16_000)
     assert parts(other.handle(events(6)[-1], 15, 0)) == [(0, 15, True)]
-    assert held.audio_bytes == 0
+    assert buffered.audio_bytes == 0
 
 
 @given(spill_at=st.sets(st.integers(4, 53)))
@@ -132,7 +132,7 @@ def test_parts_that_were_stored_early_hold_the_same_events(spill_at: set[int]) -
         out += recorder.handle(event, at, 0)
         if at in spill_at and recorder.audio_bytes:
             out.append(recorder.spill())
-    assert [r for p in out if isinstance(p, StorePart) for r in p.records] == told
+    assert [r for p in out if isinstance(p, StorePart) for r in p.events] == told
     assert [p.last for p in out if isinstance(p, StorePart)] == [False] * (len(out) - 1) + [True]
 
 
@@ -146,14 +146,14 @@ def test_an_early_part_is_needed_until_it_is_stored() -> None:
     assert recorder.needs_offset is None
 
 
-def test_what_will_not_be_recorded_is_held_no_longer() -> None:
-    held = Held()
-    lost, given_up = StreamRecorder(10_000, held), StreamRecorder(10_000, held)
+def test_what_will_not_be_recorded_is_buffered_no_longer() -> None:
+    buffered = BufferedAudio()
+    lost, failed = StreamRecorder(10_000, buffered), StreamRecorder(10_000, buffered)
     for at, event in enumerate(events(6)[:-1]):
-        given_up.handle(event, at, 0)
+        failed.handle(event, at, 0)
         if at != 9:
             lost.handle(event, at, 0)
-    assert held.audio_bytes == 6 * 16_000
-    given_up.finish(keep_parts=True)
-    assert held.audio_bytes == 0
-    assert lost.audio_bytes == given_up.audio_bytes == 0
+    assert buffered.audio_bytes == 6 * 16_000
+    failed.finish(keep_parts=True)
+    assert buffered.audio_bytes == 0
+    assert lost.audio_bytes == failed.audio_bytes == 0

@@ -1,0 +1,59 @@
+"""One track of a recording, as its events tell it, with the name of its file. Pure."""
+
+import re
+from dataclasses import dataclass, field
+
+from processors.core.audio.formats import AudioFormat
+from schemas.events import Segment, TrackClosed
+from schemas.schema import Record
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
+_LONGEST_STEM = 64
+
+
+@dataclass(slots=True)
+class Track:
+    """A track, as its events tell it."""
+
+    name: str
+    index: int
+    file: str
+    format: AudioFormat
+    start: Record | None
+    heard_at: int | None = None
+    gaps: list[dict[str, int]] = field(default_factory=list)
+    end: TrackClosed | None = None
+
+    @property
+    def closed(self) -> TrackClosed:
+        """The event that ended it: it comes before the stream's last."""
+        assert self.end is not None, f"{self.name} has not ended"
+        return self.end
+
+    def add_segment(self, segment: Segment) -> None:
+        """Note when the track began, and the gaps in a segment. Raise CorruptRecordError."""
+        if self.heard_at is None:
+            self.heard_at = segment.heard_at  # the same in all of them
+        for gap in segment.gaps:
+            self.add_gap(gap.first_sample, gap.samples)
+
+    def add_gap(self, first_sample: int, samples: int) -> None:
+        """Note a gap; one that goes on in the next segment is one gap."""
+        last = self.gaps[-1] if self.gaps else None
+        if last and last["first_sample"] + last["samples"] == first_sample:
+            last["samples"] += samples
+        else:
+            self.gaps.append({"first_sample": first_sample, "samples": samples})
+
+
+def file_name(track: str, audio: AudioFormat, taken: set[str]) -> str:
+    """Return a safe file name for a track's name, which comes from outside.
+
+    Letters, digits, ``_`` and ``-`` stay, all else becomes ``_``; no path, no hidden file, nothing
+    too long, and no name twice, whatever the file system thinks of upper and lower case.
+    """
+    stem = _UNSAFE.sub("_", track).strip("_-")[:_LONGEST_STEM] or "track"
+    unique, number = stem, 2
+    while unique.lower() in taken | {"mix", "recording"}:
+        unique, number = f"{stem}-{number}", number + 1
+    return f"{unique}.wav" if audio.is_g711 else f"{unique}.bin"

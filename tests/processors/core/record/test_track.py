@@ -1,0 +1,66 @@
+"""File names from outside, and what a track's segments tell."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processors.core.audio.formats import audio_format
+from processors.core.record.track import Track, file_name
+from schemas.events import Gap, TrackSegment
+from tests.support import DELIVERY
+
+ULAW = audio_format("ulaw", 8000)
+
+
+@pytest.mark.parametrize(
+    ("track", "file"),
+    [
+        ("caller", "caller.wav"),
+        ("../../etc/passwd", "etc_passwd.wav"),
+        ("..", "track.wav"),
+        ("", "track.wav"),
+        (".hidden", "hidden.wav"),
+        ("a/b\\c:d\0e\n", "a_b_c_d_e.wav"),
+        ("中", "track.wav"),
+        ("mix", "mix-2.wav"),
+        ("recording", "recording-2.wav"),
+        ("x" * 500, "x" * 64 + ".wav"),
+    ],
+)
+def test_names_are_made_safe(track: str, file: str) -> None:
+    assert file_name(track, ULAW, set()) == file
+
+
+@given(names=st.lists(st.text(max_size=8), max_size=12))
+def test_no_two_tracks_share_a_file_and_none_leaves_the_folder(names: list[str]) -> None:
+    taken: set[str] = set()
+    for name in names:
+        file = file_name(name, ULAW, taken)
+        stem = file.removesuffix(".wav")
+        assert stem.lower() not in taken
+        assert stem.replace("-", "").replace("_", "").isascii()
+        assert "/" not in file
+        assert not file.startswith((".", "-"))
+        taken.add(stem.lower())
+
+
+def test_an_encoding_that_is_no_law_of_g711_is_no_wav() -> None:
+    assert file_name("far", audio_format("opus", 48000), set()) == "far.bin"
+
+
+def segment(first_sample: int, *gaps: Gap) -> TrackSegment:
+    return TrackSegment("far", 0, first_sample, 100, bytes(100), list(gaps), 1_000, DELIVERY, 1, 2)
+
+
+def test_a_gap_that_goes_on_in_the_next_segment_is_one_gap() -> None:
+    track = Track("far", 0, "far.wav", ULAW, None)
+    track.add_segment(segment(0, Gap(10, 5), Gap(90, 10)))
+    track.add_segment(segment(100, Gap(100, 20), Gap(150, 1)))
+    assert [(gap["first_sample"], gap["samples"]) for gap in track.gaps] == [(10, 5), (90, 30), (150, 1)]
+
+
+def test_a_track_was_heard_when_its_first_segment_says() -> None:
+    track = Track("far", 0, "far.wav", ULAW, None)
+    assert track.heard_at is None
+    track.add_segment(segment(0))
+    assert track.heard_at == 1_000
