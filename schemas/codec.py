@@ -26,7 +26,7 @@ class Writer:
     """Encodes the records of one topic.
 
     With a registry the schema is registered under ``<topic>-value`` when the writer is made.
-    ``header`` is what stands before the Avro of each record.
+    ``header`` are the bytes before the Avro of each record.
     """
 
     def __init__(self, topic: Topic, registry: Registry | None = None) -> None:
@@ -42,11 +42,11 @@ class Writer:
             self.header = struct.pack(">bI", 0, schema_id)
 
     def headers(self, kind: str) -> list[tuple[str, bytes]]:
-        """The Kafka headers of a record, by which a consumer filters without decoding."""
+        """Return the Kafka headers of a record, by which a consumer filters without decoding."""
         return [("type", kind.encode()), self._content_type]
 
     def encode(self, record: Record) -> bytes:
-        """The framed Avro of a record; its union branches as ``(name, dict)`` pairs."""
+        """Return the framed Avro of a record whose union branches are ``(name, dict)`` pairs."""
         return self.header + self._encode(record)
 
 
@@ -60,13 +60,14 @@ class Reader:
         self._by_id: dict[int, Any] = {}
 
     def decode(self, value: bytes) -> Record:
-        """The record in a value. Raises a SchemaError that says what is wrong with the bytes."""
+        """Return the record in a value. Raise a SchemaError that says what is wrong with the bytes."""
         writer, start = self.framing(value)
         return decode_body(value, start, writer)
 
     def framing(self, value: bytes) -> tuple[Any, int]:
-        """The schema that a value was written with, and where its Avro begins; a schema of ours is
-        ``bare_schema``'s own object. Raises a SchemaError.
+        """Return the schema that a value was written with, and where its Avro begins.
+
+        A schema of ours is ``bare_schema``'s own object. Raise NotAvroError or UnknownSchemaError.
         """
         if value[:2] == _MARKER and len(value) >= _SINGLE_OBJECT_HEADER:
             writer = self._ours.get(value[2:_SINGLE_OBJECT_HEADER])
@@ -91,7 +92,7 @@ class Reader:
 
 
 def decode_body(value: bytes, at: int, writer: Any) -> Record:
-    """The record whose Avro begins at a byte of a value. Raises CorruptRecordError."""
+    """Return the record whose Avro begins at a byte of a value. Raise CorruptRecordError."""
     body = io.BytesIO(value)
     body.seek(at)
     try:

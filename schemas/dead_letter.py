@@ -1,7 +1,7 @@
 """A dead letter's headers, under the names of Kafka Connect's dead-letter queue (KIP-298).
 
-So the tools that read Connect's dead letters read ours. The value is the original bytes; the headers
-say where it came from and what was wrong.
+Tools that read Connect's dead letters read these. The value is the original bytes; the headers say where
+they came from and what was wrong.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _PREFIX = "__connect.errors."
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """What was wrong with a value, and where it was met."""
+    """What was wrong with a value, and where it was found."""
 
     reason: str
     """A short class name, such as ``InvalidJson``."""
@@ -29,7 +29,7 @@ class DeadLetter:
     sender: str | None = None
 
     def headers(self) -> Headers:
-        """The Kafka headers that say so."""
+        """Return the Kafka headers of the dead letter."""
         named = {
             "stage": self.stage,
             "exception.class.name": self.reason,
@@ -50,7 +50,7 @@ class DeadLetter:
 
 
 def parse_headers(headers: Headers) -> DeadLetter:
-    """The dead letter that headers describe; what they lack is empty."""
+    """Return the dead letter that headers describe; what they lack is empty."""
     found = {name.removeprefix(_PREFIX): value.decode(errors="replace") for name, value in headers}
 
     def number(name: str) -> int | None:

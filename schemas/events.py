@@ -51,7 +51,7 @@ class Payload(msgspec.Struct, frozen=True):
 
 
 class StreamOpened(Payload, frozen=True):
-    """The first record of a stream was read."""
+    """A stream's first message was read."""
 
     kind = "StreamOpened"
 
@@ -196,7 +196,7 @@ class Event(msgspec.Struct, frozen=True):
         return self.payload.kind
 
     def to_record(self) -> Record:
-        """Return the Avro record ``TrackEvent``. Raise CorruptRecordError for a segment that does not decode."""
+        """Return the Avro record ``TrackEvent``. Raise CorruptRecordError if a segment does not decode."""
         payload = self.payload
         return {
             "stream_id": self.stream_id,

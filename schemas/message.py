@@ -1,8 +1,8 @@
-"""A protocol message as JSON, and as the Avro record ``Message``: nothing is lost either way.
+"""A protocol message as JSON, and as the Avro record ``Message``: lossless in both directions.
 
-Each record is described once below, by its fields and their kinds. A value that fits its field goes
-there; everything else that the JSON object says (unknown fields, explicit nulls, a string where a
-number belongs) goes into the record's ``extra``, as the JSON text that was sent.
+Each record is described once below, by its fields and their kinds. A value that fits its field is stored
+there; the rest of the JSON object (unknown fields, explicit nulls, a string where a number belongs) goes into
+the record's ``extra``, as the JSON text that was sent.
 """
 
 from collections.abc import Mapping
@@ -82,11 +82,11 @@ def to_record(
     connection: str,
     sender: str | None = None,
 ) -> Record:
-    """The ``Message`` record of a message, given as its JSON text and ``decode_fields(text)``.
+    """Return the ``Message`` record of a message, given as its JSON text and ``decode_fields(text)``.
 
-    Raises KeyError or msgspec.ValidationError without an integer ``stream_id`` and a string ``type``.
+    Raise KeyError or msgspec.ValidationError without an integer ``stream_id`` and a string ``type``.
     A ``name``, ``track_sequence_number`` or ``media`` that is absent or does not fit is left out of
-    the payload, and such a record will not encode: who publishes must refuse it first.
+    the payload, and such a record does not encode: the publisher must refuse it first.
     """
     rest = dict(fields)
     message_type = msgspec.json.decode(rest.pop("type"), type=str)
@@ -107,7 +107,7 @@ def to_record(
 
 
 def to_message(record: Record) -> dict[str, Any]:
-    """The JSON object that a ``Message`` record was made of. Audio comes back as base64."""
+    """Return the JSON object that a ``Message`` record was made of, audio as base64."""
     payload = record["payload"]
     if record["type"] not in PAYLOADS:
         unknown: dict[str, Any] = msgspec.json.decode(payload["json"])
@@ -120,7 +120,7 @@ def to_message(record: Record) -> dict[str, Any]:
 
 
 def to_object(record: Record, fields: Fields) -> dict[str, Any]:
-    """The JSON object that a typed record was made of."""
+    """Return the JSON object that a record was made of, given the record's fields."""
     out: dict[str, Any] = {}
     for name, kind in fields.items():
         value = record.get(name)

@@ -7,7 +7,7 @@ class Registry(Protocol):
     """The two things we ask of a schema registry."""
 
     def register(self, subject: str, parsed: Any) -> int:
-        """The id of the schema under the subject, registering it if need be."""
+        """Return the id of the schema under the subject, registering it if need be."""
 
     def schema_by_id(self, schema_id: int) -> Any:
-        """The parsed schema of an id. Raises UnknownSchemaError."""
+        """Return the parsed schema of an id. Raise UnknownSchemaError."""

@@ -30,7 +30,7 @@ def _kept(days: int, **config: str) -> dict[str, str]:
     }
 
 
-#: Checkpoints of the agents. Compacted alone: with `delete` an old open stream would be forgotten.
+#: Checkpoints of the agents. Compacted alone: `delete` would expire an old open stream.
 _CHANGELOG = {
     "cleanup.policy": "compact",
     "max.message.bytes": str(MAX_RECORD_BYTES),
@@ -56,12 +56,12 @@ CHECKPOINT_TABLE = "checkpoints"
 
 
 def consumer_group(agent: str) -> str:
-    """The consumer group, and Faust application id, of an agent."""
+    """Return the consumer group, and Faust application id, of an agent."""
     return f"tapeline-{agent}"
 
 
 def changelog(agent: str) -> Topic:
-    """The changelog topic of an agent's checkpoints."""
+    """Return the changelog topic of an agent's checkpoints."""
     return Topic(f"{consumer_group(agent)}-{CHECKPOINT_TABLE}-changelog", None, _CHANGELOG)
 
 
@@ -71,5 +71,5 @@ ALL_TOPICS = (*DATA_TOPICS, *(changelog(agent) for agent in AGENTS))
 
 
 def key_of(stream_id: int) -> bytes:
-    """The record key of a stream."""
+    """Return the record key of a stream."""
     return b"%d" % stream_id

@@ -4,8 +4,9 @@ A part is an Avro object container of ``TrackEvent`` records as they came, named
 
     parts/date=…/stream=…/0000000000.avro
 
-Its bytes are a function of its events. Where one part ends and the next begins depends on what else the
-worker held, so after a crash parts may overlap: each event is taken from the first part that holds it.
+Its blocks are a function of its events. (The schema before them has fastavro's order of keys, which varies
+between processes.) Where one part ends and the next begins depends on what else the worker buffered, so after
+a crash parts may overlap: each event is taken from the first part that holds it.
 """
 
 import hashlib
@@ -26,7 +27,7 @@ KEPT_BYTES = 8 * 2**20
 
 
 def encode_part(path: str, events: Iterable[Event]) -> bytes:
-    """Return events as an Avro object container, the same bytes every time: its sync marker is the path's.
+    """Return events as an Avro object container, whose sync marker is a hash of the path.
 
     Raise CorruptRecordError for an event that does not decode.
     """

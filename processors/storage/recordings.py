@@ -24,7 +24,7 @@ from processors.storage.parts import KEPT_BYTES, Parts, encode_part
 from processors.storage.store import delete_below, names, read
 from schemas.events import Event
 
-#: The mix of a call that is not in memory is made in blocks of about so many bytes.
+#: The mix of a call that is not in memory is written in blocks of about so many bytes.
 BLOCK = 960_000
 
 
@@ -82,7 +82,7 @@ class Recordings:
         if channels:
             mix["sha256"] = digests[MIX]
         manifest = outline.manifest(digests, mix)
-        # Indented apart: the standard library does that in Python, at three times the cost.
+        # Indented by msgspec: the standard library indents in Python, at three times the cost.
         text = msgspec.json.format(json.dumps(manifest, ensure_ascii=False), indent=2).encode() + b"\n"
         await obstore.put_async(self._store, f"{folder}/{MANIFEST}", text)
         return Saved(folder, manifest, hashlib.sha256(text).hexdigest())
@@ -104,8 +104,8 @@ class Recordings:
     ) -> dict[str, str]:
         """Write files into the store and return the SHA-256 of each. Nothing is visible before it is whole.
 
-        Each in one piece, if ``whole``; else block by block into all of them side by side, so that parts are
-        read once for all, as long as the tracks lie abreast.
+        Each in one piece, if ``whole``; else block by block into all files side by side, so that parts are
+        read once for all of them, as long as the tracks run in parallel.
         """
         digests = {file: hashlib.sha256() for file in files}
         if whole:

@@ -52,7 +52,7 @@ class StreamMeter(Untimed):
             case StreamClosed():
                 tracks = [self._meters[index].final() for index in sorted(self._meters)]
                 conversation = self._conversation.end()
-                self._forget()
+                self._drop_state()
             case _:
                 pass
         if not tracks and not conversation:
@@ -61,7 +61,7 @@ class StreamMeter(Untimed):
             _enveloped(event, "ConversationMetrics", record) for record in conversation
         ]
 
-    def _forget(self) -> None:
+    def _drop_state(self) -> None:
         """Drop all state but that the stream is closed, which later events still need to know."""
         state = self._state
         self._state = StreamMeterState(state.last_index, state.last_ms, closed=True)
