@@ -1,1 +1,1 @@
-"""Messages into clean, ordered, gap-filled tracks. Pure."""
+"""Turn messages into ordered, gap-filled tracks. Pure."""

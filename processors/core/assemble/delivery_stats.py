@@ -1,7 +1,7 @@
-"""How a track's messages came: the books of its chunks, their sizes, the spacing of their arrivals. Pure.
+"""Delivery statistics of a track's messages: counts, sizes, the spacing of arrivals. Pure.
 
-Kept are counters and a histogram whose buckets are a thirty-second of their value wide (the HDR
-histogram's scheme), so nothing grows with the call.
+They are counters and a histogram whose buckets are a thirty-second of their value wide (the scheme of
+HdrHistogram), so nothing grows with the call.
 """
 
 import math
@@ -11,12 +11,12 @@ import msgspec
 
 from schemas.events import Delivery
 
-#: Bits of a value that its bucket keeps.
+#: Leading bits of a value that its bucket keeps.
 _KEPT_BITS = 6
 
 
 class DeliveryStats(msgspec.Struct, array_like=True):
-    """What is kept of a track's messages, as a checkpoint holds it."""
+    """A track's delivery statistics, as a checkpoint holds them."""
 
     received: int = 0
     lost: int = 0
@@ -33,9 +33,9 @@ class DeliveryStats(msgspec.Struct, array_like=True):
     """How many spacings fell into each bucket."""
 
     def arrived(self, received_us: int) -> None:
-        """A chunk came that had not come before; by the gateway's clock.
+        """Count a chunk that is no duplicate, at a time in microseconds by the gateway's clock.
 
-        Two gateways' clocks may differ: a spacing is never less than nothing.
+        Two gateways' clocks may differ: a spacing below 0 counts as 0.
         """
         if self.last_arrival_us >= 0:
             spacing = max(0, received_us - self.last_arrival_us)
@@ -47,7 +47,7 @@ class DeliveryStats(msgspec.Struct, array_like=True):
         self.last_arrival_us = received_us
 
     def used(self, samples: int) -> None:
-        """A chunk of so many samples went into the audio."""
+        """Count a chunk of so many samples that went into the audio."""
         self.received += 1
         self.samples += samples
         if samples > self.longest_chunk:
@@ -56,7 +56,7 @@ class DeliveryStats(msgspec.Struct, array_like=True):
             self.shortest_chunk = samples
 
     def delivery(self) -> Delivery:
-        """The books so far."""
+        """Return the statistics so far."""
         median, p95, p99 = self._percentiles((0.5, 0.95, 0.99))
         return Delivery(
             received=self.received,
@@ -74,7 +74,10 @@ class DeliveryStats(msgspec.Struct, array_like=True):
         )
 
     def _percentiles(self, shares: Iterable[float]) -> list[int | None]:
-        """For each share, the upper border of the bucket up to which so many spacings lie (nearest rank)."""
+        """Return, for each share, the spacing that so many do not exceed (nearest rank), in microseconds.
+
+        It is the upper border of its bucket; None when there is no spacing.
+        """
         if not self.spacings:
             return [None for _ in shares]
         found: list[int | None] = []

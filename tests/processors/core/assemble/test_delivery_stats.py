@@ -1,4 +1,4 @@
-"""The books of a track's messages: spacings of arrivals against numpy's percentiles, sizes, order."""
+"""Delivery statistics: spacings of arrivals against numpy's percentiles, sizes, order."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from processors.core.assemble.delivery_stats import DeliveryStats
 SPACINGS = st.lists(st.integers(0, 2**40), min_size=1, max_size=300)
 
 
-def books(spacings: list[int], began_us: int = 1_000) -> DeliveryStats:
+def stats(spacings: list[int], began_us: int = 1_000) -> DeliveryStats:
     found = DeliveryStats()
     found.arrived(began_us)
     for spacing in spacings:
@@ -21,7 +21,7 @@ def books(spacings: list[int], began_us: int = 1_000) -> DeliveryStats:
 
 @given(spacings=SPACINGS)
 def test_percentiles_are_exact_to_a_thirty_second_upwards(spacings: list[int]) -> None:
-    found = books(spacings).delivery()
+    found = stats(spacings).delivery()
     for share, ours in (
         (50, found.spacing_median_us),
         (95, found.spacing_p95_us),
@@ -36,12 +36,12 @@ def test_percentiles_are_exact_to_a_thirty_second_upwards(spacings: list[int]) -
 @given(spacings=SPACINGS)
 def test_nothing_is_kept_that_grows_with_the_call(spacings: list[int]) -> None:
     # 40 bits at most, of which six are kept: some 1,200 buckets, however many spacings there are.
-    assert max(books(spacings).spacings) < 40 * 64
+    assert max(stats(spacings).spacings) < 40 * 64
 
 
 def test_one_chunk_has_no_spacing() -> None:
-    assert books([]).delivery().spacing_median_us is None
-    assert books([]).delivery().spacing_max_us is None
+    assert stats([]).delivery().spacing_median_us is None
+    assert stats([]).delivery().spacing_max_us is None
 
 
 def test_another_gateways_clock_may_be_behind() -> None:

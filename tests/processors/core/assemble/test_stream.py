@@ -33,7 +33,7 @@ STREAM = 117179172
 
 
 def record(**fields: Any) -> Record:
-    """A message as it comes out of the log."""
+    """Return a message as it comes out of the log."""
     fields = {"stream_id": STREAM, "call_id": "326065@3423993407"} | fields
     if isinstance(fields.get("media"), bytes):
         fields["media"] = base64.b64encode(fields["media"]).decode()
@@ -68,7 +68,7 @@ def media(name: str, number: int, size: int = 160) -> bytes:
 
 
 def call(*names: str, chunks: int = 5) -> list[Record]:
-    """A whole call of tracks that talk in turn."""
+    """Return a whole call of tracks that talk in turn."""
     messages = [init(*names), *(start(n) for n in names)]
     for number in range(2, chunks + 2):
         messages += [chunk(n, number, media(n, number)) for n in names]
@@ -81,7 +81,7 @@ def played(name: str, chunks: int = 5) -> bytes:
 
 @dataclass
 class Heard:
-    """What came of a stream."""
+    """The outputs of a stream."""
 
     out: list[Event | Rejected]
 
@@ -140,7 +140,7 @@ def test_the_events_encode_as_they_are_declared() -> None:
 
 
 def document_example() -> list[Record]:
-    """The eight messages of voxology-media-stream.txt, and the chunks between them.
+    """Return the eight messages of voxology-media-stream.txt, and the chunks between them.
 
     Their stream_sequence_numbers are the document's: chunk k carries k + 1 in the caller's track and
     k + 2 in the transfer's, so they collide.
@@ -224,8 +224,8 @@ def test_the_documents_example_is_complete_and_lasts_4928_ms_on_both_tracks() ->
     closed = {c.track: c for c in heard.of(TrackClosed)}
     for name in ("caller", "transfer"):
         assert closed[name].duration_ms == 4928.0
-        books = closed[name].delivery
-        assert (closed[name].expected, books.received, books.lost) == (28, 28, 0)
+        stats = closed[name].delivery
+        assert (closed[name].expected, stats.received, stats.lost) == (28, 28, 0)
         audio = b"".join(media(name, number, 1408) for number in range(2, 30))
         assert heard.audio(name) == audio
     # What the document declares differs from that, and from itself; it is kept, not obeyed.
@@ -278,7 +278,7 @@ def test_a_message_for_a_closed_stream_is_reported_and_changes_nothing() -> None
     assert heard.events == hear(call("far")).events
 
 
-def test_an_end_that_overtook_its_track_waits_for_it() -> None:
+def test_an_end_ahead_of_its_track_waits_for_it() -> None:
     whole = call("far")
     messages = [*whole[:4], whole[-1], *whole[4:-1]]
     heard = hear(messages)
@@ -350,7 +350,7 @@ def test_too_many_tracks_are_refused() -> None:
     assert heard.closed.messages_rejected == 1
 
 
-def test_the_books_balance() -> None:
+def test_every_message_is_counted_once() -> None:
     messages = call("caller", "far", chunks=9)
     messages[7:7] = [messages[3], messages[4]]  # twice
     del messages[12]  # lost
@@ -366,7 +366,7 @@ def test_the_books_balance() -> None:
 
 @st.composite
 def deliveries(draw: st.DrawFn) -> tuple[list[Record], dict[str, set[int]]]:
-    """A call whose messages come lost, doubled and out of order; which chunks of a track came at all."""
+    """Draw a call with losses, duplicates and reordering; and which chunks of each track came at all."""
     names = draw(st.sampled_from([("far",), ("caller", "transfer"), ("a", "b", "c")]))
     sizes = draw(st.lists(st.integers(1, 400), min_size=1, max_size=12))
     messages = [init(*names), *(start(n) for n in names)]
@@ -376,7 +376,7 @@ def deliveries(draw: st.DrawFn) -> tuple[list[Record], dict[str, set[int]]]:
     messages.append(end(*names))
     kept = [m for m in messages if draw(st.integers(0, 9)) or m["type"] == "init_stream"]
     doubled = [m for m in kept for _ in range(1 + (draw(st.integers(0, 9)) == 0))]
-    # Neighbours change places: what overtakes stays within the window.
+    # Neighbours change places, which stays within the reorder buffer.
     for at in range(len(doubled) - 1):
         if draw(st.integers(0, 4)) == 0:
             doubled[at], doubled[at + 1] = doubled[at + 1], doubled[at]
@@ -410,7 +410,7 @@ def test_every_chunk_that_came_is_in_the_audio_once_and_in_its_place(
     for closed in heard.of(TrackClosed):
         name = closed.track
         if closed.delivery.late:
-            continue  # came after its gap was closed: told apart by its own test
+            continue  # came after it was declared lost: told apart by its own test
         last = stops[name] - 1 if name in stops else max(came[name], default=1)
         sizes = {number: len(sent[name, number]) for number in came[name]}
         expected, before = b"", None
@@ -430,7 +430,7 @@ def test_every_chunk_that_came_is_in_the_audio_once_and_in_its_place(
 def test_restarts_anywhere_give_the_same_events(
     delivery: tuple[list[Record], dict[str, set[int]]], data: st.DataObject
 ) -> None:
-    """A checkpoint at any point, restored, and the log read again from what it needs."""
+    """Restore a checkpoint of any point, and seek back to what it needs."""
     messages = [m | {"received_at": n * n * 1000} for n, m in enumerate(delivery[0])]
     expected = everything(messages)
     stream = StreamAssembler(STREAM, 3, CONFIG)
@@ -444,7 +444,7 @@ def test_restarts_anywhere_give_the_same_events(
             snapshot = stream.snapshot()
             stream = StreamAssembler.restore(snapshot, CONFIG)
             assert stream.needs_offset == needs
-            # Read again from there, or from earlier still.
+            # Seek back there, or farther.
             earliest = offset if needs is None else needs
             for again in range(data.draw(st.integers(0, earliest)), offset):
                 assert stream.handle(messages[again], again, again) == []

@@ -1,30 +1,38 @@
 """A track's messages in any order, into its audio in order."""
 
+from typing import Any
+
 import pytest
 
-from processors.core.assemble.track import AssemblyConfig, Item, Kind, SequenceJumpError, TrackAssembler
+from processors.core.assemble.state import Kind, Message, TrackState
+from processors.core.assemble.track import AssemblyConfig, SequenceJumpError, TrackAssembler
 from schemas.events import Gap, Payload, TrackClosed, TrackOpened, TrackSegment
 
-#: Segments of 8 samples, gaps given up when 3 messages wait or after 100 ms.
+#: Segments of 8 samples, gaps declared lost when more than 3 messages wait or after 100 ms.
 CONFIG = AssemblyConfig(window_chunks=3, window_ms=100, segment_ms=1, max_gap_ms=1000)
 START = {"name": "far", "media_format": {"encoding": "ulaw", "sample_rate": 8000}}
 STOP = {"name": "far", "duration": 1}
 
 
-def item(number: int, stop: int, size: int = 4, ms: int = 0) -> Item:
+def message(number: int, stop: int, size: int = 4, ms: int = 0) -> tuple[Message, Any]:
+    """Return a message at the offset of its number, and its body."""
     if number == 1:
-        return Item(Kind.START, 1, ms, ms * 1000, 0, START)
+        return Message(1, Kind.START, 1, ms, ms * 1000, 0), START
     if number == stop:
-        return Item(Kind.STOP, stop, ms, ms * 1000, 0, STOP)
-    return Item(Kind.CHUNK, number, ms, ms * 1000, size, bytes([number]) * size)
+        return Message(number, Kind.STOP, stop, ms, ms * 1000, 0), STOP
+    return Message(number, Kind.CHUNK, number, ms, ms * 1000, size), bytes([number]) * size
+
+
+def assembler() -> TrackAssembler:
+    return TrackAssembler(TrackState("far", 0), CONFIG)
 
 
 def run(numbers: list[int], stop: int = 6, *, close: bool = False, step_ms: int = 0) -> list[Payload]:
-    """The events of a track whose messages come in this order; message n is at offset n."""
-    track = TrackAssembler("far", 0, CONFIG)
+    """Return the events of a track whose messages come in this order; message n is at offset n."""
+    track = assembler()
     out: list[Payload] = []
     for at, number in enumerate(numbers):
-        out += track.receive(number, item(number, stop, ms=at * step_ms))
+        out += track.receive(*message(number, stop, ms=at * step_ms))
         out += track.advance(at * step_ms)
     return out + (track.close() if close else [])
 
@@ -73,7 +81,7 @@ def test_segments_adjoin_and_tell_where_their_audio_lay() -> None:
     ]
 
 
-def test_reordered_within_the_window() -> None:
+def test_out_of_order_within_the_reorder_buffer() -> None:
     out = run([3, 1, 2, 5, 4, 6])
     assert (audio(out), gaps(out)) == (WHOLE, [])
     # 1 and 2 came behind 3, 4 behind 5.
@@ -135,24 +143,24 @@ def test_a_track_of_which_only_the_stop_came_has_no_length() -> None:
     assert counts(out) == (4, 0, 4, 0, 0)
 
 
-def test_a_gap_is_given_up_when_too_many_wait() -> None:
-    track = TrackAssembler("far", 0, CONFIG)
+def test_a_gap_is_declared_lost_when_too_many_wait() -> None:
+    track = assembler()
     for number in (1, 2, 4, 5, 6):
-        track.receive(number, item(number, 99))
+        track.receive(*message(number, 99))
         assert not [e for e in track.advance(0) if isinstance(e, TrackSegment)]
-    track.receive(7, item(7, 99))
+    track.receive(*message(7, 99))
     assert gaps(track.advance(0)) == [Gap(4, 4)]
 
 
-def test_a_gap_is_given_up_by_the_logs_time() -> None:
-    track = TrackAssembler("far", 0, CONFIG)
+def test_a_gap_is_declared_lost_by_the_logs_time() -> None:
+    track = assembler()
     for number in (1, 2, 4):
-        track.receive(number, item(number, 99, ms=1000))
+        track.receive(*message(number, 99, ms=1000))
     assert track.advance(1099) == []
     assert gaps(track.advance(1100)) == [Gap(4, 4)]
 
 
-def test_what_comes_after_its_gap_was_closed_is_late_and_kept_out() -> None:
+def test_what_comes_after_it_was_declared_lost_is_late_and_kept_out() -> None:
     out = run([1, 2, 4, 3, 5, 6], step_ms=60)
     assert audio(out) == WHOLE
     late = run([1, 2, 4, 5, 3, 6], step_ms=110)
@@ -160,7 +168,7 @@ def test_what_comes_after_its_gap_was_closed_is_late_and_kept_out() -> None:
     assert counts(late) == (4, 3, 1, 0, 1)
 
 
-def test_what_comes_twice_after_a_gap_is_a_duplicate_not_late() -> None:
+def test_a_duplicate_after_a_gap_is_no_late_message() -> None:
     out = run([1, 2, 4, 5, 2, 6], step_ms=60, close=True)
     assert counts(out) == (4, 3, 1, 1, 0)
 
@@ -172,35 +180,36 @@ def test_numbers_beyond_the_stop_are_late() -> None:
 
 
 def test_chunk_sizes_may_vary() -> None:
-    track = TrackAssembler("far", 0, CONFIG)
-    out = track.receive(1, item(1, 5))
+    track = assembler()
+    out = track.receive(*message(1, 5))
     for number, size in ((2, 1), (3, 17), (4, 3)):
-        out += track.receive(number, item(number, 5, size))
-    out += track.receive(5, item(5, 5))
+        out += track.receive(*message(number, 5, size))
+    out += track.receive(*message(5, 5))
     assert audio(out) == b"\x02" + b"\x03" * 17 + b"\x04" * 3
     assert [e.samples for e in out if isinstance(e, TrackSegment)] == [8, 8, 5]
 
 
 def test_an_absurd_jump_is_refused_and_changes_nothing() -> None:
-    track = TrackAssembler("far", 0, CONFIG)
-    out = track.receive(1, item(1, 6)) + track.receive(2, item(2, 6))
+    track = assembler()
+    out = track.receive(*message(1, 6)) + track.receive(*message(2, 6))
     with pytest.raises(SequenceJumpError, match="TAPELINE_MAX_GAP_S"):
-        track.receive(10**12, item(3, 6))
+        track.receive(Message(10**12, Kind.CHUNK, 3, 0, 0, 4), b"\x03" * 4)
     for number in (3, 4, 5, 6):
-        out += track.receive(number, item(number, 6))
+        out += track.receive(*message(number, 6))
     assert audio(out) == WHOLE
 
 
 def test_a_late_joiner_may_be_any_time_late() -> None:
-    track = TrackAssembler("far", 0, CONFIG)
-    out = track.receive(10**9, item(9, 99)) + track.advance(0) + track.close()
+    track = assembler()
+    out = track.receive(Message(10**9, Kind.CHUNK, 9, 0, 0, 4), b"\x09" * 4)
+    out += track.advance(0) + track.close()
     assert audio(out) == b"\x09" * 4
     assert closed(out).delivery.lost == 10**9 - 2
 
 
 def test_another_rate_makes_segments_of_its_own_length() -> None:
-    track = TrackAssembler("far", 0, CONFIG)
+    track = assembler()
     start = {"media_format": {"encoding": "ulaw", "sample_rate": 16000}}
-    out = track.receive(1, Item(Kind.START, 1, 0, 0, 0, start))
-    out += track.receive(2, item(2, 9, 20))
+    out = track.receive(Message(1, Kind.START, 1, 0, 0, 0), start)
+    out += track.receive(*message(2, 9, 20))
     assert [e.samples for e in out if isinstance(e, TrackSegment)] == [16]

@@ -1,0 +1,81 @@
+"""The format of checkpoints: workers of different versions share a changelog."""
+
+from typing import Any
+
+import msgspec
+
+from processors.core.assemble.state import StreamState
+from processors.core.assemble.stream import StreamAssembler
+from processors.core.assemble.track import AssemblyConfig
+from schemas.schema import Record
+
+CONFIG = AssemblyConfig(window_chunks=2, segment_ms=1)
+
+
+def message(kind: str, number: int = 0, **payload: Any) -> Record:
+    if number:
+        payload |= {"name": "far", "track_sequence_number": number}
+    return {
+        "stream_id": 7,
+        "type": kind,
+        "call_id": "c",
+        "sender": "s",
+        "received_at": 1_000_000 + number * 1000,
+        "payload": payload,
+    }
+
+
+def chunk(number: int) -> Record:
+    return message("live_track", number, media=bytes([number]) * 5)
+
+
+#: 3 was declared lost, 13 and 11 wait, of 8 there are 3 samples left, and 8 came twice.
+MESSAGES = [
+    message("init_stream"),
+    message("start_track", 1, media_format={"encoding": "alaw", "sample_rate": 8000}),
+    *(chunk(number) for number in (2, 4, 6, 5, 7, 8, 8, 13, 11)),
+    message("end_stream", tracks=[]),
+]
+
+#: As the first version wrote it: values by their place, no names.
+CHECKPOINT: list[Any] = [
+    *(7, 3, "c", "s", 6, 0, 110, 110, 1100, 12, 0, 0, True, None, {"tracks": []}, False),
+    [
+        [
+            *("far", 0, 9, "alaw", 8000, False, True, False, True, False, 32, 5, 1_001_375),
+            [6, 1, 1, 0, 2, 30, 5, 5, 1_011_000, 5000, 8, {382: 3, 0: 2, 318: 1, 487: 1}],
+            *(5, 10, 70),
+            [[3, 4]],
+            [[70, 2, 3]],
+            [[13, 1, 90, 900, 1_013_000, 5], [11, 1, 100, 1000, 1_011_000, 5]],
+        ]
+    ],
+]
+
+
+def assembled() -> StreamAssembler:
+    stream = StreamAssembler(7, 3, CONFIG)
+    for offset, record in enumerate(MESSAGES):
+        stream.handle(record, offset * 10, offset * 100)
+    return stream
+
+
+def test_a_checkpoint_keeps_its_bytes() -> None:
+    assert assembled().snapshot() == msgspec.msgpack.encode(CHECKPOINT)
+
+
+def test_a_checkpoint_of_the_first_version_goes_on_the_same() -> None:
+    stream, restored = assembled(), StreamAssembler.restore(msgspec.msgpack.encode(CHECKPOINT), CONFIG)
+    assert restored.needs_offset == stream.needs_offset == 70
+    for offset, record in enumerate(MESSAGES):
+        if offset >= 7:
+            assert restored.handle(record, offset * 10, offset * 100) == []
+    assert restored.expire(10**9) == stream.expire(10**9)
+    assert restored.snapshot() == stream.snapshot()
+
+
+def test_a_closed_stream_keeps_no_tracks() -> None:
+    stream = assembled()
+    stream.expire(10**9)
+    state = msgspec.msgpack.decode(stream.snapshot(), type=StreamState)
+    assert (state.closed, state.tracks, state.end) == (True, [], None)
