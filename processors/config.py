@@ -1,4 +1,4 @@
-"""What the agents need to know; the command line's settings explain each. Light: every command reads it."""
+"""Settings of the agents; ``tapeline.settings`` explains each. Every command imports it, so it is light."""
 
 from dataclasses import dataclass, field
 
@@ -12,25 +12,26 @@ class StorageConfig:
     """How recordings are stored."""
 
     part_ms: int = 300_000
-    """Audio of a track after which a call that goes on is stored so far."""
+    """Audio of a track after which a call that goes on is spilled to the store."""
     memory_bytes: int = 256 * 2**20
-    """Audio of all calls that are held at once; beyond that they are stored so far sooner."""
+    """Audio of all calls that is buffered at once; beyond that, calls are spilled sooner."""
     give_up_s: float = 300.0
-    """How long a store that fails is tried again before the recording is given up."""
+    """How long a failing store is retried before the recording is given up."""
     timeout_s: float = 60.0
-    """How long one operation on the store may take; composing a recording is many."""
+    """How long one operation on the store may take; composing a recording takes many."""
     in_flight: int = 16
-    """Parts and recordings being written at once; more wait in the log."""
+    """Parts and recordings that are written at once; more wait in the log."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
-    """What an agent needs to know."""
+    """The settings of a worker's agents."""
 
     kafka: Cluster
     store: str = "memory://"
     registry: str | None = None
     window_ms: int = 5000
+    """Length of a window of metrics."""
     assembly: AssemblyConfig = field(default_factory=AssemblyConfig)
     checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig)
     storage: StorageConfig = field(default_factory=StorageConfig)

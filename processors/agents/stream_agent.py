@@ -126,7 +126,7 @@ class StreamAgent(ABC, Generic[A, B]):
             return
         self._partitions[batch.tp.partition] = partition
         expected = partition.next_offset
-        match partition.admit(batch.start, fresh=self.app.consumer.is_fresh(batch)):
+        match partition.check(batch.start, fresh=self.app.consumer.is_fresh(batch)):
             case Disposition.IGNORE:
                 return
             case Disposition.SEEK_BACK:
@@ -166,14 +166,14 @@ class StreamAgent(ABC, Generic[A, B]):
                 faults.append((record, type(error).__name__, str(error)))
                 partition.skip(record.offset)
         if not batch.records:
-            for stream_id, expired in partition.expire(int(time.time() * 1000) - CLOCK_SKEW_MS):
-                outputs += [(stream_id, output) for output in expired]
+            for stream_id, timed in partition.punctuate(int(time.time() * 1000) - CLOCK_SKEW_MS):
+                outputs += [(stream_id, output) for output in timed]
         return outputs, faults
 
     async def _save(self, partition: Partition[A, B], batch: Batch) -> None:
         tp = batch.tp
         due = partition.due()
-        old = [] if batch.records else partition.forgotten(int(time.time() * 1000))
+        old = [] if batch.records else partition.expired(int(time.time() * 1000))
         if not self._holds(tp, partition, batch.epoch):
             return
         await self._table.save(tp.partition, (*due, *old))

@@ -1,14 +1,14 @@
-"""The streams of one partition: which state is saved, and up to where the log may be forgotten.
+"""The streams of one partition: which state is saved, and which offset may be committed.
 
 Each stream has a processor (assembler, meter or recorder) that a checkpoint can restore. A checkpoint is
-written only after what the processor put out has been acknowledged, and an offset is safe only when every
-stream can be restored from its checkpoint and the records from that offset on. So a crash at any point
-costs nothing but reading again. Pure: the agent moves the bytes and calls in this order::
+written only after the processor's outputs have been acknowledged, and an offset is committable only when
+every stream can be restored from its checkpoint and the records from that offset on. So a crash at any
+point costs nothing but repeated work. Pure: the agent moves the bytes and calls in this order::
 
     outputs = partition.feed(...)        send them, wait for the acknowledgements
-    for c in partition.due(now):         write the checkpoint, wait for the acknowledgement
+    for c in partition.due():            write the checkpoint, wait for the acknowledgement
         partition.saved(c)
-    partition.committable_offset                may be committed
+    partition.committable_offset         may be committed
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from sortedcontainers import SortedSet
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Among a machine's outputs: the record it was just fed cannot be used, and why."""
+    """Among a processor's outputs: the record it was just fed cannot be used, and why."""
 
     reason: str
     detail: str
@@ -34,22 +34,22 @@ Out = TypeVar("Out", covariant=True)
 class StreamProcessor(Protocol[In, Out]):
     """One stream's state, fed by the records of its partition in the order of the log.
 
-    A processor that was restored ignores, or takes again, the records it has seen.
+    A restored processor is fed records that it has seen before; they give no outputs.
     """
 
     def handle(self, record: In, offset: int, timestamp_ms: int) -> Sequence[Out | Rejected]:
         """Take a record; the same records give the same outputs."""
 
-    def expire(self, now_ms: int) -> Sequence[Out]:
-        """What time alone brings about, once the log has been read to its end."""
+    def punctuate(self, now_ms: int) -> Sequence[Out]:
+        """Return what time alone brings about, once the log has been read to its end."""
 
     @property
     def deadline_ms(self) -> int | None:
-        """When ``expire`` would do something."""
+        """When ``punctuate`` would do something; None for never."""
 
     @property
     def closed(self) -> bool:
-        """Whether nothing more comes of the stream."""
+        """Whether the stream is over."""
 
     @property
     def last_ms(self) -> int:
@@ -57,17 +57,17 @@ class StreamProcessor(Protocol[In, Out]):
 
     @property
     def needs_offset(self) -> int | None:
-        """The lowest offset that a restored processor would have to read again, beside what is new."""
+        """The lowest offset, of records already fed, that a restored processor would need; None for none."""
 
     def snapshot(self) -> bytes:
-        """The state, of a size that does not grow with the call."""
+        """Return the state. Its size does not grow with the call."""
 
 
-class Untimed:
-    """A processor that time alone changes nothing about."""
+class NoPunctuation:
+    """Base of a processor that only records change."""
 
-    def expire(self, now_ms: int) -> Sequence[Any]:
-        """Nothing."""
+    def punctuate(self, now_ms: int) -> Sequence[Any]:
+        """Return nothing."""
         return []
 
     @property
@@ -86,12 +86,12 @@ class Disposition(Enum):
     TAKE = auto()
     IGNORE = auto()
     SEEK_BACK = auto()
-    """Throw it away, and seek to ``next_offset``."""
+    """Drop it, and seek back to ``next_offset``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A stream's state to be saved under its key; None to forget the stream."""
+    """A stream's state, to be saved under its key; None deletes it."""
 
     stream_id: int
     snapshot: bytes | None
@@ -100,14 +100,14 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointConfig:
-    """When a stream's state is saved, and how long a closed one is remembered."""
+    """When a stream's state is saved, and when that of a closed one expires."""
 
     every_records: int = 64
     """Records of a stream after which its state is saved: what a crash has to repeat."""
     every_ms: int = 10_000
-    """A quiet stream's state is saved after this time."""
+    """An idle stream's state is saved after this time."""
     remember_closed_ms: int = 24 * 3_600_000
-    """How long a stream is known to be closed, so that a straggler does not open it again."""
+    """How long a closed stream is kept, so that a late record does not open it again."""
 
 
 @dataclass(slots=True)
@@ -120,13 +120,13 @@ class _Entry(Generic[A, B]):
 
     @property
     def low_water(self) -> int | None:
-        """The lowest offset this stream still wants kept."""
-        wanted = (self.first_unsaved, self.saved_needs)
-        return min((o for o in wanted if o is not None), default=None)
+        """The lowest offset that this stream still needs."""
+        needed = (self.first_unsaved, self.saved_needs)
+        return min((o for o in needed if o is not None), default=None)
 
 
 class Partition(Generic[A, B]):
-    """The machines of one partition's streams, and their bookkeeping."""
+    """The processors of one partition's streams, their checkpoints and offsets."""
 
     def __init__(
         self, new: Callable[[int], StreamProcessor[A, B]], config: CheckpointConfig, next_offset: int = 0
@@ -149,25 +149,25 @@ class Partition(Generic[A, B]):
         return sum(not entry.processor.closed for entry in self._entries.values())
 
     def restore(self, stream_id: int, processor: StreamProcessor[A, B]) -> None:
-        """Take up a stream from its checkpoint."""
+        """Add a stream whose processor was restored from its checkpoint."""
         entry = self._entries[stream_id] = _Entry(processor, saved_needs=processor.needs_offset)
         self._note(stream_id, entry, None)
 
     def processor(self, stream_id: int) -> StreamProcessor[A, B] | None:
-        """A stream's processor."""
+        """Return a stream's processor; None for an unknown stream."""
         entry = self._entries.get(stream_id)
         return entry.processor if entry else None
 
     def processors(self) -> list[tuple[int, StreamProcessor[A, B]]]:
-        """All streams' machines."""
+        """Return all streams with their processors."""
         return [(stream_id, entry.processor) for stream_id, entry in self._entries.items()]
 
-    def admit(self, start: int, *, fresh: bool) -> Disposition:
-        """What to do with a fetch that starts at an offset; ``fresh``: begun after the last reading again.
+    def check(self, start: int, *, fresh: bool) -> Disposition:
+        """Decide about a fetch that starts at an offset; ``fresh``: begun after the last seek back.
 
-        One that starts too far on was preceded by one that got lost. Others of its kind may be on their
-        way still, and are ignored. Only when reading again does not bring it either is there nothing:
-        the log begins there, or has a hole.
+        When it starts beyond ``next_offset``, a fetch before it got lost. Other fetches begun before the
+        seek back may still arrive, and are ignored. If seeking back does not bring the missing records
+        either, there are none: the log begins here, or has a hole.
         """
         if start <= self.next_offset:
             return Disposition.TAKE
@@ -180,7 +180,7 @@ class Partition(Generic[A, B]):
         return Disposition.TAKE
 
     def feed(self, stream_id: int, record: A, offset: int, timestamp_ms: int) -> Sequence[B | Rejected]:
-        """Give a record to its stream's processor."""
+        """Feed a record to its stream's processor, a new one for a new stream; return its outputs."""
         entry = self._entries.get(stream_id)
         if entry is None:
             entry = self._entries[stream_id] = _Entry(self._new(stream_id))
@@ -198,22 +198,22 @@ class Partition(Generic[A, B]):
         return outputs
 
     def skip(self, offset: int) -> None:
-        """Pass a record that belongs to no stream."""
+        """Pass over a record that belongs to no stream."""
         self.next_offset = offset + 1
 
     def touch(self, stream_id: int) -> None:
-        """Save a stream's state soon: it changed by something other than a record."""
+        """Make a stream's checkpoint due: its state changed by something other than a record."""
         if stream_id in self._entries:
             self._unsaved.add(stream_id)
             self._due.add(stream_id)
 
-    def expire(self, now_ms: int) -> list[tuple[int, Sequence[B]]]:
-        """What time alone brings about, per stream. Only for a log that has been read to its end."""
+    def punctuate(self, now_ms: int) -> list[tuple[int, Sequence[B]]]:
+        """Return what time alone brings about, by stream. Only once the log has been read to its end."""
         out = []
         for stream_id, entry in self._entries.items():
             deadline = entry.processor.deadline_ms
             if deadline is not None and now_ms > deadline:
-                out.append((stream_id, entry.processor.expire(now_ms)))
+                out.append((stream_id, entry.processor.punctuate(now_ms)))
                 self.touch(stream_id)
         for stream_id in self._unsaved:
             if now_ms - self._entries[stream_id].unsaved_since_ms > self._config.every_ms:
@@ -221,7 +221,7 @@ class Partition(Generic[A, B]):
         return out
 
     def due(self) -> list[Checkpoint]:
-        """The checkpoints to write now, all outputs so far being acknowledged."""
+        """Return the checkpoints to write now. Only once all outputs so far are acknowledged."""
         due, self._due = self._due, set()
         return [
             Checkpoint(stream_id, entry.processor.snapshot(), entry.processor.needs_offset)
@@ -229,8 +229,8 @@ class Partition(Generic[A, B]):
             if (entry := self._entries.get(stream_id)) is not None
         ]
 
-    def forgotten(self, now_ms: int) -> list[Checkpoint]:
-        """The closed streams whose time to be remembered is over; they are dropped."""
+    def expired(self, now_ms: int) -> list[Checkpoint]:
+        """Drop the closed streams that have been kept for long enough; return what deletes their state."""
         old = [
             stream_id
             for stream_id, entry in self._entries.items()
@@ -246,7 +246,7 @@ class Partition(Generic[A, B]):
         return [Checkpoint(stream_id, None, None) for stream_id in old]
 
     def saved(self, checkpoint: Checkpoint) -> None:
-        """A checkpoint of ``due`` is durable; nothing was fed meanwhile."""
+        """Note that a checkpoint of ``due`` is durable. Only when nothing was fed meanwhile."""
         entry = self._entries[checkpoint.stream_id]
         before = entry.low_water
         entry.first_unsaved = None

@@ -94,7 +94,7 @@ async def rebuild(
     for stream_id, stream in streams.items():
         if stream.assembler.closed:
             continue
-        await _record(stream, stream.assembler.expire(now_ms), recordings, now_ms)
+        await _record(stream, stream.assembler.punctuate(now_ms), recordings, now_ms)
         yield Rebuilt(stream_id, stream.saved)
 
 

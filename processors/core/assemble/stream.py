@@ -64,7 +64,7 @@ class StreamAssembler:
             out += self._close()
         return out
 
-    def expire(self, now_ms: int) -> list[Event]:
+    def punctuate(self, now_ms: int) -> list[Event]:
         """Close the stream if it has been quiet for long enough at a time that its log has reached."""
         deadline = self.deadline_ms
         return self._close() if deadline is not None and now_ms > deadline else []

@@ -1,8 +1,8 @@
-"""What a track's ``media_format`` means for its bytes."""
+"""What a track's ``media_format`` means for its bytes. Pure."""
 
 from dataclasses import dataclass
 
-#: The names the two laws of ITU-T G.711 go by, and the byte that decodes to silence in each.
+#: The names of the two laws of ITU-T G.711, and the byte that decodes to silence in each.
 _LAWS = {
     "ulaw": (("ulaw", "mulaw", "mu-law", "u-law", "pcmu", "g711u"), 0xFF),
     "alaw": (("alaw", "a-law", "pcma", "g711a"), 0xD5),
@@ -11,7 +11,7 @@ _LAWS = {
 ULAW = "ulaw"
 ALAW = "alaw"
 
-#: Rates beyond these are taken for mistakes.
+#: A declared rate outside this range is ignored.
 _RATES_HZ = range(1_000, 384_001)
 
 
@@ -19,8 +19,8 @@ _RATES_HZ = range(1_000, 384_001)
 class AudioFormat:
     """How a track is coded. One byte is one sample in both laws of G.711.
 
-    Another encoding is carried as it is, a byte counted as a sample: its bytes are kept, and its
-    recording is a bare file rather than a WAV.
+    Another encoding is carried unchanged, one byte counted as one sample. Its recording is a bare file
+    and no WAV.
     """
 
     encoding: str
@@ -34,22 +34,22 @@ class AudioFormat:
 
     @property
     def is_g711(self) -> bool:
-        """Whether a byte is a sample of audio."""
+        """Whether a byte is a sample of G.711."""
         return self.encoding in _LAWS
 
     def duration_ms(self, samples: int) -> float:
-        """The length of that many samples, in milliseconds."""
+        """Return the duration of so many samples, in milliseconds."""
         return samples * 1000 / self.rate_hz
 
 
-#: What the protocol's example uses, and what is assumed of a track whose start was lost.
+#: The format of the protocol's example (message 2), assumed for a track whose start was lost.
 ASSUMED = AudioFormat(ULAW, 8000, assumed=True)
 
 
 def audio_format(encoding: str | None, rate_hz: int | None) -> AudioFormat:
-    """The format that a ``media_format`` declares; whatever it leaves open is assumed."""
+    """Return the format that a ``media_format`` declares; what it leaves open is assumed."""
     assumed = encoding is None or rate_hz not in _RATES_HZ
-    spoken = (encoding or ULAW).lower()
-    name = next((law for law, (names, _) in _LAWS.items() if spoken in names), spoken)
+    declared = (encoding or ULAW).lower()
+    name = next((law for law, (names, _) in _LAWS.items() if declared in names), declared)
     rate = rate_hz if rate_hz is not None and rate_hz in _RATES_HZ else ASSUMED.rate_hz
     return AudioFormat(name, rate, assumed)

@@ -1,4 +1,4 @@
-"""The two laws of ITU-T G.711, as 16-bit PCM."""
+"""Decoding tables of the two laws of ITU-T G.711, to 16-bit PCM. Pure."""
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ def _alaw() -> npt.NDArray[np.int64]:
     return np.where(code & 0x80, magnitude, -magnitude)
 
 
-#: The sample of each code (G.711 tables 1a and 2a, scaled as every codec does).
+#: By law, the sample of each of the 256 codes (G.711 tables 1a and 2a, scaled to 16 bits).
 PCM: dict[str, npt.NDArray[np.int32]] = {
     law: samples.astype(np.int32) for law, samples in ((ULAW, _ulaw()), (ALAW, _alaw()))
 }

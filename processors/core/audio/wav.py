@@ -1,7 +1,7 @@
 """WAV headers for G.711 audio (RIFF, WAVE_FORMAT_MULAW and WAVE_FORMAT_ALAW; Microsoft's mmreg.h).
 
-A header of the standard's own making: an 18-byte ``fmt`` chunk with an empty extension, the ``fact``
-chunk that every format other than PCM must have, and the audio as it is. Nothing is transcoded.
+A header consists of an 18-byte ``fmt`` chunk with an empty extension, the ``fact`` chunk that every format
+other than PCM must have, and the start of the ``data`` chunk. Audio is written unchanged.
 """
 
 import struct
@@ -14,10 +14,10 @@ _MAX_BYTES = 0xFFFF_FFFF - _HEADER.size - 1
 
 
 def wav_header(encoding: str, rate_hz: int, channels: int, frames: int) -> bytes:
-    """The bytes before ``frames * channels`` bytes of audio, interleaved by channel.
+    """Return the bytes before ``frames * channels`` bytes of audio, interleaved by channel.
 
-    An odd number of audio bytes must be followed by one zero byte (``wav_padding``). Audio of more
-    than 4 GiB, 149 hours of one channel at 8000 Hz, does not fit the format: ValueError.
+    An odd number of audio bytes must be followed by one zero byte (``wav_padding``). Raise ValueError for
+    audio of more than 4 GiB, 149 hours of one channel at 8000 Hz: it does not fit the format.
     """
     size = frames * channels
     if size > _MAX_BYTES:
@@ -44,5 +44,5 @@ def wav_header(encoding: str, rate_hz: int, channels: int, frames: int) -> bytes
 
 
 def wav_padding(size: int) -> bytes:
-    """What follows ``size`` bytes of audio: RIFF chunks start at even positions."""
+    """Return what follows ``size`` bytes of audio: RIFF chunks start at even positions."""
     return b"\0" * (size % 2)

@@ -4,7 +4,7 @@ import msgspec
 
 from processors.core.measure.conversation import Conversation, ConversationState
 from processors.core.measure.track import MeterState, TrackMeter
-from processors.core.partition import Untimed
+from processors.core.partition import NoPunctuation
 from schemas.events import Event, Segment, StreamClosed, TrackClosed, TrackOpened
 from schemas.schema import Record
 
@@ -19,7 +19,7 @@ class StreamMeterState(msgspec.Struct, array_like=True):
     conversation: ConversationState = msgspec.field(default_factory=ConversationState)
 
 
-class StreamMeter(Untimed):
+class StreamMeter(NoPunctuation):
     """The events of one stream in, its ``Metrics`` records out."""
 
     def __init__(self, window_ms: int, state: StreamMeterState | None = None) -> None:

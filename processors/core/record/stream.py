@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from processors.core.partition import Untimed
+from processors.core.partition import NoPunctuation
 from schemas.events import Event, Segment, StreamClosed, StreamOpened, TrackOpened
 
 
@@ -63,7 +63,7 @@ class RecorderState(msgspec.Struct, array_like=True):
     cleaned: bool = False
 
 
-class StreamRecorder(Untimed):
+class StreamRecorder(NoPunctuation):
     """The events of one stream in, its parts out.
 
     The agent says when a part is stored (``stored``) and when the recording is (``finish``): only

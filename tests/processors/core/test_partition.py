@@ -1,4 +1,4 @@
-"""What is saved, what is safe, and that a crash at any point costs nothing but reading again."""
+"""What is saved, what is committable, and that a crash at any point costs nothing but repeated work."""
 
 from typing import Any
 
@@ -48,7 +48,7 @@ def call(stream_id: int, chunks: int) -> Log:
 
 
 def woven(calls: list[Log]) -> Log:
-    """Calls side by side, as one partition holds them."""
+    """Interleave calls, as one partition holds them."""
     queues = [list(c) for c in calls]
     out: Log = []
     while any(queues):
@@ -61,13 +61,13 @@ def undisturbed(log: Log) -> list[Event | Rejected]:
     out: list[Event | Rejected] = []
     for offset, (stream_id, record) in enumerate(log):
         out += streams.feed(stream_id, record, offset, offset)
-    for _, expired in streams.expire(10**6):
-        out += expired
+    for _, timed in streams.punctuate(10**6):
+        out += timed
     return out
 
 
 def by_stream(out: list[Event | Rejected]) -> dict[int, list[Event]]:
-    """What a consumer keeps: per stream, events whose number is above the last."""
+    """Return what a consumer keeps: of each stream, the events whose number is above the last."""
     kept: dict[int, list[Event]] = {}
     for event in out:
         if isinstance(event, Event):
@@ -116,19 +116,19 @@ def test_crashes_at_any_point_leave_the_same_events(
             resume = streams.resume_offset
             assert resume is None or resume >= committed, "what was committed is still needed"
             offset = committed
-    for _, expired in streams.expire(10**6):
-        sent += expired
+    for _, timed in streams.punctuate(10**6):
+        sent += timed
     assert by_stream(sent) == by_stream(undisturbed(log))
 
 
-def test_nothing_is_safe_before_it_is_saved() -> None:
+def test_nothing_is_committable_before_it_is_saved() -> None:
     streams = partition()
     for offset, (stream_id, record) in enumerate(call(1, 5)[:3]):
         streams.feed(stream_id, record, offset, offset)
         assert streams.committable_offset == 0
 
 
-def test_after_saving_what_the_snapshot_refers_to_is_unsafe_still() -> None:
+def test_what_a_saved_snapshot_refers_to_is_not_committable_yet() -> None:
     streams = partition()
     for offset, (stream_id, record) in enumerate(call(1, 5)[:3]):
         streams.feed(stream_id, record, offset, offset)
@@ -148,44 +148,44 @@ def test_one_stream_holds_back_what_another_has_saved() -> None:
     assert streams.committable_offset == 0
 
 
-def test_a_quiet_stream_is_saved_after_a_while() -> None:
+def test_an_idle_stream_is_saved_after_a_while() -> None:
     streams = partition()
     streams.feed(*call(1, 1)[0], 0, 0)
     assert streams.due() == []
-    streams.expire(1001)
+    streams.punctuate(1001)
     (checkpoint,) = streams.due()
     streams.saved(checkpoint)
     assert streams.committable_offset == 1
 
 
-def test_fetches_after_a_lost_one_are_ignored_until_it_comes_again() -> None:
+def test_fetches_after_a_lost_one_are_ignored_until_it_was_fetched_again() -> None:
     streams = partition()
     streams.skip(9)
-    assert streams.admit(10, fresh=True) is Disposition.TAKE
+    assert streams.check(10, fresh=True) is Disposition.TAKE
     # 10 to 19 got lost; what was fetched behind it is already on its way.
-    assert streams.admit(20, fresh=True) is Disposition.SEEK_BACK
-    assert [streams.admit(at, fresh=False) for at in (20, 30, 20)] == [Disposition.IGNORE] * 3
-    assert streams.admit(10, fresh=True) is Disposition.TAKE
+    assert streams.check(20, fresh=True) is Disposition.SEEK_BACK
+    assert [streams.check(at, fresh=False) for at in (20, 30, 20)] == [Disposition.IGNORE] * 3
+    assert streams.check(10, fresh=True) is Disposition.TAKE
     streams.skip(19)
-    assert streams.admit(20, fresh=False) is Disposition.TAKE
-    assert streams.admit(10, fresh=True) is Disposition.TAKE, "the machines know what they have seen"
+    assert streams.check(20, fresh=False) is Disposition.TAKE
+    assert streams.check(10, fresh=True) is Disposition.TAKE, "the processors know what they have seen"
 
 
-def test_a_hole_in_the_log_is_taken_when_reading_again_does_not_fill_it() -> None:
+def test_a_hole_in_the_log_is_taken_when_seeking_back_does_not_fill_it() -> None:
     streams = partition()
     streams.skip(9)
-    assert streams.admit(50, fresh=True) is Disposition.SEEK_BACK
-    assert streams.admit(50, fresh=False) is Disposition.IGNORE
-    assert streams.admit(50, fresh=True) is Disposition.TAKE
+    assert streams.check(50, fresh=True) is Disposition.SEEK_BACK
+    assert streams.check(50, fresh=False) is Disposition.IGNORE
+    assert streams.check(50, fresh=True) is Disposition.TAKE
     assert streams.next_offset == streams.committable_offset == 50
 
 
-def test_a_second_loss_is_read_again_too() -> None:
+def test_a_second_loss_seeks_back_too() -> None:
     streams = partition()
-    assert streams.admit(5, fresh=True) is Disposition.SEEK_BACK
-    assert streams.admit(0, fresh=True) is Disposition.TAKE
+    assert streams.check(5, fresh=True) is Disposition.SEEK_BACK
+    assert streams.check(0, fresh=True) is Disposition.TAKE
     streams.skip(4)
-    assert streams.admit(9, fresh=True) is Disposition.SEEK_BACK
+    assert streams.check(9, fresh=True) is Disposition.SEEK_BACK
 
 
 def test_records_of_no_stream_are_passed() -> None:
@@ -194,7 +194,7 @@ def test_records_of_no_stream_are_passed() -> None:
     assert streams.committable_offset == 42
 
 
-def test_a_closed_stream_is_remembered_and_then_forgotten() -> None:
+def test_a_closed_stream_is_kept_until_it_expires() -> None:
     streams = partition()
     log = call(1, 2)
     for offset, (stream_id, record) in enumerate(log):
@@ -202,11 +202,11 @@ def test_a_closed_stream_is_remembered_and_then_forgotten() -> None:
     for checkpoint in streams.due():
         streams.saved(checkpoint)
     assert (len(streams), streams.open_streams) == (1, 0)
-    assert streams.forgotten(5_000) == []
+    assert streams.expired(5_000) == []
     straggler = streams.feed(*log[2], 99, 6_000)
     assert isinstance(straggler[0], Rejected)
     for checkpoint in streams.due():
         streams.saved(checkpoint)
-    assert streams.forgotten(20_000) == [Checkpoint(1, None, None)]
+    assert streams.expired(20_000) == [Checkpoint(1, None, None)]
     assert len(streams) == 0
     assert streams.committable_offset == 100

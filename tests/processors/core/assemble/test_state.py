@@ -70,12 +70,12 @@ def test_a_checkpoint_of_the_first_version_goes_on_the_same() -> None:
     for offset, record in enumerate(MESSAGES):
         if offset >= 7:
             assert restored.handle(record, offset * 10, offset * 100) == []
-    assert restored.expire(10**9) == stream.expire(10**9)
+    assert restored.punctuate(10**9) == stream.punctuate(10**9)
     assert restored.snapshot() == stream.snapshot()
 
 
 def test_a_closed_stream_keeps_no_tracks() -> None:
     stream = assembled()
-    stream.expire(10**9)
+    stream.punctuate(10**9)
     state = msgspec.msgpack.decode(stream.snapshot(), type=StreamState)
     assert (state.closed, state.tracks, state.end) == (True, [], None)

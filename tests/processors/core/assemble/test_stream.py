@@ -112,7 +112,7 @@ def hear(messages: list[Record], *, now_ms: int | None = None, step_ms: int = 20
     for offset, message in enumerate(messages):
         out += stream.handle(message, offset, offset * step_ms)
     if now_ms is not None:
-        out += stream.expire(now_ms)
+        out += stream.punctuate(now_ms)
     return Heard(out)
 
 
@@ -448,7 +448,7 @@ def test_restarts_anywhere_give_the_same_events(
             earliest = offset if needs is None else needs
             for again in range(data.draw(st.integers(0, earliest)), offset):
                 assert stream.handle(messages[again], again, again) == []
-    out += stream.expire(10**9)
+    out += stream.punctuate(10**9)
     assert out == expected
 
 
