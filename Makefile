@@ -5,8 +5,14 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.set-up
 KILLS  ?= 20
+# No file of these packages may have fewer of its statements run by the tests, in per cent.
+FLOOR  ?= 90
+FLOORED = ingest processors schemas
+# All that the targets below and the tools make; .gitignore lists the same.
+MADE   := $(VENV) .tapeline dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache \
+	.pytest_cache .ruff_cache *.egg-info
 
-.PHONY: help setup demo test check bench chaos lock clean
+.PHONY: help setup demo test check coverage bench chaos lock dist clean
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -33,6 +39,16 @@ check: setup ## Style, types, layers
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+coverage: setup ## Every test, and how much of each package they run; htmlcov/ shows the lines
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest
+	@# numba's compiled code runs unseen by coverage: the kernels once more, as plain Python.
+	@NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest tests/processors/core/measure
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage html --quiet
+	@$(BIN)/coverage json --quiet
+	@$(BIN)/python tests/coverage_floor.py htmlcov/coverage.json $(FLOOR) $(FLOORED)
+
 bench: setup ## What a message costs, and how many calls fit; docs/performance.md has the other benchmarks
 	@$(BIN)/python -m benchmarks speed capacity growth-cost workers measuring
 
@@ -47,5 +63,12 @@ lock: ## Renew the locks: of everything, and of what the gateway and the agents 
 	@$(COMPILE) --upgrade --all-extras --output-file requirements.lock
 	@$(COMPILE) --constraint requirements.lock --output-file requirements-runtime.lock
 
-clean: ## Remove what make and the demo made
-	rm -rf $(VENV) .tapeline
+dist: setup ## The source distribution and the wheel, into dist/, with the wheel's content tested
+	@rm -rf dist
+	@$(BIN)/pytest tests/deploy/test_wheel.py
+	@$(BIN)/uv build --quiet --offline --no-build-isolation --python $(BIN)/python --out-dir dist
+	@ls dist
+
+clean: ## Remove what make, the demo and the tools made; settings, tokens and pages stay
+	rm -rf $(MADE)
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

