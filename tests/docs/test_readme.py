@@ -17,6 +17,8 @@ from tapeline.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+PATH = re.compile(r"`((?:schemas|runtime|ingest|processors|tapeline|tests|benchmarks|docs)/[\w/.*-]*)`")
 
 
 async def test_the_python_example_reads_a_call(pipeline: Stack) -> None:
@@ -45,22 +47,42 @@ async def test_the_python_example_reads_a_call(pipeline: Stack) -> None:
 
 def test_the_settings_named_exist() -> None:
     named = set()
-    for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+    for document in DOCUMENTS:
         named |= set(re.findall(r"TAPELINE_([A-Z_]*[A-Z])\b", document.read_text()))
     assert {name.lower() for name in named} <= Settings.model_fields.keys()
 
 
 def test_the_links_lead_somewhere() -> None:
-    for document in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
+    for document in DOCUMENTS:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
 
 
-def test_the_places_named_for_newcomers_exist() -> None:
-    text = (ROOT / "CONTRIBUTING.md").read_text()
-    paths = re.findall(r"`((?:schemas|ingest|processors|tapeline|tests|benchmarks)/[\w/.*]+)`", text)
-    assert len(paths) > 15
-    assert [p for p in paths if not list(ROOT.glob(p))] == []
+def test_the_places_named_exist() -> None:
+    for document in DOCUMENTS:
+        paths = PATH.findall(document.read_text())
+        assert [p for p in paths if not list(ROOT.glob(p))] == [], document.name
+
+
+def test_newcomers_are_told_of_every_package() -> None:
+    named = {path.rstrip("/") for path in PATH.findall((ROOT / "CONTRIBUTING.md").read_text())}
+    assert len(named) > 15
+    rooms = {
+        str(init.parent.relative_to(ROOT))
+        for top in ("schemas", "runtime", "ingest", "processors", "tapeline", "benchmarks")
+        for init in (ROOT / top).rglob("__init__.py")
+    }
+    # The room around other rooms is named by them.
+    assert rooms - named - {"processors"} == set()
+
+
+def test_each_word_of_the_glossary_has_a_source_and_a_place() -> None:
+    rows = re.findall(r"^\| (.*) \|$", (ROOT / "docs" / "glossary.md").read_text(), re.MULTILINE)
+    words = [row.split(" | ") for row in rows if not row.startswith(("word |", "---"))]
+    assert len(words) > 40
+    assert [row for row in words if len(row) != 4 or not all(row) or not PATH.search(row[3])] == []
+    terms = [row[0] for row in words]
+    assert len(terms) == len(set(terms))
 
 
 def test_every_metric_is_documented_as_declared() -> None:
