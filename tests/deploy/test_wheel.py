@@ -19,8 +19,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the wheel as ``make dist`` does: by way of the source distribution."""
     folder = tmp_path_factory.mktemp("dist")
     subprocess.run(
-        [sys.executable, "-m", "uv", "build", "--quiet", "--offline", "--no-build-isolation"]
-        + ["--python", sys.executable, "--out-dir", folder, ROOT],
+        [
+            *(sys.executable, "-m", "uv", "build", "--quiet", "--offline", "--no-build-isolation"),
+            *("--python", sys.executable, "--out-dir", folder, ROOT),
+        ],
         check=True,
     )
     (built,) = folder.glob("*.whl")
