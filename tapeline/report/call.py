@@ -19,7 +19,7 @@ from obstore.store import ObjectStore
 from processors.core.audio.g711 import PCM
 from processors.core.audio.wav import wav_header
 from processors.core.measure.conversation import Conversation, ConversationState, Party
-from processors.core.measure.frames import Run
+from processors.core.measure.frames import ActivityRun
 from processors.core.measure.kernels import FRAME_MS
 from processors.core.measure.track import TrackMeter
 from processors.core.record.manifest import MANIFEST
@@ -147,17 +147,17 @@ def _measured(manifest: dict[str, Any], files: dict[str, bytes]) -> CallView:
             start=None,
         )
         meters.append(TrackMeter.opened(opened, _NO_WINDOW_MS))
-        runs.append(list[Run]())
+        runs.append(list[ActivityRun]())
     codes = [_codes(said, files[said["file"]]) for said in manifest["tracks"]]
     for index, segment in _in_time(manifest["tracks"], codes):
         meters[index].feed(segment)
-        talk = meters[index].talk()
+        talk = meters[index].take_voice_activity()
         if talk is not None:
             runs[index] += talk
-            conversation.hear(segment, talk)
+            conversation.feed(segment, talk)
     for index, (said, meter) in enumerate(zip(manifest["tracks"], meters, strict=True)):
         meter.close(_closed(said, index))
-        rest = meter.talk() or []
+        rest = meter.take_voice_activity() or []
         runs[index] += rest
         conversation.close(index, rest)
     record = conversation.end()[-1]
@@ -235,7 +235,7 @@ def _codes(said: dict[str, Any], file: bytes) -> bytes:
 
 
 def _drawn(
-    said: dict[str, Any], measures: Record, runs: list[Run], codes: bytes, party: Party | None
+    said: dict[str, Any], measures: Record, runs: list[ActivityRun], codes: bytes, party: Party | None
 ) -> TrackView:
     rate = said["sample_rate_hz"]
     offset_s = _seconds(party.start) if party is not None else 0.0

@@ -1,9 +1,10 @@
-"""Who talks when: the tracks of a stream on one timeline, and what an analyst counts on it. Pure.
+"""The conversation of a stream: its tracks' voice activity on one timeline, and the measures of it. Pure.
 
-The terms are those of ITU-T P.59: single talk, double talk, mutual silence. The timeline is counted in frames
-of 20 ms from the first sample of the earliest track; a track lies on it where its ``heard_at`` says, to the
-frame. It is reckoned up to a frontier that stays a few seconds behind what has been heard, so that a track
-that opens a little later still finds its place. Kept are counters, and each track's talk beyond the frontier.
+The terms are those of ITU-T P.59: talkspurt, single talk, double talk, mutual silence. The timeline is in frames
+of 20 ms from the first sample of the earliest track. A track is placed on it by its ``heard_at``, to the frame.
+Measures are computed up to a watermark a few seconds behind the furthest track, so that a track that opens a
+little later still finds its place. The state holds counters, and each track's voice activity beyond the
+watermark.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -11,18 +12,18 @@ from typing import Any
 
 import msgspec
 
-from processors.core.measure.frames import Run
+from processors.core.measure.frames import ActivityRun
 from processors.core.measure.kernels import FRAME_MS
 from schemas.events import Segment
 from schemas.schema import Record
 
-#: How far the frontier stays behind the furthest track: a segment, and the wait for what is late.
+#: How far the watermark stays behind the furthest track: a segment, and the reorder buffer's wait.
 HOLD_FRAMES = 5_000 // FRAME_MS
-#: How long a track that has come to a standstill is waited for; what comes of it then lies later.
+#: How long a stalled track is waited for; its audio after that is placed later.
 PATIENCE_FRAMES = 60_000 // FRAME_MS
-#: Double talk that lasts as long as this is an interruption, by whoever began to talk last.
+#: Double talk of this length is an interruption by the party whose talkspurt began last.
 INTERRUPTION_FRAMES = 500 // FRAME_MS
-#: A track that claims to begin later than this after all others ended has a clock that is wrong.
+#: A track that claims to begin later than this after all others ended has a wrong clock.
 LONGEST_PAUSE_FRAMES = 300_000 // FRAME_MS
 
 
@@ -33,17 +34,18 @@ class Party(msgspec.Struct, array_like=True):
     track_index: int
     start: int
     end: int
-    """Up to where its talk is known."""
+    """Up to where its voice activity is known."""
     closed: bool = False
-    ahead: list[Run] = []
-    """Its runs beyond the frontier."""
+    pending: list[ActivityRun] = []
+    """Its voice activity beyond the watermark."""
     delayed: int = 0
+    """How much later than it was heard its audio is placed, after it stalled."""
     began: int = -1
-    """When the talk began that goes on at the frontier; -1 for none."""
+    """Start of its last talkspurt up to the watermark; -1 for none."""
     ended: int = -1
-    """When it last ended; the frontier while it goes on."""
-    talk: int = 0
-    alone: int = 0
+    """End of that talkspurt; the watermark while it goes on."""
+    speech: int = 0
+    single_talk: int = 0
     interruptions: int = 0
     interrupted: int = 0
     turns: int = 0
@@ -55,21 +57,22 @@ class Party(msgspec.Struct, array_like=True):
 
 
 class ConversationState(msgspec.Struct, array_like=True):
-    """What is kept of a conversation, as a checkpoint holds it."""
+    """The state of a conversation, as a checkpoint holds it. Times are in frames."""
 
     origin_us: int | None = None
-    """When the timeline begins, by the gateways' clocks."""
-    frontier: int = 0
-    silence: int = 0
-    overlap: int = 0
-    holder: int | None = None
+    """Start of the timeline by the gateways' clocks, in microseconds since the epoch."""
+    watermark: int = 0
+    """Up to where the measures are computed."""
+    mutual_silence: int = 0
+    double_talk: int = 0
+    floor_holder: int | None = None
     """The track_index of the party that has the floor."""
     turn_began: int = 0
     parties: list[Party] = []
 
 
 class Conversation:
-    """Runs of talk of any number of tracks in; records of the conversation so far out."""
+    """Takes the voice activity of any number of tracks; gives records of the conversation so far."""
 
     def __init__(
         self,
@@ -82,31 +85,31 @@ class Conversation:
         self._window = max(1, window_ms // FRAME_MS)
         self._parties = {party.track_index: party for party in state.parties}
 
-    def hear(self, segment: Segment, runs: Iterable[Run]) -> list[Record]:
-        """Take what follows of a track, and the runs in it; the records of the windows that are complete."""
+    def feed(self, segment: Segment, activity: Iterable[ActivityRun]) -> list[Record]:
+        """Add the voice activity that a segment gave; return the RUNNING records of complete windows."""
         party = self._parties.get(segment.track_index)
         if party is None:
             party = self._join(segment.track, segment.track_index, segment.heard_at)
-        self._append(party, runs)
-        # Not for each segment, which would cost more: when a window is complete, or seconds have come. Who is
-        # ahead moves the frontier; nothing else is reckoned for one that is not so far ahead.
-        worth = min(HOLD_FRAMES, self._left())
-        if party.end - self.state.frontier < HOLD_FRAMES + worth:
+        self._append(party, activity)
+        # To advance for each segment would cost more: it is done when a window is complete, or seconds have
+        # come. Only the furthest party moves the watermark, so nothing is computed for the others.
+        least = min(HOLD_FRAMES, self._left())
+        if party.end - self.state.watermark < HOLD_FRAMES + least:
             return []
         limit = self._limit()
-        return self._advance(limit) if limit - self.state.frontier >= worth else []
+        return self._advance(limit) if limit - self.state.watermark >= least else []
 
-    def close(self, track_index: int, runs: Iterable[Run]) -> list[Record]:
-        """A track is over, after these last runs."""
+    def close(self, track_index: int, activity: Iterable[ActivityRun]) -> list[Record]:
+        """End a track after its last voice activity; return the RUNNING records of complete windows."""
         party = self._parties.get(track_index)
         if party is None:
             return []
-        self._append(party, runs)
+        self._append(party, activity)
         party.closed = True
         return self._advance(self._limit())
 
     def end(self) -> list[Record]:
-        """The stream is over: the windows that were still held back, and the whole conversation."""
+        """End the stream; return the RUNNING records of the remaining windows and the FINAL record."""
         records = self._advance(max((p.end for p in self.state.parties), default=0))
         return [*records, self._record("FINAL")]
 
@@ -117,32 +120,32 @@ class Conversation:
         if state.origin_us is None:
             state.origin_us = heard_at_us
         start = round((heard_at_us - state.origin_us) / (FRAME_MS * 1000))
-        if start < 0 and state.frontier == 0:
-            # Earlier than the first one heard of: the timeline begins with it.
+        if start < 0 and state.watermark == 0:
+            # Earlier than the first track that came: the timeline begins with this one.
             for other in state.parties:
                 other.start -= start
                 other.end -= start
-                other.ahead.insert(0, (False, -start))
+                other.pending.insert(0, (False, -start))
             state.origin_us = heard_at_us
             start = 0
         start = min(start, max((p.end for p in state.parties), default=0) + LONGEST_PAUSE_FRAMES)
         party = Party(track, track_index, start, start)
-        if start > state.frontier:
-            party.ahead.append((False, start - state.frontier))
+        if start > state.watermark:
+            party.pending.append((False, start - state.watermark))
         state.parties.append(party)
         self._parties[track_index] = party
         return party
 
-    def _append(self, party: Party, runs: Iterable[Run]) -> None:
-        behind = self.state.frontier - party.end
+    def _append(self, party: Party, activity: Iterable[ActivityRun]) -> None:
+        behind = self.state.watermark - party.end
         if behind > 0:
-            # The conversation went on without it. What follows is put where it is heard.
+            # The conversation went on without it. What follows is placed from the watermark on.
             party.delayed += behind
             party.end += behind
             if party.start == party.end - behind:
                 party.start += behind
-        for run in runs:
-            party.ahead.append(run)
+        for run in activity:
+            party.pending.append(run)
             party.end += run[1]
 
     def _limit(self) -> int:
@@ -151,59 +154,59 @@ class Conversation:
         return max(min(known, furthest - HOLD_FRAMES), furthest - PATIENCE_FRAMES)
 
     def _left(self) -> int:
-        """Frames from the frontier to the end of its window."""
-        return self._window - self.state.frontier % self._window
+        """Return the frames from the watermark to the end of its window."""
+        return self._window - self.state.watermark % self._window
 
     def _advance(self, limit: int) -> list[Record]:
         state, records = self.state, []
-        while state.frontier < limit:
+        while state.watermark < limit:
             left = self._left()
-            frames = min(limit - state.frontier, left)
-            talking = []
+            frames = min(limit - state.watermark, left)
+            speaking = []
             for party in state.parties:
-                if party.ahead:
-                    talk, length = party.ahead[0]
+                if party.pending:
+                    speech, length = party.pending[0]
                     frames = min(frames, length)
-                    if talk:
-                        talking.append(party)
+                    if speech:
+                        speaking.append(party)
             for party in state.parties:
-                if party.ahead:
-                    talk, length = party.ahead[0]
+                if party.pending:
+                    speech, length = party.pending[0]
                     if length > frames:
-                        party.ahead[0] = (talk, length - frames)
+                        party.pending[0] = (speech, length - frames)
                     else:
-                        del party.ahead[0]
-            self._count(talking, frames)
-            state.frontier += frames
+                        del party.pending[0]
+            self._count(speaking, frames)
+            state.watermark += frames
             if frames == left:
                 records.append(self._record("RUNNING"))
         return records
 
-    # What is counted -------------------------------------------------------------------------
+    # The measures ----------------------------------------------------------------------------
 
-    def _count(self, talking: Sequence[Party], frames: int) -> None:
-        """Count a run of frames in which the same parties talk."""
+    def _count(self, speaking: Sequence[Party], frames: int) -> None:
+        """Count a run of frames in which the same parties speak."""
         state = self.state
-        now, then = state.frontier, state.frontier + frames
-        for party in talking:
+        now, then = state.watermark, state.watermark + frames
+        for party in speaking:
             if party.ended != now:
                 party.began = now
             party.ended = then
-            party.talk += frames
-        if not talking:
-            state.silence += frames
-        elif len(talking) == 1:
-            talking[0].alone += frames
-            self._give_floor(talking[0])
+            party.speech += frames
+        if not speaking:
+            state.mutual_silence += frames
+        elif len(speaking) == 1:
+            speaking[0].single_talk += frames
+            self._give_floor(speaking[0])
         else:
-            state.overlap += frames
-            self._count_interruptions(talking, now, then)
+            state.double_talk += frames
+            self._count_interruptions(speaking, now, then)
 
-    def _count_interruptions(self, talking: Sequence[Party], now: int, then: int) -> None:
-        for party in talking:
+    def _count_interruptions(self, speaking: Sequence[Party], now: int, then: int) -> None:
+        for party in speaking:
             if not now < party.began + INTERRUPTION_FRAMES <= then:
                 continue
-            others = [p for p in talking if p.began < party.began]
+            others = [p for p in speaking if p.began < party.began]
             for other in others:
                 other.interrupted += 1
             if others:
@@ -211,11 +214,11 @@ class Conversation:
                 self._on_interruption(party)
 
     def _give_floor(self, party: Party) -> None:
-        """The floor passes to whoever talks alone, from when it began to talk."""
+        """Pass the floor to the party in single talk, from the start of its talkspurt."""
         state = self.state
-        if state.holder == party.track_index:
+        if state.floor_holder == party.track_index:
             return
-        before = self._parties[state.holder] if state.holder is not None else None
+        before = self._parties[state.floor_holder] if state.floor_holder is not None else None
         if before is not None:
             before.longest_turn = max(before.longest_turn, before.ended - state.turn_began)
             wait = party.began - before.ended
@@ -224,26 +227,26 @@ class Conversation:
                 party.response_max = max(party.response_max, wait)
                 party.responses += 1
                 party.response_sum += wait
-        state.holder, state.turn_began = party.track_index, party.began
+        state.floor_holder, state.turn_began = party.track_index, party.began
         party.turns += 1
 
     def _record(self, kind: str) -> Record:
         state = self.state
-        talk = sum(party.talk for party in state.parties)
+        speech = sum(party.speech for party in state.parties)
         return {
             "kind": kind,
             "began_at": state.origin_us,
-            "duration_ms": state.frontier * FRAME_MS,
-            "silence_ms": state.silence * FRAME_MS,
-            "overlap_ms": state.overlap * FRAME_MS,
+            "duration_ms": state.watermark * FRAME_MS,
+            "silence_ms": state.mutual_silence * FRAME_MS,
+            "overlap_ms": state.double_talk * FRAME_MS,
             "parties": [
-                self._party(party, talk) for party in sorted(state.parties, key=lambda p: p.track_index)
+                self._party(party, speech) for party in sorted(state.parties, key=lambda p: p.track_index)
             ],
         }
 
-    def _party(self, party: Party, talk: int) -> dict[str, Any]:
+    def _party(self, party: Party, all_speech: int) -> dict[str, Any]:
         longest = party.longest_turn
-        if self.state.holder == party.track_index:
+        if self.state.floor_holder == party.track_index:
             longest = max(longest, party.ended - self.state.turn_began)
         answered = party.responses > 0
         return {
@@ -251,9 +254,9 @@ class Conversation:
             "track_index": party.track_index,
             "offset_ms": party.start * FRAME_MS,
             "delayed_ms": party.delayed * FRAME_MS,
-            "talk_ms": party.talk * FRAME_MS,
-            "alone_ms": party.alone * FRAME_MS,
-            "talk_share": party.talk / talk if talk else None,
+            "talk_ms": party.speech * FRAME_MS,
+            "alone_ms": party.single_talk * FRAME_MS,
+            "talk_share": party.speech / all_speech if all_speech else None,
             "turns": party.turns,
             "longest_monologue_ms": longest * FRAME_MS,
             "interruptions": party.interruptions,

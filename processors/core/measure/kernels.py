@@ -1,21 +1,21 @@
-"""A track by the sample: its level, its speech by ITU-T P.56, and when somebody talks. Pure, and compiled.
+"""The compiled kernels of the measures: level, active speech level (ITU-T P.56), voice activity. Pure.
 
-Every sample of every call passes through here, so it is written as plain loops, and numba compiles them: less
-than half of what the same cost as numpy operations (`python -m benchmarks measuring`). No fast-math: the sums
-run in the order that is written, over whole frames of 20 ms, so a replay gives the same numbers to the last
-bit, wherever segments were cut. All of it is in this one file, constants included, because numba's cache of
-compiled code looks at no other file's changes.
+Every sample of every call passes through here, so the kernels are plain loops that numba compiles; they cost
+less than half of the same work as numpy operations (`python -m benchmarks measuring`). There is no fast-math,
+and sums run in the written order over whole frames of 20 ms: a replay gives the same numbers to the last bit,
+wherever segments were cut. All compiled code and its constants are in this one file, because numba's cache of
+compiled code does not notice changes in other files.
 
-Speech level (P.56 12/2011, method B): the envelope of the signal, smoothed twice with a time constant of
-30 ms, is held against 15 thresholds an octave apart; for each it is counted how long the signal was active,
-with a hangover of 200 ms. The active level is that of the threshold which lies 15.9 dB below the level it
-gives (7.2). The smoothers take every sample, and are exact; they are held against the thresholds 800 times a
-second at 8000 Hz, where the standard asks for 694.
+Active speech level (P.56 12/2011, method B): the rectified signal is smoothed twice with a time constant of
+30 ms, and the resulting envelope is compared with 15 thresholds an octave apart. For each threshold it is
+counted how long the signal was active, with a hangover of 200 ms. The active speech level is that of the
+threshold 15.9 dB below the level it gives (7.2). The filter takes every sample, and is exact; the envelope is
+compared with the thresholds 800 times a second at 8000 Hz, where the standard asks for 694.
 
-Talk: a frame is talk when the highest envelope in it reaches a threshold: P.56's own, 15.9 dB below the
-active level, or one that keeps off the noise floor where that is close. The threshold is reckoned anew every
-second, from what came before. Pauses of up to 200 ms, P.56's hangover, are bridged. ``benchmarks`` holds it
-against webrtcvad on speech with known borders.
+Voice activity: a frame is speech when its highest envelope reaches a threshold: P.56's own, 15.9 dB below the
+active speech level, or a higher one where the noise floor is close. The threshold is recomputed every second,
+from the frames before. Pauses of up to 200 ms, P.56's hangover, are bridged. ``python -m benchmarks talk``
+compares it with webrtcvad on speech with known borders.
 """
 
 import math
@@ -28,80 +28,81 @@ import numpy.typing as npt
 FRAME_MS = 20
 #: Overload point: 0 dBov is the power of a full-scale square wave, as 0 dBFS is here.
 OVERLOAD = 32768.0
-#: The outermost code of µ-law decodes to this magnitude (ITU-T G.711).
+#: Magnitude of the outermost code of µ-law (ITU-T G.711, table 2a).
 CLIP_LEVEL = 32124
 #: A frame is silent when its RMS is below this; speech on a telephone line lies near -26 dBFS.
 SILENCE_DBFS = -50.0
-#: Levels are counted by the decibel, from -90 dBFS (less than one step of 16-bit PCM) up.
+#: Levels are counted in bins of 1 dB, from -90 dBFS (less than one step of 16-bit PCM) up.
 LOWEST_DB = -90
 
 # P.56.
 TIME_CONSTANT_S = 0.03
 HANGOVER_S = 0.2
-#: Between the active level and the threshold that separates speech from pauses.
+#: Between the active speech level and the threshold that separates speech from pauses.
 MARGIN_DB = 15.9
 #: In linear 16-bit PCM: 1, 2, 4, … 16384.
 THRESHOLDS = 2.0 ** np.arange(15)
 _THRESHOLDS_DBOV = 20 * np.log10(THRESHOLDS / OVERLOAD)
-#: How often the envelope is looked at in a frame, at least: 700 times a second.
-_LEAST_POINTS = 14
+#: Least number of points per frame at which the envelope is compared with the thresholds: 700 a second.
+_MIN_POINTS = 14
 
-# Talk.
-#: Frames after which the threshold is reckoned anew.
+# Voice activity.
+#: Frames after which the threshold is recomputed: one second.
 _BLOCK_FRAMES = 50
-#: Pauses within talk that are bridged, in frames.
+#: Longest pause within a talkspurt that is bridged, in frames.
 BRIDGED_FRAMES = round(HANGOVER_S * 1000 / FRAME_MS)
-#: Before there is a level, and never below.
-_FIRST_DBOV, _LOWEST_DBOV = -45.0, -55.0
-#: The noise floor is what this share of the envelopes lie below.
+#: The threshold before there is an active speech level, and its lower limit.
+_INITIAL_DBOV, _MIN_DBOV = -45.0, -55.0
+#: The noise floor is the level that this share of the frames' envelopes lie below.
 _FLOOR_SHARE = 0.2
-#: How far above the floor talk begins: this part of the distance to the active level, within limits;
-#: the most where that distance is less than _DYNAMICS_DB.
-_ABOVE_FLOOR, _LEAST_ABOVE_DB, _MOST_ABOVE_DB, _DYNAMICS_DB = 0.4, 3.0, 9.0, 6.0
+#: The threshold's distance to the noise floor: this share of the distance from the floor to the active speech
+#: level, within limits; the upper limit where that distance is less than _MIN_DYNAMICS_DB.
+_FLOOR_MARGIN_SHARE, _MIN_FLOOR_MARGIN_DB, _MAX_FLOOR_MARGIN_DB, _MIN_DYNAMICS_DB = 0.4, 3.0, 9.0, 6.0
 
-_SILENT_SQUARE = OVERLOAD**2 * 10 ** (SILENCE_DBFS / 10)
-_POWER_BORDERS = OVERLOAD**2 * 10 ** (np.arange(LOWEST_DB + 1, 1) / 10)
-_AMPLITUDE_BORDERS = OVERLOAD * 10 ** (np.arange(LOWEST_DB + 1, 1) / 20)
-#: How many levels are told apart.
-LEVELS = len(_POWER_BORDERS) + 1
+_SILENCE_POWER = OVERLOAD**2 * 10 ** (SILENCE_DBFS / 10)
+_POWER_EDGES = OVERLOAD**2 * 10 ** (np.arange(LOWEST_DB + 1, 1) / 10)
+_AMPLITUDE_EDGES = OVERLOAD * 10 ** (np.arange(LOWEST_DB + 1, 1) / 20)
+#: Number of bins of a level histogram.
+LEVEL_BINS = len(_POWER_EDGES) + 1
 
-#: What is counted since it was last taken: of the samples, all but the frames.
-WINDOW = np.dtype(
+#: Counters of a window, since they were last taken: of its samples, but for the two counts of frames.
+WINDOW_COUNTERS = np.dtype(
     [
         ("frames", "<i8"),
         ("silent_frames", "<i8"),
         ("sum", "<i8"),
-        ("square", "<i8"),
+        ("energy", "<i8"),
         ("peak", "<i8"),
         ("clipped", "<i8"),
     ]
 )
 
-#: What is kept of a track; its size does not grow with the call.
-HEARD = np.dtype(
+#: State of a track's meter; its size does not grow with the call. Checkpoints hold it as bytes: the order and
+#: the types of the fields are part of the format.
+METER_STATE = np.dtype(
     [
-        # The smoothers of P.56, and the samples and the energy they were given.
+        # P.56: the two smoothers (p and q, the envelope), and the number and energy of the samples they took.
         ("smoothed", "<f8"),
         ("envelope", "<f8"),
         ("samples", "<i8"),
-        ("square", "<i8"),
-        # Points at which the envelope was looked at; at how many of them so many thresholds were active; how
-        # many are; at which point the envelope was last at or above so many (0: never).
+        ("energy", "<i8"),
+        # P.56: the number of points; at how many points n thresholds were active, for each n; how many are
+        # active now; the last point at which the envelope reached n thresholds, for each n (0: never).
         ("points", "<i8"),
         ("active_points", "<i8", len(THRESHOLDS) + 1),
         ("active", "<i8"),
-        ("last_at", "<i8", len(THRESHOLDS) + 1),
-        # Talk: the threshold in force, whether somebody talks, and frames of a pause that may yet be bridged.
+        ("last_reached", "<i8", len(THRESHOLDS) + 1),
+        # Voice activity: the threshold in force, whether a talkspurt goes on, the frames of a pause in it.
         ("threshold", "<f8"),
-        ("talking", "<i8"),
+        ("in_talkspurt", "<i8"),
         ("pause", "<i8"),
-        # Frames, how many had each level and each level of envelope, and the silence, in samples.
+        # Frames; histograms of their levels and of their highest envelopes; runs of silence in samples.
         ("frames", "<i8"),
-        ("levels", "<u4", LEVELS),
-        ("envelopes", "<u4", LEVELS),
-        ("silent_run", "<i8"),
-        ("longest_run", "<i8"),
-        ("window", WINDOW),
+        ("levels", "<u4", LEVEL_BINS),
+        ("envelopes", "<u4", LEVEL_BINS),
+        ("silence", "<i8"),
+        ("longest_silence", "<i8"),
+        ("window", WINDOW_COUNTERS),
     ]
 )
 
@@ -109,106 +110,112 @@ Array = npt.NDArray[Any]
 
 
 def _compiled(function: Any) -> Any:
-    """Compiled at the first call; kept on disk where numba finds a place that can be written to."""
+    """Compile a function at its first call; cache it on disk where numba finds a writable place."""
     try:
         return numba.njit(cache=True, error_model="numpy")(function)
-    except RuntimeError:  # there is none: compiled anew in each process
+    except RuntimeError:  # there is none: each process compiles for itself
         return numba.njit(error_model="numpy")(function)
 
 
-class Smoothing(NamedTuple):
-    """The filters of P.56 at a sample rate, by the step between two looks at the envelope."""
+class P56Filter(NamedTuple):
+    """The envelope filter of P.56 in block form: two one-pole smoothers in series, advanced a step at a time.
 
-    adds: Array
-    """What each sample of a step adds to the first smoother by its end."""
-    adds_twice: Array
-    """And to the second."""
+    P.56 calls them p and q: with g = e^(-1/(f·T)), p[i] = g·p[i-1] + (1-g)·|x[i]| and
+    q[i] = g·q[i-1] + (1-g)·p[i]. A step is the samples between two points at which the envelope q is compared
+    with the thresholds.
+    """
+
+    p_weights: Array
+    """Weight of each rectified sample of a step in p at the step's end. Shape (step,)."""
+    q_weights: Array
+    """Its weight in q. Shape (step,)."""
     decay: float
-    """What is left of either after a step."""
-    passed_on: float
-    """What the first smoother, before a step, adds to the second by its end."""
+    """What remains of p, and of q, after a step: g^step."""
+    p_to_q: float
+    """Weight of p before a step in q at the step's end."""
     hangover: int
-    """In points."""
+    """P.56's hangover of 200 ms, in points."""
 
 
-def smoothing(rate_hz: int, frame_samples: int) -> Smoothing:
-    """The filters at a rate: as few looks as a frame divides into evenly."""
-    divisors = (n for n in range(_LEAST_POINTS, frame_samples) if frame_samples % n == 0)
+def p56_filter(rate_hz: int, frame_samples: int) -> P56Filter:
+    """Return the filter for a sample rate, with the fewest points that divide a frame evenly."""
+    divisors = (n for n in range(_MIN_POINTS, frame_samples) if frame_samples % n == 0)
     step = frame_samples // next(divisors, frame_samples)
     decay = math.exp(-1 / (rate_hz * TIME_CONSTANT_S))
     left = decay ** np.arange(step - 1, -1, -1)
-    adds = (1 - decay) * left
-    twice = (1 - decay) ** 2 * left * np.arange(step, 0, -1)
+    p_weights = (1 - decay) * left
+    q_weights = (1 - decay) ** 2 * left * np.arange(step, 0, -1)
     hangover = round(rate_hz * HANGOVER_S / step)
-    return Smoothing(adds, twice, decay**step, step * (1 - decay) * decay**step, hangover)
+    return P56Filter(p_weights, q_weights, decay**step, step * (1 - decay) * decay**step, hangover)
 
 
 @_compiled
-def hear(
+def process_frames(
     codes: Array,
     fresh: int,
     size: int,
     pcm: Array,
-    adds: Array,
-    adds_twice: Array,
+    p_weights: Array,
+    q_weights: Array,
     decay: float,
-    passed_on: float,
+    p_to_q: float,
     hangover: int,
     state: Array,
-    runs: Array,
+    activity: Array,
 ) -> tuple[int, int]:
-    """Take whole frames of ``size`` codes: how many there were, and how many ``runs`` came of them.
+    """Measure whole frames of ``size`` codes; return the number of frames and of runs of voice activity.
 
-    The window counts the samples from ``fresh`` on, whether they fill a frame or not: those before came with
-    the codes before. ``pcm`` gives the sample of a code. ``runs`` takes the runs of talk, in frames, and of
-    none, as negative numbers; one more than there are frames has room for all. ``state`` is an array of one
-    record of HEARD: a bare record costs 1.5 µs at numba's door.
+    ``codes``: shape (n,); the window counts the samples from ``fresh`` on, whether they fill a frame or not:
+    those before were counted with the codes before. ``pcm``: the 16-bit sample of each code. ``state``: an
+    array of one record of METER_STATE; to pass a bare record to numba costs 1.5 µs. ``activity``: shape
+    (frames + 1,); receives the runs, in frames, talkspurts as positive numbers and pauses as negative ones.
     """
-    heard = state[0]
-    frames, step = len(codes) // size, len(adds)
+    meter = state[0]
+    frames, step = len(codes) // size, len(p_weights)
     points = size // step
-    smoothed = codes[: frames * points * step]
-    rows = _rows(smoothed, step, pcm)
-    added, added_twice, squares = _weighed(rows, adds, adds_twice)
-    rest = _sums(codes[len(smoothed) : frames * size], pcm)[1]  # of the track's last frame, a shorter one
-    found, window, squared = 0, heard.window, heard.square
+    stepped = codes[: frames * points * step]
+    rows = _decode(stepped, step, pcm)
+    p_inputs, q_inputs, energies = _step_inputs(rows, p_weights, q_weights)
+    # Only the last frame of a track, a shorter one, has samples beyond the last step.
+    rest = _statistics(codes[len(stepped) : frames * size], pcm)[1]
+    runs, window, energy_before = 0, meter.window, meter.energy
     for frame in range(frames):
         first = frame * points
-        square = rest
+        energy = rest
         for point in range(first, first + points):
-            square += int(squares[point])
-        if heard.frames % _BLOCK_FRAMES == 0:
-            heard.threshold = _talk_threshold(heard, step)
-        heard.frames += 1
-        heard.samples += size
-        heard.square += square
-        envelopes = added_twice[first : first + points]
-        peak = _smooth(added[first : first + points], envelopes, decay, passed_on, hangover, heard)
-        heard.envelopes[np.searchsorted(_AMPLITUDE_BORDERS, peak, "right")] += 1
-        heard.levels[np.searchsorted(_POWER_BORDERS, square / size, "right")] += 1
-        if square < _SILENT_SQUARE * size:
+            energy += int(energies[point])
+        if meter.frames % _BLOCK_FRAMES == 0:
+            meter.threshold = _speech_threshold(meter, step)
+        meter.frames += 1
+        meter.samples += size
+        meter.energy += energy
+        envelopes = q_inputs[first : first + points]
+        peak = _filter_frame(p_inputs[first : first + points], envelopes, decay, p_to_q, hangover, meter)
+        meter.envelopes[np.searchsorted(_AMPLITUDE_EDGES, peak, "right")] += 1
+        meter.levels[np.searchsorted(_POWER_EDGES, energy / size, "right")] += 1
+        if energy < _SILENCE_POWER * size:
             window.silent_frames += 1
-            heard.silent_run += size
-            heard.longest_run = max(heard.longest_run, heard.silent_run)
+            meter.silence += size
+            meter.longest_silence = max(meter.longest_silence, meter.silence)
         else:
-            heard.silent_run = 0
-        found = _judge(peak >= heard.threshold, heard, runs, found)
-    if fresh == 0 and len(smoothed) == len(codes):
-        total, loudest, clipped = _sums_of(rows)
-        square = heard.square - squared
+            meter.silence = 0
+        runs = _append_activity(peak >= meter.threshold, meter, activity, runs)
+    if fresh == 0 and len(stepped) == len(codes):
+        total, loudest, clipped = _decoded_statistics(rows)
+        energy = meter.energy - energy_before
     else:
-        total, square, loudest, clipped = _sums(codes[fresh:], pcm)
+        total, energy, loudest, clipped = _statistics(codes[fresh:], pcm)
     window.frames += frames
     window.sum += total
-    window.square += square
+    window.energy += energy
     window.peak = max(window.peak, loudest)
     window.clipped += clipped
-    return frames, found
+    return frames, runs
 
 
 @_compiled
-def _rows(codes: Array, step: int, pcm: Array) -> Array:
-    """The samples, those of a step below each other: what is done to all steps is done to a row at once."""
+def _decode(codes: Array, step: int, pcm: Array) -> Array:
+    """Decode samples into shape (step, steps): one row per place in a step, so loops run along a row."""
     steps = codes.reshape(len(codes) // step, step)
     rows = np.empty((step, len(steps)), pcm.dtype)
     for index in range(step):
@@ -219,24 +226,24 @@ def _rows(codes: Array, step: int, pcm: Array) -> Array:
 
 
 @_compiled
-def _weighed(rows: Array, adds: Array, adds_twice: Array) -> tuple[Array, Array, Array]:
-    """What each step adds to the first smoother, and to the second; and its energy, exact in a float."""
-    once = np.zeros(rows.shape[1])
-    twice = np.zeros(rows.shape[1])
-    squares = np.zeros(rows.shape[1])
-    for index in range(len(adds)):
-        row, add, add_twice = rows[index], adds[index], adds_twice[index]
+def _step_inputs(rows: Array, p_weights: Array, q_weights: Array) -> tuple[Array, Array, Array]:
+    """Return each step's contribution to p and to q, and its energy, exact as a float. Shapes (steps,)."""
+    p_inputs = np.zeros(rows.shape[1])
+    q_inputs = np.zeros(rows.shape[1])
+    energies = np.zeros(rows.shape[1])
+    for index in range(len(p_weights)):
+        row, p_weight, q_weight = rows[index], p_weights[index], q_weights[index]
         for point in range(len(row)):
             magnitude = float(abs(row[point]))
-            once[point] += magnitude * add
-            twice[point] += magnitude * add_twice
-            squares[point] += magnitude * magnitude
-    return once, twice, squares
+            p_inputs[point] += magnitude * p_weight
+            q_inputs[point] += magnitude * q_weight
+            energies[point] += magnitude * magnitude
+    return p_inputs, q_inputs, energies
 
 
 @_compiled
-def _sums_of(rows: Array) -> Any:
-    """As ``_sums``, of samples in any order, but for their squares."""
+def _decoded_statistics(rows: Array) -> Any:
+    """Return sum, peak and clipped count as ``_statistics`` does, of decoded samples in any order."""
     total: Any = 0
     peak: Any = 0
     clipped: Any = 0
@@ -255,107 +262,109 @@ def _sums_of(rows: Array) -> Any:
 
 
 @_compiled
-def _sums(codes: Array, pcm: Array) -> Any:
-    """The samples' sum, sum of squares, highest magnitude, and how many are at the coder's limit."""
+def _statistics(codes: Array, pcm: Array) -> Any:
+    """Return the samples' sum, energy (sum of squares), peak magnitude, and the number of clipped samples."""
     total: Any = 0
-    square: Any = 0
+    energy: Any = 0
     peak: Any = 0
     clipped: Any = 0
     for code in codes:
         sample: Any = np.int64(pcm[code])
         magnitude = abs(sample)
         total += sample
-        square += sample * sample
+        energy += sample * sample
         peak = max(peak, magnitude)
         clipped += magnitude >= CLIP_LEVEL
-    return total, square, peak, clipped
+    return total, energy, peak, clipped
 
 
 @_compiled
-def _smooth(
-    added: Array,
+def _filter_frame(
+    p_inputs: Array,
     envelopes: Array,
     decay: float,
-    passed_on: float,
+    p_to_q: float,
     hangover: int,
-    heard: Any,
+    meter: Any,
 ) -> float:
-    """A frame through the smoothers of P.56 and its thresholds; the highest envelope in it.
+    """Filter a frame, count its activity by P.56, and return its highest envelope.
 
-    ``envelopes`` comes as what each step adds to the second smoother, and becomes what its name says.
+    ``envelopes`` holds each step's contribution to q, and is overwritten by the envelope after each step.
     """
-    smoothed, envelope = heard.smoothed, heard.envelope
+    smoothed, envelope = meter.smoothed, meter.envelope
     peak, lowest = 0.0, math.inf
-    for point in range(len(added)):
-        envelope = decay * envelope + (envelopes[point] + passed_on * smoothed)
-        smoothed = decay * smoothed + added[point]
+    for point in range(len(p_inputs)):
+        envelope = decay * envelope + (envelopes[point] + p_to_q * smoothed)
+        smoothed = decay * smoothed + p_inputs[point]
         envelopes[point] = envelope
         peak = max(peak, envelope)
         lowest = min(lowest, envelope)
-    heard.smoothed, heard.envelope = smoothed, envelope
-    reached, active = heard.active, heard.active
+    meter.smoothed, meter.envelope = smoothed, envelope
+    reached, active = meter.active, meter.active
     while reached > 0 and lowest < THRESHOLDS[reached - 1]:
         reached -= 1
-    end = heard.points + len(added)
+    end = meter.points + len(p_inputs)
     if (reached == len(THRESHOLDS) or peak < THRESHOLDS[reached]) and (
-        reached == active or end - heard.last_at[active] <= hangover
+        reached == active or end - meter.last_reached[active] <= hangover
     ):
-        # Between the same two thresholds throughout, and nothing stops being active: mostly it is so.
-        heard.last_at[reached] = end
-        heard.active_points[active] += len(added)
-        heard.points = end
+        # The usual case: the envelope stays between two thresholds, and no hangover ends.
+        meter.last_reached[reached] = end
+        meter.active_points[active] += len(p_inputs)
+        meter.points = end
     else:
-        _count_active(envelopes, reached, hangover, heard)
+        _count_activity(envelopes, reached, hangover, meter)
     return peak
 
 
 @_compiled
-def _count_active(envelopes: Array, reached: int, hangover: int, heard: Any) -> None:
-    """Hold envelopes against the thresholds; so many may lie at or below the first."""
-    active, point = heard.active, heard.points
+def _count_activity(envelopes: Array, reached: int, hangover: int, meter: Any) -> None:
+    """Compare envelopes with the thresholds, point by point; ``reached`` is a first guess for the first."""
+    active, point = meter.active, meter.points
     for envelope in envelopes:
         while reached > 0 and envelope < THRESHOLDS[reached - 1]:
             reached -= 1
         while reached < len(THRESHOLDS) and envelope >= THRESHOLDS[reached]:
             reached += 1
         point += 1
-        heard.last_at[reached] = point
+        meter.last_reached[reached] = point
         active = max(active, reached)
-        while active > reached and point - heard.last_at[active] > hangover:
+        while active > reached and point - meter.last_reached[active] > hangover:
             active -= 1
-        heard.active_points[active] += 1
-    heard.active, heard.points = active, point
+        meter.active_points[active] += 1
+    meter.active, meter.points = active, point
 
 
 @_compiled
-def summary(state: Array, step: int, floor_share: float) -> tuple[bool, float, float, int, int, int]:
-    """Of an array of one record: whether anything was active, and at what level, in dBov; the mean square of
-    all samples; the level, counted from ``LOWEST_DB``, up to which such a share of the frames lie; and the
-    longest and the last run of silence, in samples.
+def summarize(state: Array, step: int, floor_share: float) -> tuple[bool, float, float, int, int, int]:
+    """Return the measures since the track's start, from an array of one record of METER_STATE.
+
+    These are: whether the signal was ever active; the active speech level in dBov; the mean square of all
+    samples; the bin of the level histogram up to which ``floor_share`` of the frames lie; the longest and the
+    last run of silence, in samples.
     """
-    heard = state[0]
-    active, level, _ = _speech(heard, step)
-    wanted = max(1, math.ceil(heard.frames * floor_share))
+    meter = state[0]
+    active, level, _ = _active_speech_level(meter, step)
+    wanted = max(1, math.ceil(meter.frames * floor_share))
     floor = seen = 0
-    while floor < LEVELS:
-        seen += heard.levels[floor]
+    while floor < LEVEL_BINS:
+        seen += meter.levels[floor]
         if seen >= wanted:
             break
         floor += 1
-    mean_square = heard.square / max(1, heard.samples)
-    return active, level, mean_square, floor, heard.longest_run, heard.silent_run
+    mean_square = meter.energy / max(1, meter.samples)
+    return active, level, mean_square, floor, meter.longest_silence, meter.silence
 
 
 @_compiled
-def _speech(heard: Any, step: int) -> tuple[bool, float, float]:
-    """Whether anything was active; the level and threshold whose distance is the margin, in dBov (7.2)."""
-    square = heard.square / OVERLOAD**2
+def _active_speech_level(meter: Any, step: int) -> tuple[bool, float, float]:
+    """Return whether the signal was active, and the level and threshold, in dBov, a margin apart (7.2)."""
+    energy = meter.energy / OVERLOAD**2
     before_level = before_threshold = 0.0
-    points = heard.points - heard.active_points[0]
+    points = meter.points - meter.active_points[0]
     for j in range(len(THRESHOLDS)):
-        if not points or not square:
+        if not points or not energy:
             break
-        level, threshold = 10 * math.log10(square / (points * step)), _THRESHOLDS_DBOV[j]
+        level, threshold = 10 * math.log10(energy / (points * step)), _THRESHOLDS_DBOV[j]
         distance = level - threshold - MARGIN_DB
         if distance <= 0:
             if j == 0:
@@ -368,48 +377,48 @@ def _speech(heard: Any, step: int) -> tuple[bool, float, float]:
                 before_threshold + share * (threshold - before_threshold),
             )
         before_level, before_threshold = level, threshold
-        points -= heard.active_points[j + 1]
+        points -= meter.active_points[j + 1]
     return False, 0.0, 0.0
 
 
 @_compiled
-def _talk_threshold(heard: Any, step: int) -> float:
-    """From what envelope on a frame is talk."""
-    found, level, threshold = _speech(heard, step)
+def _speech_threshold(meter: Any, step: int) -> float:
+    """Return the lowest envelope of a frame that is speech, in linear 16-bit PCM."""
+    found, level, threshold = _active_speech_level(meter, step)
     if not found:
-        return OVERLOAD * 10 ** (_FIRST_DBOV / 20)
+        return OVERLOAD * 10 ** (_INITIAL_DBOV / 20)
     floor = 0.0
     seen = 0
-    for index in range(LEVELS):
-        seen += heard.envelopes[index]
-        if seen >= heard.frames * _FLOOR_SHARE:
+    for index in range(LEVEL_BINS):
+        seen += meter.envelopes[index]
+        if seen >= meter.frames * _FLOOR_SHARE:
             floor = float(LOWEST_DB + index)
             break
     distance = level - floor
-    above = min(_MOST_ABOVE_DB, max(_LEAST_ABOVE_DB, _ABOVE_FLOOR * distance))
-    if distance < _DYNAMICS_DB:  # without dynamics all is noise so far
-        above = _MOST_ABOVE_DB
-    return float(OVERLOAD * 10 ** (max(threshold, floor + above, _LOWEST_DBOV) / 20))
+    margin = min(_MAX_FLOOR_MARGIN_DB, max(_MIN_FLOOR_MARGIN_DB, _FLOOR_MARGIN_SHARE * distance))
+    if distance < _MIN_DYNAMICS_DB:  # without dynamics all is noise so far
+        margin = _MAX_FLOOR_MARGIN_DB
+    return float(OVERLOAD * 10 ** (max(threshold, floor + margin, _MIN_DBOV) / 20))
 
 
 @_compiled
-def _judge(talk: bool, heard: Any, runs: Array, found: int) -> int:
-    """Put a frame to the runs; how many there are now."""
+def _append_activity(speech: bool, meter: Any, activity: Array, runs: int) -> int:
+    """Append a frame to the runs of voice activity, pauses bridged; return the number of runs."""
     frames = 0
-    if talk:
-        frames = heard.pause + 1
-        heard.talking, heard.pause = 1, 0
-    elif heard.talking:
-        heard.pause += 1
-        if heard.pause > BRIDGED_FRAMES:
-            frames = -heard.pause
-            heard.talking, heard.pause = 0, 0
+    if speech:
+        frames = meter.pause + 1
+        meter.in_talkspurt, meter.pause = 1, 0
+    elif meter.in_talkspurt:
+        meter.pause += 1
+        if meter.pause > BRIDGED_FRAMES:
+            frames = -meter.pause
+            meter.in_talkspurt, meter.pause = 0, 0
     else:
         frames = -1
     if frames == 0:
-        return found
-    if found > 0 and (runs[found - 1] > 0) == (frames > 0):
-        runs[found - 1] += frames
-        return found
-    runs[found] = frames
-    return found + 1
+        return runs  # a pause that may yet be bridged
+    if runs > 0 and (activity[runs - 1] > 0) == (frames > 0):
+        activity[runs - 1] += frames
+        return runs
+    activity[runs] = frames
+    return runs + 1

@@ -40,15 +40,15 @@ class StreamMeter(NoPunctuation):
             case Segment() as segment:
                 meter = self._meters[segment.track_index]
                 tracks = meter.feed(segment)
-                if (talk := meter.talk()) is not None:
-                    conversation = self._conversation.hear(segment, talk)
+                if (activity := meter.take_voice_activity()) is not None:
+                    conversation = self._conversation.feed(segment, activity)
             case TrackOpened() as opened:
                 meter = self._meters[opened.track_index] = TrackMeter.opened(opened, self._window_ms)
                 self._state.tracks.append(meter.state)
             case TrackClosed() as closed:
                 meter = self._meters[closed.track_index]
                 tracks = meter.close(closed)
-                conversation = self._conversation.close(closed.track_index, meter.talk() or [])
+                conversation = self._conversation.close(closed.track_index, meter.take_voice_activity() or [])
             case StreamClosed():
                 tracks = [self._meters[index].final() for index in sorted(self._meters)]
                 conversation = self._conversation.end()

@@ -1,8 +1,8 @@
-"""Measures of a track, live and final. Pure, and in whole numbers but for the filters of P.56.
+"""The measures of a track: of each window, of the track so far, and of the whole track. Pure.
 
-Everything kept is a sum, a maximum, a histogram or a filter, so nothing grows with the call and a replay
-gives the same record. Levels are relative to 32768, the largest magnitude of 16-bit PCM: a full-scale
-square wave has 0 dBFS.
+The state consists of sums, maxima, histograms and the filters of P.56, so it does not grow with the call, and
+a replay gives the same records. All but the filters is in whole numbers. Levels are relative to 32768, the
+largest magnitude of 16-bit PCM: a full-scale square wave has 0 dBFS.
 """
 
 import math
@@ -12,14 +12,14 @@ import msgspec
 
 from processors.core.audio.formats import AudioFormat
 from processors.core.audio.g711 import PCM
-from processors.core.measure.frames import FrameMeter, FrameState, Run
+from processors.core.measure.frames import ActivityRun, FrameMeter, FrameState
 from processors.core.measure.kernels import OVERLOAD
 from schemas.events import Delivery, Gap, Segment, TrackClosed, TrackOpened
 from schemas.schema import Record
 
 
-class Sums(msgspec.Struct, array_like=True):
-    """What is kept of a run of samples."""
+class AudioTotals(msgspec.Struct, array_like=True):
+    """Totals over a range of a track's samples, as a checkpoint holds them."""
 
     first_sample: int = 0
     samples: int = 0
@@ -27,15 +27,16 @@ class Sums(msgspec.Struct, array_like=True):
     frames: int = 0
     silent_frames: int = 0
     sum: int = 0
-    square: int = 0
+    energy: int = 0
+    """Sum of the squares of the samples."""
     peak: int = 0
     clipped: int = 0
 
-    def add(self, other: "Sums") -> None:
-        """Lengthen the run by the one that follows it."""
+    def add(self, other: "AudioTotals") -> None:
+        """Extend the range by the one that follows it."""
         self.samples += other.samples
         self.sum += other.sum
-        self.square += other.square
+        self.energy += other.energy
         self.peak = max(self.peak, other.peak)
         self.clipped += other.clipped
         self.frames += other.frames
@@ -43,32 +44,36 @@ class Sums(msgspec.Struct, array_like=True):
         self.gap_samples += other.gap_samples
 
 
-def decibels(square: float) -> float | None:
-    """A mean square as dBFS; None for digital silence, which has no level."""
-    return 10 * math.log10(square / OVERLOAD**2) if square > 0 else None
+def decibels(mean_square: float) -> float | None:
+    """Return the level in dBFS of a mean square of 16-bit samples; None for digital silence."""
+    return 10 * math.log10(mean_square / OVERLOAD**2) if mean_square > 0 else None
 
 
 class MeterState(msgspec.Struct, array_like=True):
-    """A track's meter, as a checkpoint holds it."""
+    """The state of a track's meter, as a checkpoint holds it."""
 
     track: str
     track_index: int
     encoding: str
     rate_hz: int
-    total: Sums = msgspec.field(default_factory=Sums)
-    window: Sums = msgspec.field(default_factory=Sums)
-    """What is not in ``frames`` of the window that goes on."""
+    total: AudioTotals = msgspec.field(default_factory=AudioTotals)
+    """Of the windows that are complete."""
+    window: AudioTotals = msgspec.field(default_factory=AudioTotals)
+    """Position, length and gaps of the current window; ``frames`` has the rest."""
     frames: FrameState = msgspec.field(default_factory=FrameState)
     gap: Gap = Gap(0, 0)
     """The last gap, which the next segment may lengthen."""
     longest_gap: int = 0
+    """In samples."""
     delivery: Delivery | None = None
     expected: int | None = None
+    """Number of chunks, by the track's sequence numbers."""
     declared_ms: int | None = None
+    """Duration by ``stop_track``."""
 
 
 class TrackMeter:
-    """A track's segments in; measures of each window, and of the track so far, out."""
+    """Takes a track's segments; gives records of windows and of the track so far, and its voice activity."""
 
     def __init__(self, state: MeterState, window_ms: int) -> None:
         self.state = state
@@ -80,16 +85,16 @@ class TrackMeter:
 
     @classmethod
     def opened(cls, opened: TrackOpened, window_ms: int) -> "TrackMeter":
-        """The meter of a track that begins."""
+        """Return the meter of a track that begins, with windows of ``window_ms`` of its audio."""
         state = MeterState(opened.track, opened.track_index, opened.encoding, opened.sample_rate_hz)
         return cls(state, window_ms)
 
     def feed(self, segment: Segment) -> list[Record]:
-        """Measure a segment; the records of the windows it completes."""
+        """Measure a segment; return the WINDOW and RUNNING records of the windows it completes."""
         records: list[Record] = []
         start, samples, gaps = 0, segment.samples, segment.gaps
         for gap in gaps:
-            self._note(gap)
+            self._add_gap(gap)
         if self.state.window.samples + samples >= self._window_samples:
             self.state.delivery = segment.delivery
         while start < samples:
@@ -106,7 +111,7 @@ class TrackMeter:
         return records
 
     def close(self, closed: TrackClosed) -> list[Record]:
-        """The track is over: the records of its last, shorter window if there is one."""
+        """End the track; return the records of its last, shorter window if there is one."""
         if self._frames is not None:
             self._frames.end()
         self.state.delivery = closed.delivery
@@ -114,16 +119,16 @@ class TrackMeter:
         self.state.declared_ms = (closed.stop or {}).get("duration")
         return self._end_window() if self.state.window.samples else []
 
-    def talk(self) -> list[Run] | None:
-        """The runs of talk and of none since they were last taken; None for what cannot be heard."""
-        return self._frames.talk() if self._frames is not None else None
+    def take_voice_activity(self) -> list[ActivityRun] | None:
+        """Return the runs of voice activity since this was last called; None for an unknown encoding."""
+        return self._frames.take_voice_activity() if self._frames is not None else None
 
     def final(self) -> Record:
-        """The measures of the whole track."""
+        """Return the FINAL record: the measures of the whole track."""
         ended = {"chunks_expected": self.state.expected, "declared_duration_ms": self.state.declared_ms}
         return self._so_far("FINAL") | ended
 
-    def _note(self, gap: Gap) -> None:
+    def _add_gap(self, gap: Gap) -> None:
         last = self.state.gap
         if last.first_sample + last.samples == gap.first_sample:
             gap = Gap(last.first_sample, last.samples + gap.samples)
@@ -133,28 +138,28 @@ class TrackMeter:
     def _end_window(self) -> list[Record]:
         window = self.state.window
         if self._frames is not None:
-            measured = self._frames.taken()
-            window = Sums(window.first_sample, window.samples, window.gap_samples, *measured)
+            counters = self._frames.take_window()
+            window = AudioTotals(window.first_sample, window.samples, window.gap_samples, *counters)
         self.state.total.add(window)
-        self.state.window = Sums(first_sample=self.state.total.samples)
+        self.state.window = AudioTotals(first_sample=self.state.total.samples)
         return [self._record("WINDOW", window), self._so_far("RUNNING")]
 
-    def _record(self, kind: str, sums: Sums) -> Record:
-        measured = self._frames is not None and sums.samples > 0
+    def _record(self, kind: str, totals: AudioTotals) -> Record:
+        measured = self._frames is not None and totals.samples > 0
         return {
             "track": self.state.track,
             "track_index": self.state.track_index,
             "kind": kind,
-            "first_sample": sums.first_sample,
-            "samples": sums.samples,
-            "duration_ms": self._format.duration_ms(sums.samples),
+            "first_sample": totals.first_sample,
+            "samples": totals.samples,
+            "duration_ms": self._format.duration_ms(totals.samples),
             "sample_rate_hz": self.state.rate_hz,
-            "rms_dbfs": decibels(sums.square / sums.samples) if measured else None,
-            "peak_dbfs": decibels(sums.peak**2) if measured else None,
-            "dc_offset": sums.sum / sums.samples if measured else None,
-            "clipped_samples": sums.clipped,
-            "silence_share": sums.silent_frames / sums.frames if sums.frames else 0.0,
-            "gap_samples": sums.gap_samples,
+            "rms_dbfs": decibels(totals.energy / totals.samples) if measured else None,
+            "peak_dbfs": decibels(totals.peak**2) if measured else None,
+            "dc_offset": totals.sum / totals.samples if measured else None,
+            "clipped_samples": totals.clipped,
+            "silence_share": totals.silent_frames / totals.frames if totals.frames else 0.0,
+            "gap_samples": totals.gap_samples,
         }
 
     def _so_far(self, kind: str) -> Record:
@@ -184,7 +189,7 @@ class TrackMeter:
 
 
 def _within(gaps: Iterable[Gap], first: int, samples: int) -> int:
-    """How many of so many samples lie in gaps."""
+    """Return how many of the ``samples`` from ``first`` on lie in gaps."""
     end = first + samples
     return sum(max(0, min(g.first_sample + g.samples, end) - max(g.first_sample, first)) for g in gaps)
 

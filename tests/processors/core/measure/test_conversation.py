@@ -1,4 +1,4 @@
-"""Who talks when, on conversations small enough to count by hand, and on any."""
+"""Measures of conversations: of some small enough to count by hand, and properties of any."""
 
 import itertools
 from typing import Any
@@ -15,28 +15,28 @@ from processors.core.measure.conversation import (
     Conversation,
     ConversationState,
 )
-from processors.core.measure.frames import Run
+from processors.core.measure.frames import ActivityRun
 from processors.core.measure.kernels import FRAME_MS
 from schemas.events import TrackSegment
 from schemas.schema import Record
 from tests.support import DELIVERY
 
-#: A track: where it begins, in frames, and its runs of silence and talk in turn, silence first.
+#: A track: where it begins, in frames, and its pauses and talkspurts in turn, a pause first.
 Track = tuple[int, list[int]]
 SECOND = 1000 // FRAME_MS
 
 
-def runs(lengths: list[int]) -> list[Run]:
+def runs(lengths: list[int]) -> list[ActivityRun]:
     return [(bool(number % 2), length) for number, length in enumerate(lengths) if length]
 
 
 def segment(track: str, index: int, heard_at_us: int) -> TrackSegment:
-    """What is asked of a segment here: whose it is, and when the track began."""
+    """Return a segment of which only the track and its start are read here."""
     return TrackSegment(track, index, 0, 0, b"", [], heard_at_us, DELIVERY, -1, -1)
 
 
-def heard(*tracks: Track, window_s: int = 3600) -> list[Record]:
-    """The records of a conversation whose tracks come a second at a time, in turn."""
+def fed(*tracks: Track, window_s: int = 3600) -> list[Record]:
+    """Return the records of a conversation whose tracks come a second at a time, in turn."""
     conversation = Conversation(ConversationState(), window_s * 1000)
     records: list[Record] = []
     ends = [start + sum(lengths) for start, lengths in tracks]
@@ -44,24 +44,24 @@ def heard(*tracks: Track, window_s: int = 3600) -> list[Record]:
         for index, (start, lengths) in enumerate(tracks):
             piece = cut(runs(lengths), now - start, now + SECOND - start)
             if piece:
-                records += conversation.hear(segment(f"t{index}", index, start * FRAME_MS * 1000), piece)
+                records += conversation.feed(segment(f"t{index}", index, start * FRAME_MS * 1000), piece)
             if now < ends[index] <= now + SECOND:
                 records += conversation.close(index, [])
     return records + conversation.end()
 
 
-def cut(whole: list[Run], first: int, end: int) -> list[Run]:
+def cut(whole: list[ActivityRun], first: int, end: int) -> list[ActivityRun]:
     found, at = [], 0
-    for talk, length in whole:
+    for speech, length in whole:
         overlap = min(at + length, end) - max(at, first)
         if overlap > 0:
-            found.append((talk, overlap))
+            found.append((speech, overlap))
         at += length
     return found
 
 
 def final(*tracks: Track) -> Record:
-    return heard(*tracks)[-1]
+    return fed(*tracks)[-1]
 
 
 def of(record: Record, name: str) -> list[Any]:
@@ -87,15 +87,15 @@ def test_a_track_lies_where_it_was_heard() -> None:
 
 def test_the_earliest_track_need_not_come_first() -> None:
     conversation = Conversation(ConversationState(), 3_600_000)
-    conversation.hear(segment("late", 0, 2_000_000), runs([0, 50]))
-    conversation.hear(segment("early", 1, 1_000_000), runs([0, 100]))
+    conversation.feed(segment("late", 0, 2_000_000), runs([0, 50]))
+    conversation.feed(segment("early", 1, 1_000_000), runs([0, 100]))
     (record,) = conversation.end()
     assert record["began_at"] == 1_000_000
     assert of(record, "offset_ms") == [1000, 0]
     assert (record["overlap_ms"], record["duration_ms"]) == (1000, 2000)
 
 
-def test_who_cuts_in_is_who_begins_last() -> None:
+def test_the_interruption_is_by_who_begins_last() -> None:
     half = INTERRUPTION_FRAMES
     # B begins while A talks, and both go on: B interrupts. Then A does it to B.
     record = final((0, [0, 100, 100, 100]), (0, [100 - half, half + 100 + half]))
@@ -140,7 +140,7 @@ def test_the_shortest_and_the_longest_response() -> None:
     assert of(record, "response_mean_ms")[1] == 2000
 
 
-def test_a_word_thrown_in_takes_no_floor() -> None:
+def test_a_short_utterance_in_double_talk_takes_no_floor() -> None:
     record = final((0, [0, 500]), (0, [100, 10, 390]))
     assert of(record, "turns") == [1, 0]
     assert of(record, "longest_monologue_ms") == [10_000, 0]
@@ -158,17 +158,17 @@ def test_one_track_alone() -> None:
     assert (of(record, "alone_ms"), record["silence_ms"], of(record, "turns")) == ([2000], 2000, [1])
 
 
-def test_nothing_heard() -> None:
+def test_a_conversation_without_tracks() -> None:
     record = Conversation(ConversationState(), 5000).end()[-1]
     assert (record["duration_ms"], record["parties"], record["began_at"]) == (0, [], None)
 
 
-def test_a_track_that_stands_still_is_waited_for_and_then_lies_later() -> None:
+def test_a_stalled_track_is_waited_for_and_then_placed_later() -> None:
     conversation = Conversation(ConversationState(), 3_600_000)
-    conversation.hear(segment("a", 0, 0), runs([0, 50]))
-    conversation.hear(segment("b", 1, 0), runs([0, 50]))
-    conversation.hear(segment("a", 0, 0), runs([PATIENCE_FRAMES + 500]))
-    conversation.hear(segment("b", 1, 0), runs([0, 50]))
+    conversation.feed(segment("a", 0, 0), runs([0, 50]))
+    conversation.feed(segment("b", 1, 0), runs([0, 50]))
+    conversation.feed(segment("a", 0, 0), runs([PATIENCE_FRAMES + 500]))
+    conversation.feed(segment("b", 1, 0), runs([0, 50]))
     record = conversation.end()[-1]
     assert of(record, "talk_ms") == [1000, 2000]
     assert of(record, "delayed_ms") == [0, 500 * FRAME_MS]
@@ -177,8 +177,8 @@ def test_a_track_that_stands_still_is_waited_for_and_then_lies_later() -> None:
 
 def test_a_clock_that_is_wrong_by_a_day_does_not_make_a_day_of_silence() -> None:
     conversation = Conversation(ConversationState(), 3_600_000)
-    conversation.hear(segment("a", 0, 0), runs([0, 50]))
-    conversation.hear(segment("b", 1, 86_400_000_000), runs([0, 50]))
+    conversation.feed(segment("a", 0, 0), runs([0, 50]))
+    conversation.feed(segment("b", 1, 86_400_000_000), runs([0, 50]))
     assert conversation.end()[-1]["duration_ms"] <= 310_000
 
 
@@ -190,7 +190,7 @@ TRACKS = st.lists(
 
 @given(tracks=TRACKS)
 def test_the_partition_sums_to_the_duration(tracks: list[Track]) -> None:
-    records = heard(*tracks, window_s=1)
+    records = fed(*tracks, window_s=1)
     for record in records:
         alone = sum(of(record, "alone_ms"))
         assert alone + record["overlap_ms"] + record["silence_ms"] == record["duration_ms"]
@@ -214,22 +214,20 @@ def test_swapping_tracks_swaps_their_figures(tracks: list[Track], data: st.DataO
 
 
 @given(tracks=TRACKS, data=st.data())
-def test_a_conversation_set_aside_anywhere_goes_on_as_if_it_had_not_been(
-    tracks: list[Track], data: st.DataObject
-) -> None:
-    def told(restore: bool) -> list[Record]:
+def test_a_snapshot_anywhere_changes_nothing(tracks: list[Track], data: st.DataObject) -> None:
+    def records_of(restore: bool) -> list[Record]:
         conversation = Conversation(ConversationState(), 1000)
         records: list[Record] = []
         for index, (start, lengths) in enumerate(tracks):
             for run in runs(lengths):
                 if restore and data.draw(st.booleans()):
-                    kept = msgspec.msgpack.encode(conversation.state)
-                    state = msgspec.msgpack.decode(kept, type=ConversationState)
+                    snapshot = msgspec.msgpack.encode(conversation.state)
+                    state = msgspec.msgpack.decode(snapshot, type=ConversationState)
                     conversation = Conversation(state, 1000)
-                records += conversation.hear(segment(f"t{index}", index, start * FRAME_MS * 1000), [run])
+                records += conversation.feed(segment(f"t{index}", index, start * FRAME_MS * 1000), [run])
         return records + conversation.end()
 
-    assert told(restore=True) == told(restore=False)
+    assert records_of(restore=True) == records_of(restore=False)
 
 
 def test_the_state_does_not_grow_with_the_call() -> None:
@@ -237,7 +235,7 @@ def test_the_state_does_not_grow_with_the_call() -> None:
     sizes = []
     for second in range(4000):
         for index in (0, 1):
-            conversation.hear(
+            conversation.feed(
                 segment(f"t{index}", index, 0), [(False, 5 * index + 5), (True, SECOND - 5 * index - 5)]
             )
         if second % 100 == 99:

@@ -14,7 +14,7 @@ LOUD, QUIET = 0x80, 0xFF
 
 
 def codes(*runs: tuple[int, float]) -> bytes:
-    """Runs of one µ-law code, each so many seconds long."""
+    """Repeat each µ-law code for so many seconds."""
     return b"".join(bytes([code]) * int(seconds * 8000) for code, seconds in runs)
 
 
@@ -24,8 +24,8 @@ def measured(audio: bytes, cuts: tuple[int, ...] = ()) -> tuple[FrameMeter, int,
     for a, b in itertools.pairwise(borders):
         meter.feed(audio[a:b])
     meter.end()
-    counted = meter.taken()
-    return meter, counted.frames, counted.silent_frames
+    counters = meter.take_window()
+    return meter, counters.frames, counters.silent_frames
 
 
 def test_runs_of_silence() -> None:
@@ -69,7 +69,7 @@ def test_however_it_is_cut_it_measures_the_same(audio: bytes, cuts: list[int]) -
     assert measured(audio, tuple(cuts))[0].state == measured(audio)[0].state
 
 
-def test_what_is_kept_does_not_grow() -> None:
+def test_the_state_does_not_grow() -> None:
     import msgspec
 
     noise = np.random.default_rng(1).integers(0, 256, 80_000, np.uint8).tobytes()

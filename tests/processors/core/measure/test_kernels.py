@@ -1,7 +1,7 @@
-"""ITU-T P.56 method B: against signals that can be reckoned by hand, and against its own words.
+"""ITU-T P.56 method B: against signals that can be computed by hand, and against the standard's algorithm.
 
-The ITU's reference program is not at hand here; ``by_the_book`` is the standard's algorithm written down
-as it stands there, without any of what makes ours fast.
+The ITU's reference program is not available here; ``by_the_book`` is the algorithm as the standard states it,
+sample by sample, without optimization.
 """
 
 import itertools
@@ -23,7 +23,7 @@ Signal = npt.NDArray[np.int64]
 
 
 def by_the_book(signal: Signal) -> tuple[float | None, float]:
-    """Level in dBov, activity factor: P.56, 7.2 and Annex B, one sample after the other."""
+    """Return the active speech level in dBov and the activity factor: P.56, 7.2 and Annex B."""
     decay = math.exp(-1 / (RATE_HZ * TIME_CONSTANT_S))
     hangover = round(HANGOVER_S * RATE_HZ)
     thresholds = [2.0**j for j in range(15)]
@@ -55,23 +55,23 @@ def by_the_book(signal: Signal) -> tuple[float | None, float]:
     return None, 0.0
 
 
-#: A code of 16 bits for each sample of linear PCM: what is measured here is exact, not as G.711 rounds it.
+#: A code of 16 bits for each sample of linear PCM: the tests' signals are exact, not rounded by G.711.
 LINEAR = np.arange(-32_768, 32_768, dtype=np.int32)
 
 
 class Linear(FrameMeter):
     """A meter of linear PCM."""
 
-    def hear(self, signal: Signal) -> None:
-        """Take whole frames."""
-        self._hear((signal + 32_768).astype(np.uint16), 0, self._size)
+    def measure(self, signal: Signal) -> None:
+        """Measure whole frames."""
+        self._process((signal + 32_768).astype(np.uint16), 0, self._size)
 
     def level_dbov(self) -> float | None:
-        """The active speech level."""
+        """Return the active speech level."""
         return self.record()["active_speech_level_dbov"]
 
     def activity(self) -> float | None:
-        """The activity factor."""
+        """Return the activity factor."""
         return self.record()["activity_factor"]
 
 
@@ -79,7 +79,7 @@ def measured(signal: Signal, cuts: int = 50) -> Linear:
     meter = Linear(FrameState(), LINEAR, RATE_HZ)
     whole = signal[: len(signal) // FRAME * FRAME]
     for start in range(0, len(whole), cuts * FRAME):
-        meter.hear(whole[start : start + cuts * FRAME])
+        meter.measure(whole[start : start + cuts * FRAME])
     return meter
 
 
@@ -154,7 +154,7 @@ def test_speech_measures_as_by_the_book(level: float, noise: float) -> None:
     meter = measured(signal)
     book_level, book_activity = by_the_book(signal)
     assert book_level is not None
-    # The book looks at the envelope 8000 times a second, we 1000 times.
+    # The book compares the envelope with the thresholds 8000 times a second, the kernels 800 times.
     assert meter.level_dbov() == pytest.approx(book_level, abs=0.005)
     assert meter.activity() == pytest.approx(book_activity, abs=0.001)
 

@@ -1,4 +1,4 @@
-"""Measures against values known by hand, and against another decoder."""
+"""Measures of a track against values computed by hand, and against another decoder."""
 
 import io
 import itertools
@@ -28,12 +28,12 @@ from schemas.schema import Record
 from tapeline.emulator.audio_files import to_ulaw
 
 SILENCE = b"\xff"
-#: Two chunks, one lost, four doubled, five late, six overtaken; 160 and 200 samples, 20 and 25 ms apart.
+#: Two chunks, one lost, four duplicate, five late, six reordered; 160 and 200 samples, 20 and 25 ms apart.
 DELIVERY = Delivery(2, 1, 4, 5, 6, 360, 160, 200, 20_000, 25_000, 25_000, 25_000)
 
 
 def events(audio: bytes, cuts: list[int] | None = None, gaps: tuple[Gap, ...] = ()) -> list[Event]:
-    """The events of a stream of one track, its segments cut at the given positions."""
+    """Return the events of a stream of one track, its segments cut at the given positions."""
     borders = [0, *sorted({c for c in cuts or [] if 0 < c < len(audio)}), len(audio)]
     payloads: list[Payload] = [TrackOpened("far", 0, "ulaw", 8000, False, None)]
     for first, end in itertools.pairwise(borders):
@@ -50,7 +50,7 @@ def events(audio: bytes, cuts: list[int] | None = None, gaps: tuple[Gap, ...] = 
 
 
 def measured(audio: bytes, cuts: list[int] | None = None, **kwargs: tuple[Gap, ...]) -> list[Record]:
-    """The measures of the windows and of the whole track."""
+    """Return the records of the windows and of the whole track."""
     return [r for r in of_the_track(audio, cuts, **kwargs) if r["kind"] != "RUNNING"]
 
 
@@ -134,7 +134,7 @@ def test_a_gap_is_counted_in_the_windows_it_lies_in() -> None:
     assert [w["gap_samples"] for w in windows] == [1_000, 1_000, 2_000]
 
 
-def test_the_final_record_has_the_books_of_the_track() -> None:
+def test_the_final_record_has_the_delivery_statistics() -> None:
     record = final(sine(5000))
     names = ("chunk", "spacing_", "declared_")
     assert {k: v for k, v in record.items() if k.startswith(names)} == {
@@ -184,14 +184,14 @@ def test_how_the_audio_is_cut_changes_nothing(cuts: list[int]) -> None:
 
 @given(at=st.integers(0, 12), again=st.integers(0, 12))
 def test_a_restart_anywhere_changes_nothing(at: int, again: int) -> None:
-    told = events(AUDIO, list(range(0, 90_001, 8000)))
+    stream = events(AUDIO, list(range(0, 90_001, 8000)))
     whole = StreamMeter(5000)
-    expected = [r for e in told for r in whole.handle(e, e.event_index, 0)]
+    expected = [r for e in stream for r in whole.handle(e, e.event_index, 0)]
     meter = StreamMeter(5000)
-    records = [r for e in told[:at] for r in meter.handle(e, e.event_index, 0)]
+    records = [r for e in stream[:at] for r in meter.handle(e, e.event_index, 0)]
     meter = StreamMeter.restore(meter.snapshot(), 5000)
-    # The log is read again from somewhere before.
-    records += [r for e in told[min(at, again) :] for r in meter.handle(e, e.event_index, 0)]
+    # The consumer seeks back: events come again.
+    records += [r for e in stream[min(at, again) :] for r in meter.handle(e, e.event_index, 0)]
     assert records == expected
 
 

@@ -1,4 +1,4 @@
-"""When somebody talks, on signals whose borders are known."""
+"""Voice activity of signals whose talkspurts are known."""
 
 import itertools
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processors.core.audio.g711 import PCM
-from processors.core.measure.frames import FrameMeter, FrameState, Run
+from processors.core.measure.frames import ActivityRun, FrameMeter, FrameState
 from processors.core.measure.kernels import FRAME_MS
 from tapeline.emulator.audio_files import to_ulaw
 
@@ -30,24 +30,24 @@ def noise(seconds: float, dbfs: float) -> Signal:
     return np.random.default_rng(3).standard_normal(int(RATE * seconds)) * 32768 * 10 ** (dbfs / 20)
 
 
-def talk(*pieces: Signal, cuts: tuple[int, ...] = ()) -> list[Run]:
+def voice_activity(*pieces: Signal, cuts: tuple[int, ...] = ()) -> list[ActivityRun]:
     audio = to_ulaw(np.concatenate(pieces).astype(np.int16), RATE)
     meter = FrameMeter(FrameState(), PCM["ulaw"], RATE)
     for first, end in itertools.pairwise([0, *sorted(c for c in cuts if c < len(audio)), len(audio)]):
         meter.feed(audio[first:end])
     meter.end()
-    merged: list[Run] = []
-    for talking, frames in meter.talk():
-        if merged and merged[-1][0] == talking:
-            merged[-1] = (talking, merged[-1][1] + frames)
+    merged: list[ActivityRun] = []
+    for speech, frames in meter.take_voice_activity():
+        if merged and merged[-1][0] == speech:
+            merged[-1] = (speech, merged[-1][1] + frames)
         else:
-            merged.append((talking, frames))
+            merged.append((speech, frames))
     return merged
 
 
 def test_bursts_are_found_where_they_are() -> None:
-    found = talk(pause(1), tone(2), pause(1.5), tone(0.6), pause(2))
-    assert [talking for talking, _ in found] == [False, True, False, True, False]
+    found = voice_activity(pause(1), tone(2), pause(1.5), tone(0.6), pause(2))
+    assert [speech for speech, _ in found] == [False, True, False, True, False]
     for (_, frames), seconds in zip(found, (1, 2, 1.5, 0.6, 2), strict=True):
         # The envelope takes some 100 ms to fall below the threshold.
         assert frames * FRAME_MS == pytest.approx(seconds * 1000, abs=160)
@@ -55,29 +55,29 @@ def test_bursts_are_found_where_they_are() -> None:
 
 @pytest.mark.parametrize("level", [-16.0, -26.0, -36.0])
 def test_the_level_of_the_voice_does_not_matter(level: float) -> None:
-    found = talk(pause(1), tone(2, level), pause(1), tone(2, level), pause(1))
-    assert [talking for talking, _ in found] == [False, True, False, True, False]
+    found = voice_activity(pause(1), tone(2, level), pause(1), tone(2, level), pause(1))
+    assert [speech for speech, _ in found] == [False, True, False, True, False]
 
 
 def test_a_short_pause_is_bridged_and_a_long_one_is_not() -> None:
     for seconds, expected in ((0.2, [False, True, False]), (0.5, [False, True, False, True, False])):
-        found = talk(pause(1), tone(1), pause(seconds), tone(1), pause(1))
-        assert [talking for talking, _ in found] == expected
+        found = voice_activity(pause(1), tone(1), pause(seconds), tone(1), pause(1))
+        assert [speech for speech, _ in found] == expected
 
 
-def test_silence_is_no_talk() -> None:
-    assert talk(pause(30)) == [(False, 1500)]
+def test_silence_is_no_speech() -> None:
+    assert voice_activity(pause(30)) == [(False, 1500)]
 
 
 @pytest.mark.parametrize("level", [-65.0, -50.0, -46.0])
-def test_steady_noise_is_no_talk(level: float) -> None:
-    assert talk(noise(30, level)) == [(False, 1500)]
+def test_steady_noise_is_no_speech(level: float) -> None:
+    assert voice_activity(noise(30, level)) == [(False, 1500)]
 
 
-def test_a_voice_above_the_noise_is_talk() -> None:
+def test_a_voice_above_the_noise_is_speech() -> None:
     voice = np.concatenate([pause(2), tone(2, -26), pause(2), tone(2, -26), pause(2)])
-    found = talk(voice + noise(10, -45))
-    assert [talking for talking, _ in found] == [False, True, False, True, False]
+    found = voice_activity(voice + noise(10, -45))
+    assert [speech for speech, _ in found] == [False, True, False, True, False]
 
 
 VOICE = np.concatenate([tone(1.3), pause(0.7), tone(0.4), pause(0.15), tone(0.9), pause(0.61)])
@@ -85,4 +85,4 @@ VOICE = np.concatenate([tone(1.3), pause(0.7), tone(0.4), pause(0.15), tone(0.9)
 
 @given(cuts=st.lists(st.integers(1, len(VOICE)), max_size=12))
 def test_how_the_audio_is_cut_changes_nothing(cuts: list[int]) -> None:
-    assert talk(VOICE, cuts=tuple(cuts)) == talk(VOICE)
+    assert voice_activity(VOICE, cuts=tuple(cuts)) == voice_activity(VOICE)
