@@ -1,10 +1,10 @@
 """The conversation of a stream: its tracks' voice activity on one timeline, and the measures of it. Pure.
 
-The terms are those of ITU-T P.59: talkspurt, single talk, double talk, mutual silence. The timeline is in frames
-of 20 ms from the first sample of the earliest track. A track is placed on it by its ``heard_at``, to the frame.
-Measures are computed up to a watermark a few seconds behind the furthest track, so that a track that opens a
-little later still finds its place. The state holds counters, and each track's voice activity beyond the
-watermark.
+The terms are those of ITU-T P.59: talkspurt, single talk, double talk, mutual silence. The timeline is in
+frames of 20 ms from the first sample of the earliest track. A track is placed on it by its ``heard_at``, to
+the frame. Measures are computed up to a watermark a few seconds behind the furthest track, so that a track
+that opens a little later still finds its place. The state holds counters, and each track's voice activity
+beyond the watermark.
 """
 
 from collections.abc import Callable, Iterable, Sequence
