@@ -18,9 +18,9 @@ from schemas.events import Segment
 from schemas.schema import Record
 
 #: How far the watermark stays behind the furthest track: a segment, and the reorder buffer's wait.
-HOLD_FRAMES = 5_000 // FRAME_MS
+WATERMARK_DELAY_FRAMES = 5_000 // FRAME_MS
 #: How long a stalled track is waited for; its audio after that is placed later.
-PATIENCE_FRAMES = 60_000 // FRAME_MS
+STALL_TIMEOUT_FRAMES = 60_000 // FRAME_MS
 #: Double talk of this length is an interruption by the party whose talkspurt began last.
 INTERRUPTION_FRAMES = 500 // FRAME_MS
 #: A track that claims to begin later than this after all others ended has a wrong clock.
@@ -93,8 +93,8 @@ class Conversation:
         self._append(party, activity)
         # To advance for each segment would cost more: it is done when a window is complete, or seconds have
         # come. Only the furthest party moves the watermark, so nothing is computed for the others.
-        least = min(HOLD_FRAMES, self._left())
-        if party.end - self.state.watermark < HOLD_FRAMES + least:
+        least = min(WATERMARK_DELAY_FRAMES, self._left())
+        if party.end - self.state.watermark < WATERMARK_DELAY_FRAMES + least:
             return []
         limit = self._limit()
         return self._advance(limit) if limit - self.state.watermark >= least else []
@@ -151,7 +151,7 @@ class Conversation:
     def _limit(self) -> int:
         furthest = max([p.end for p in self.state.parties])
         known = min([p.end for p in self.state.parties if not p.closed], default=furthest)
-        return max(min(known, furthest - HOLD_FRAMES), furthest - PATIENCE_FRAMES)
+        return max(min(known, furthest - WATERMARK_DELAY_FRAMES), furthest - STALL_TIMEOUT_FRAMES)
 
     def _left(self) -> int:
         """Return the frames from the watermark to the end of its window."""

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processors.core.measure.conversation import (
-    HOLD_FRAMES,
     INTERRUPTION_FRAMES,
-    PATIENCE_FRAMES,
+    STALL_TIMEOUT_FRAMES,
+    WATERMARK_DELAY_FRAMES,
     Conversation,
     ConversationState,
 )
@@ -167,7 +167,7 @@ def test_a_stalled_track_is_waited_for_and_then_placed_later() -> None:
     conversation = Conversation(ConversationState(), 3_600_000)
     conversation.feed(segment("a", 0, 0), runs([0, 50]))
     conversation.feed(segment("b", 1, 0), runs([0, 50]))
-    conversation.feed(segment("a", 0, 0), runs([PATIENCE_FRAMES + 500]))
+    conversation.feed(segment("a", 0, 0), runs([STALL_TIMEOUT_FRAMES + 500]))
     conversation.feed(segment("b", 1, 0), runs([0, 50]))
     record = conversation.end()[-1]
     assert of(record, "talk_ms") == [1000, 2000]
@@ -184,7 +184,7 @@ def test_a_clock_that_is_wrong_by_a_day_does_not_make_a_day_of_silence() -> None
 
 LENGTHS = st.lists(st.integers(0, 200), max_size=12)
 TRACKS = st.lists(
-    st.tuples(st.integers(0, HOLD_FRAMES - SECOND), LENGTHS.filter(sum)), min_size=1, max_size=4
+    st.tuples(st.integers(0, WATERMARK_DELAY_FRAMES - SECOND), LENGTHS.filter(sum)), min_size=1, max_size=4
 )
 
 
