@@ -1,4 +1,4 @@
-"""How many calls in real time this machine carries, with everything on it, and how long each step takes."""
+"""The capacity of this machine in calls in real time, with everything on it, and the latency of each step."""
 
 import asyncio
 import sys
@@ -13,21 +13,21 @@ import psutil
 
 from benchmarks.load import TRACKS, Load, play
 from benchmarks.plots import plot
-from benchmarks.speed import Watch
+from benchmarks.stages import Watch
 from schemas.topics import AGENTS, MESSAGES, RECORDINGS
 from schemas.topics import TRACKS as TRACKS_TOPIC
 from tapeline.local.stack import Stack
 from tapeline.topics.reader import entries
 
-#: How many calls are tried, by the length of their chunks, until the machine is full.
+#: The numbers of calls that are tried, by the length of their chunks, until the capacity is reached.
 CALLS = {
     176: (200, 300, 400, 500, 600, 700, 760, 800, 840, 880, 920, 960, 1000),
     20: (20, 40, 60, 80, 100, 120, 140, 160, 180, 200),
 }
 SECONDS = 20
-#: The connections' opening and the first chunks are not what is asked about.
+#: The opening of the connections and the first chunks are not measured.
 WARM_UP_S = 3
-#: Beyond this, at the 99th percentile from socket to log, the machine is held to be full.
+#: The capacity is reached when the 99th percentile from socket to log passes this.
 LIMIT_MS = 100.0
 PARTS = ("gateway", *AGENTS, "kafka")
 
@@ -36,7 +36,7 @@ Times = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a number of calls gave: latencies of each step in ms, CPU of each part in µs a message."""
+    """The result for a number of calls: latencies of each step in ms, CPU of each part in µs a message."""
 
     calls: int
     latencies: list[Sequence[float]]
@@ -50,7 +50,7 @@ class Found:
 
 
 async def run(folder: Path) -> str:
-    """For each length of chunk: each number of calls, and half and three quarters of the most."""
+    """Measure each number of calls, and half and three quarters of the capacity, for each length of chunk."""
     return "\n".join([await _tables(folder / str(chunk_ms), chunk_ms) for chunk_ms in CALLS])
 
 
@@ -84,7 +84,8 @@ async def _tables(folder: Path, chunk_ms: int) -> str:
     _plotted(chunk_ms, found)
     steps = "socket to log | socket to clean audio | end_stream to saved"
     return (
-        f"Chunks of {chunk_ms} ms: carried are {most} calls. Median, 99th and 99.9th percentile, in ms:\n\n"
+        f"Chunks of {chunk_ms} ms: the capacity is {most} calls. "
+        "Median, 99th and 99.9th percentile, in ms:\n\n"
         f"| calls of two tracks | {steps} | processors busy |\n| --- | --- | --- | --- | --- |\n"
         + "".join(_row(f) for f in found)
         + "\nCPU a message, in µs:\n\n"
@@ -132,7 +133,7 @@ def _shown(latencies: Sequence[float]) -> str:
 
 
 async def _saved(stack: Stack, load: Load, ends: Times, since_ms: int) -> list[float]:
-    """From each end_stream to its RecordingSaved."""
+    """Return the ms from each end_stream to its RecordingSaved."""
     async with asyncio.timeout(120):
         while True:
             found = {
@@ -146,7 +147,7 @@ async def _saved(stack: Stack, load: Load, ends: Times, since_ms: int) -> list[f
 
 
 async def _logged(stack: Stack, load: Load, chunks: Times, since_ms: int) -> list[float]:
-    """From each chunk's sending to the log's time stamp, which is cut off: half a millisecond is added."""
+    """Return the ms from sending each chunk to the log's time stamp, which is truncated: 0.5 ms are added."""
     found = []
     async for entry in entries(stack.cluster, MESSAGES, None, since_ms):
         if entry.value and entry.value["type"] == "live_track":
@@ -158,7 +159,7 @@ async def _logged(stack: Stack, load: Load, chunks: Times, since_ms: int) -> lis
 
 
 async def _clean(stack: Stack, load: Load, chunks: Times, since_ms: int) -> list[float]:
-    """From the sending of the chunk that completes a segment to the segment's time stamp."""
+    """Return the ms from sending the chunk that completes a segment to the segment's time stamp."""
     found = []
     async for entry in entries(stack.cluster, TRACKS_TOPIC, None, since_ms):
         if entry.value and entry.value["type"] == "TrackSegment":

@@ -1,11 +1,11 @@
 """Calls go on while a seeded schedule kills processes; then every byte is compared with the log.
 
-``make chaos KILLS=n SEED=s``. The kills are real: SIGKILL to the agents, the gateway and the broker. The
-calls misbehave too. In the end:
+``make chaos KILLS=n SEED=s``. Agents, gateway and broker are killed by SIGKILL, and the calls have faults.
+At the end:
 
 - every recording is what a fresh, undisturbed pipeline makes of the same log (``verify --log``);
-- the books balance (``audit``): nothing acknowledged is lost, nothing is doubled;
-- a call whose gateway was never killed under it is also what the oracle says it must be.
+- the messages are reconciled (``audit``): nothing acknowledged is lost, nothing is duplicated;
+- a call whose gateway was not killed during it is also what the oracle predicts.
 """
 
 import argparse
@@ -36,37 +36,38 @@ from tapeline.topics.reader import entries
 #: Two workers of each agent, so that every kill is a rebalance too.
 WORKERS = {f"{agent}-{n}": agent for agent in AGENTS for n in (1, 2)}
 VICTIMS = (*WORKERS, "gateway", "kafka")
-#: Kills come about this often; a broker needs a few seconds to come back.
+#: The mean time between kills; a broker needs a few seconds to restart.
 EVERY_S = 2.0
 FAULTS = Faults(loss=0.003, dup=0.01, reorder=0.01, burst=0.005, cut=0.01, no_end=0.1, garbage=0.003)
 PATIENCE_S = 60.0
-#: Longer than any outage here lasts: a stream that goes on after one must still be open.
+#: Longer than any outage here: a stream that goes on after one must still be open.
 IDLE_S = 60
 SETTLE_S = 300
 
 
 @dataclass
 class Report:
-    """What a chaos run did, and what it found."""
+    """The result of a chaos run."""
 
     seed: int
     calls: int = 0
     kills: Counter[str] = field(default_factory=Counter)
     restarts: Counter[str] = field(default_factory=Counter)
     recordings: int = 0
-    judged_by_oracle: int = 0
-    books: Books = field(default_factory=Books)
+    checked_by_oracle: int = 0
+    reconciled: Books = field(default_factory=Books)
     faults: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     def __str__(self) -> str:
+        totals = self.reconciled
         killed = ", ".join(f"{name} {count}" for name, count in sorted(self.kills.items()))
         lines = [
             f"seed {self.seed}: {self.kills.total()} kills ({killed}) in {self.seconds:.0f} s",
-            f"{self.calls} calls, {self.recordings} recordings: {self.books.complete} complete, "
-            f"{self.books.partial} partial; {self.judged_by_oracle} judged by the oracle too",
-            f"{self.books.messages} messages = {self.books.used} used + {self.books.duplicate} duplicate "
-            f"+ {self.books.late} late + {self.books.dead_lettered} dead-lettered",
+            f"{self.calls} calls, {self.recordings} recordings: {totals.complete} complete, "
+            f"{totals.partial} partial; {self.checked_by_oracle} checked by the oracle too",
+            f"{totals.messages} messages = {totals.used} used + {totals.duplicate} duplicate "
+            f"+ {totals.late} late + {totals.dead_lettered} dead-lettered",
             *self.faults,
             f"{len(self.faults)} faults",
         ]
@@ -76,7 +77,7 @@ class Report:
 @dataclass
 class _Run:
     stack: Stack
-    chance: random.Random
+    random: random.Random
     report: Report
     gateway_kills: list[float] = field(default_factory=list)
     stopping: bool = False
@@ -102,14 +103,14 @@ async def run(folder: Path, *, kills: int, calls: int, seed: int) -> Report:
         for name, agent in WORKERS.items():
             await stack.start(name, "worker", agent)
         await stack.start_gateway()
-        nurse = asyncio.create_task(_nurse(running))
+        supervising = asyncio.create_task(_supervise(running))
         killing = asyncio.create_task(_kill(running, kills))
-        judges = await _play(running, calls, kills * EVERY_S, seed)
+        played = await _play(running, calls, kills * EVERY_S, seed)
         await killing
-        await _settle(stack, {stream_id for stream_id, *_ in judges})
-        await _judge(running, judges)
+        await _settle(stack, {stream_id for stream_id, *_ in played})
+        await _verify(running, played)
         running.stopping = True
-        await nurse
+        await supervising
     finally:
         await stack.stop_all()
     report.seconds = time.monotonic() - began
@@ -117,15 +118,15 @@ async def run(folder: Path, *, kills: int, calls: int, seed: int) -> Report:
 
 
 async def _kill(run_: _Run, kills: int) -> None:
-    stack, chance = run_.stack, run_.chance
+    stack, source = run_.stack, run_.random
     await asyncio.sleep(5)
     for number in range(1, kills + 1):
-        await asyncio.sleep(chance.uniform(0.5, 1.5) * EVERY_S)
-        # The broker less often than the rest: everything waits for it.
-        victim = chance.choice(VICTIMS if number % 3 == 0 else VICTIMS[:-1])
+        await asyncio.sleep(source.uniform(0.5, 1.5) * EVERY_S)
+        # The broker is killed less often than the others, because everything waits for it.
+        victim = source.choice(VICTIMS if number % 3 == 0 else VICTIMS[:-1])
         process = stack.processes.get(victim)
         if process is None or process.returncode is not None:
-            victim = chance.choice([n for n, p in stack.processes.items() if p.returncode is None])
+            victim = source.choice([n for n, p in stack.processes.items() if p.returncode is None])
             process = stack.processes[victim]
         if victim == "gateway":
             run_.gateway_kills.append(time.monotonic())
@@ -135,8 +136,8 @@ async def _kill(run_: _Run, kills: int) -> None:
     print(file=sys.stderr)
 
 
-async def _nurse(run_: _Run) -> None:
-    """Start again what has died, as an operator's supervisor does."""
+async def _supervise(run_: _Run) -> None:
+    """Restart processes that have died, as a supervisor does."""
     stack = run_.stack
     while not run_.stopping:
         for name, process in list(stack.processes.items()):
@@ -154,11 +155,11 @@ async def _nurse(run_: _Run) -> None:
 
 
 async def _play(run_: _Run, calls: int, seconds: float, seed: int) -> list[tuple[int, Oracle, float, float]]:
-    """Play the calls spread over the time; their oracles, and when each was on the air."""
+    """Play the calls spread over the time; return their ids, oracles, and when each began and ended."""
     stack = run_.stack
     source = random.Random(seed + 1)
     noise = source.randbytes(30 * 8000)
-    judges: list[tuple[int, Oracle, float, float]] = []
+    played: list[tuple[int, Oracle, float, float]] = []
 
     async def one(stream_id: int, after_s: float) -> None:
         await asyncio.sleep(after_s)
@@ -169,12 +170,12 @@ async def _play(run_: _Run, calls: int, seconds: float, seed: int) -> list[tuple
         steps = misbehave(messages(call), FAULTS, seed, stream_id)
         began = time.monotonic()
         await play(call, stack.url, steps=steps, patience_s=PATIENCE_S)
-        judge = oracle(stream_id, [s.message for s in steps if s.message])
-        judges.append((stream_id, judge, began, time.monotonic()))
+        expected = oracle(stream_id, [s.message for s in steps if s.message])
+        played.append((stream_id, expected, began, time.monotonic()))
 
     spread = max(seconds, 10.0)
     await asyncio.gather(*(one(n + 1, source.uniform(0, spread)) for n in range(calls)))
-    return judges
+    return played
 
 
 async def _settle(stack: Stack, streams: set[int]) -> None:
@@ -188,7 +189,7 @@ async def _settle(stack: Stack, streams: set[int]) -> None:
         await asyncio.sleep(2)
 
 
-async def _judge(run_: _Run, judges: list[tuple[int, Oracle, float, float]]) -> None:
+async def _verify(run_: _Run, played: list[tuple[int, Oracle, float, float]]) -> None:
     stack, report = run_.stack, run_.report
     store = open_store(stack.environment["TAPELINE_STORE"])
     recorded = await manifests(store)
@@ -200,26 +201,26 @@ async def _judge(run_: _Run, judges: list[tuple[int, Oracle, float, float]]) -> 
         recorded, stack.cluster, None, config.assembly, config.storage
     ):
         report.faults += [f"stream {stream_id}: log: {f}" for f in faults]
-    report.books = await audit(stack.cluster, None)
-    report.faults += report.books.faults
-    if report.books.still_open or report.books.not_recorded_yet or report.books.failed:
+    report.reconciled = await audit(stack.cluster, None)
+    report.faults += report.reconciled.faults
+    if report.reconciled.still_open or report.reconciled.not_recorded_yet or report.reconciled.failed:
         report.faults.append(
-            f"{report.books.still_open} streams still open, {report.books.not_recorded_yet} not "
-            f"recorded, {report.books.failed} failed"
+            f"{report.reconciled.still_open} streams still open, {report.reconciled.not_recorded_yet} not "
+            f"recorded, {report.reconciled.failed} failed"
         )
-    for stream_id, judge, began, ended in judges:
-        # A gateway that dies may take with it what Kafka had not acknowledged, and a stream that
-        # waited out an outage may have overtaken its window: the log alone judges those.
+    for stream_id, expected, began, ended in played:
+        # A killed gateway may lose what Kafka had not acknowledged, and after an outage a stream may have
+        # passed its reorder buffer: such streams are only compared with the log.
         if not any(began - 1 < at < ended + 1 for at in run_.gateway_kills):
             if run_.report.kills["kafka"]:
                 continue
-            report.judged_by_oracle += 1
-            faults = await against_oracle(store, recorded, judge)
+            report.checked_by_oracle += 1
+            faults = await against_oracle(store, recorded, expected)
             report.faults += [f"stream {stream_id}: oracle: {f}" for f in faults]
 
 
 def main() -> int:
-    """The command line."""
+    """Parse the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--calls", type=int, default=None, help="default: two for each kill")
@@ -232,7 +233,7 @@ def main() -> int:
     report = asyncio.run(run(folder, kills=given.kills, calls=calls, seed=seed))
     print(report)
     if report.faults:
-        print(f"everything there was lies in {folder}")
+        print(f"all files are in {folder}")
     else:
         shutil.rmtree(folder)
     return 1 if report.faults else 0

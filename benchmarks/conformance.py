@@ -20,7 +20,7 @@ async def _echo(connection: ServerConnection) -> None:
 
 
 async def run(_: Path) -> str:
-    """The verdicts as a table; the cases that failed by name."""
+    """Return the verdicts as a table, and the failed cases by name."""
     limits = Limits(max_message_bytes=16 * 1024 * 1024, compression=True)
     began_s = time.monotonic()
     async with serve(_echo, "127.0.0.1", 0, **server_options(limits)) as server:

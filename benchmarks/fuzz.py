@@ -1,4 +1,4 @@
-"""Mutated messages and frames by the hundred thousand: each is published, dead-lettered or refused."""
+"""Mutated messages and malformed frames: each is published, dead-lettered or refused."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ _ODD = ['""', "null", "-1", "1e400", "[]", "{}", "true", "9223372036854775808", 
 
 
 async def run(folder: Path) -> str:
-    """Both kinds, and the books: a row each."""
+    """Send both kinds; return a row for each, and the reconciliation with the log."""
     stack = Stack(folder, settings=SETTINGS)
     try:
         await stack.start_broker()
@@ -41,10 +41,10 @@ async def run(folder: Path) -> str:
         resident = []
         for seed in range(MESSAGES_SENT // ROUND):
             await _send_messages(stack, ROUND, seed)
-            sent = await _books(stack)
+            sent = await _settled(stack)
             resident.append(gateway.memory_info().rss)
         outcomes = await _send_frames(stack, FRAMES_SENT)
-        frames = await _books(stack) - sent
+        frames = await _settled(stack) - sent
         resident.append(gateway.memory_info().rss)
         stack.check()
         await stack.stop("gateway")
@@ -55,36 +55,36 @@ async def run(folder: Path) -> str:
         crashes = stack.log_of("gateway").read_text().count("Traceback")
     finally:
         await stack.stop_all()
-    told = sum((sent + frames).values())
+    counted = sum((sent + frames).values())
     in_log = sum(log.values())
-    balanced = sent.total() == MESSAGES_SENT and told == in_log and sum(outcomes.values()) == FRAMES_SENT
+    reconciled = sent.total() == MESSAGES_SENT and counted == in_log and sum(outcomes.values()) == FRAMES_SENT
     return (
         "| what | sent | published | dead-lettered | connection refused or closed with a reason |\n"
         "| --- | --- | --- | --- | --- |\n"
         f"| messages | {MESSAGES_SENT} | {sent['published']} | {sent['rejected']} | 0 |\n"
-        f"| raw frames, each on a connection of its own | {FRAMES_SENT} | {frames['published']} "
+        f"| raw frames, each on its own connection | {FRAMES_SENT} | {frames['published']} "
         f"| {frames['rejected']} | {outcomes['refused']} |\n\n"
-        f"The books balance: {'yes' if balanced else 'NO'} (the gateway told of {told} records, the log "
+        f"Reconciled: {'yes' if reconciled else 'NO'} (the gateway counted {counted} records, the log "
         f"holds {in_log}). Tracebacks in its log: {crashes}. Resident set after each {ROUND} messages, and "
         f"after the frames: {', '.join(f'{size / 2**20:.0f}' for size in resident)} MiB. "
         f"Raw frames: {', '.join(f'{count} {what}' for what, count in outcomes.items())}.\n"
     )
 
 
-async def _books(stack: Stack) -> Counter[str]:
-    """What became of what was received, when all of it has been settled."""
+async def _settled(stack: Stack) -> Counter[str]:
+    """Wait until every message received has an outcome; return how many were published and dead-lettered."""
     last: Counter[str] | None = None
     while True:
         found = await scraped(stack.operations["gateway"])
-        books = Counter(
+        counts = Counter(
             rejected=int(found.get("tapeline_gateway_messages_rejected_total", 0)),
             published=int(found.get("tapeline_gateway_records_published_total", 0)),
         )
-        books["published"] -= books["rejected"]  # dead letters are records, too
+        counts["published"] -= counts["rejected"]  # dead letters are records, too
         received = int(found["tapeline_gateway_messages_received_total"])
-        if books == last and received == books.total() and not found["tapeline_gateway_memory_bytes"]:
-            return books
-        last = books
+        if counts == last and received == counts.total() and not found["tapeline_gateway_memory_bytes"]:
+            return counts
+        last = counts
         await asyncio.sleep(1.2)
 
 
@@ -92,7 +92,7 @@ async def _books(stack: Stack) -> Counter[str]:
 
 
 def _mutated(text: str, source: random.Random) -> str | bytes:
-    """A message with something wrong with it, or nothing."""
+    """Return a message, mutated or not."""
     match source.randrange(9):
         case 0:
             return text
@@ -140,7 +140,7 @@ async def _send_messages(stack: Stack, count: int, seed: int) -> None:
 
 
 def _frame(source: random.Random) -> bytes:
-    """A frame that may be wrong in any of its parts."""
+    """Return a frame that may be malformed in any of its parts."""
     payload = source.randbytes(source.choice([0, 1, 5, 125, 126, 200, 3000]))
     first = source.choice([0x81, 0x82, 0x80, 0x01, 0x89, 0x8A, 0x88, source.randrange(256)])
     masked = 0x80 if source.random() < 0.9 else 0
@@ -156,7 +156,7 @@ def _frame(source: random.Random) -> bytes:
 
 
 async def _send_frames(stack: Stack, count: int) -> Counter[str]:
-    """Each frame, then a ping: a pong says it was taken, a close or an end that it was refused."""
+    """Send each frame, then a ping: a pong means it was accepted, a close or an end that it was refused."""
     outcomes: Counter[str] = Counter()
     slots = asyncio.Semaphore(20)
 
@@ -176,9 +176,9 @@ async def _send_frames(stack: Stack, count: int) -> Counter[str]:
                         and (more := await reader.read(1000))
                     ):
                         answer += more
-                outcomes["taken" if b"\x8a\x04ping" in answer else "refused"] += 1
+                outcomes["accepted" if b"\x8a\x04ping" in answer else "refused"] += 1
             except (TimeoutError, ConnectionError) as error:
-                # It waits for the rest of what the frame has promised.
+                # The gateway waits for the rest of what the frame announced.
                 outcomes["unfinished" if isinstance(error, TimeoutError) else "refused"] += 1
             writer.close()
 

@@ -1,4 +1,4 @@
-"""What grows with the length of a call and with the number of open streams: memory, changelog bytes."""
+"""Memory and changelog bytes against the length of a call and the number of open streams."""
 
 import asyncio
 import base64
@@ -29,7 +29,7 @@ _CONNECTIONS = 20
 
 
 async def long_calls(folder: Path) -> str:
-    """One call of two tracks per length, played fast."""
+    """Play one call of two tracks per length, fast; return a table."""
     rows = []
     for number, minutes in enumerate(MINUTES, 1):
         async with _stack(folder / str(minutes)) as stack:
@@ -49,7 +49,7 @@ async def long_calls(folder: Path) -> str:
 
 
 async def open_streams(folder: Path) -> str:
-    """So many streams open at once, each with 3 s of audio and no end; and a killed worker's recovery."""
+    """Open streams, each with 3 s of audio and no end; measure them, and the recovery of a killed worker."""
     rows = []
     for count in OPEN_STREAMS:
         async with _stack(folder / str(count)) as stack:
@@ -57,7 +57,7 @@ async def open_streams(folder: Path) -> str:
             await _open(stack, count)
             while await _segments(stack) < count * 3:
                 await asyncio.sleep(2)
-            await asyncio.sleep(15)  # checkpoints of quiet streams are written after 10 s
+            await asyncio.sleep(15)  # checkpoints of idle streams are written after 10 s
             watching.cancel()
             figures = await _figures(stack, peaks)
             rows.append(f"| {count} | {figures} | {await _recovery_s(stack):.1f} s |")
@@ -137,7 +137,7 @@ async def _segments(stack: Stack) -> int:
 
 
 async def _recovery_s(stack: Stack) -> float:
-    """Kill assemble, start another, send a new call: how long until its recording begins to appear."""
+    """Kill assemble, start another, send a new call; return the seconds until its segments are in the log."""
     before = await _segments(stack)
     began = time.monotonic()
     await stack.stop("assemble", SIGKILL)

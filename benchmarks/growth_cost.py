@@ -1,4 +1,4 @@
-"""What a message costs assemble's core, by the length of calls and the number of open streams, with plots."""
+"""CPU a message in assemble's core, against the length of calls and the number of open streams."""
 
 import random
 import time
@@ -22,7 +22,7 @@ EACH = 24
 
 
 async def run(folder: Path) -> str:
-    """Decoding, reassembly, checkpoints, encoding: all that assemble does but Kafka."""
+    """Measure decoding, reassembly, checkpoints and encoding: the work of assemble without Kafka."""
     by_length = [(minutes, _cost(2, minutes * 60_000 // CHUNK_MS)) for minutes in MINUTES]
     by_streams = [(streams, _cost(streams, EACH)) for streams in STREAMS]
     for name, label, series in (
@@ -39,7 +39,7 @@ async def run(folder: Path) -> str:
 
 
 def _cost(streams: int, chunks: int) -> float:
-    """CPU a message, in microseconds, of so many streams whose chunks come in turn."""
+    """Return the CPU a message, in microseconds, of concurrent streams whose chunks come in turn."""
     config = AssemblyConfig()
     partition: Partition[Record, Event | Rejected] = Partition(
         lambda stream_id: StreamAssembler(stream_id, 0, config), CheckpointConfig()

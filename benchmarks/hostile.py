@@ -1,4 +1,4 @@
-"""A thousand connections, a fifth of them hostile, and 100 honest calls in between."""
+"""Latency of 100 calls beside a thousand other connections, a fifth of them hostile."""
 
 import asyncio
 import json
@@ -23,8 +23,8 @@ from tapeline.emulator.voxology import Call, SourceTrack, chunks, messages
 from tapeline.local.stack import Stack
 from tapeline.topics.reader import entries
 
-HONEST = 100
-QUIET = 800
+CALLS = 100
+IDLE = 800
 HOSTILE = 200
 SECONDS = 60
 #: What differs from the defaults: these calls send 11.4 messages a second on each connection.
@@ -36,15 +36,15 @@ HANDSHAKE = (
 
 
 async def run(folder: Path) -> str:
-    """The honest calls alone, then amid the others; both as a table."""
+    """Measure the calls alone, then beside the other connections; return a table."""
     rows = []
     for hostile in (False, True):
         rows.append(await _measure(folder / str(hostile), hostile))
         print(rows[-1], file=sys.stderr)
     return (
-        "| others | connections open | messages of honest calls | lost or changed | median | 99 % | 99.9 % "
-        "| gateway, largest resident set |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n"
-        + "".join(rows)
+        "| other connections | connections open | messages of the calls | lost or changed "
+        "| median | 99 % | 99.9 % | gateway, largest resident set |\n"
+        "| --- | --- | --- | --- | --- | --- | --- | --- |\n" + "".join(rows)
     )
 
 
@@ -76,25 +76,25 @@ async def _measure(folder: Path, hostile: bool) -> str:
             shown = ("refused_total", "limited_total", "messages_rejected_total", "throttled_seconds_total")
             print({name: numbers.get(f"tapeline_gateway_{name}") for name in shown}, file=sys.stderr)
         await stack.stop("gateway")
-        latencies, wrong = await _judged(stack, calls, sent_ms)
+        latencies, wrong = await _compared(stack, calls, sent_ms)
     finally:
         await stack.stop_all()
     median, high, highest = np.percentile(latencies, (50, 99, 99.9))
     return (
-        f"| {f'{QUIET} quiet, {HOSTILE} hostile' if hostile else 'none'} | {most:.0f} | {len(latencies)} "
+        f"| {f'{IDLE} idle, {HOSTILE} hostile' if hostile else 'none'} | {most:.0f} | {len(latencies)} "
         f"| {wrong} | {median:.1f} ms | {high:.1f} ms | {highest:.1f} ms | {peak / 2**20:.0f} MiB |\n"
     )
 
 
 def _calls() -> list[Call]:
-    noise = random.Random(1).randbytes((SECONDS + HONEST) * 8000)
+    noise = random.Random(1).randbytes((SECONDS + CALLS) * 8000)
     return [
         Call(
             number,
             [SourceTrack(n, noise[number * 8000 :][: SECONDS * 8000]) for n in ("caller", "transfer")],
             datetime.now(UTC),
         )
-        for number in range(HONEST)
+        for number in range(CALLS)
     ]
 
 
@@ -112,10 +112,10 @@ async def _play(call: Call, url: str, sent_ms: dict[tuple[int, str, int], float]
             await connection.send(text)
 
 
-async def _judged(
+async def _compared(
     stack: Stack, calls: list[Call], sent_ms: dict[tuple[int, str, int], float]
 ) -> tuple[list[float], int]:
-    """From sending to the log's own time stamp, in ms; and how many messages are missing or changed."""
+    """Return the ms from sending to the log's time stamp, and how many messages are missing or changed."""
     expected = {
         (call.stream_id, track.name, number): chunk
         for call in calls
@@ -125,17 +125,17 @@ async def _judged(
     latencies = []
     async for entry in entries(stack.cluster, MESSAGES, None):
         assert entry.value is not None
-        if entry.value["type"] == "live_track" and entry.value["stream_id"] < HONEST:
+        if entry.value["type"] == "live_track" and entry.value["stream_id"] < CALLS:
             payload = entry.value["payload"]
             key = (entry.value["stream_id"], payload["name"], payload["track_sequence_number"])
             if expected.get(key) == payload["media"]:
                 del expected[key]
-                # The log's time is in whole milliseconds, cut off: half of one is added.
+                # The log's time is truncated to milliseconds: half of one is added.
                 latencies.append(entry.timestamp_ms + 0.5 - sent_ms[key])
     return latencies, len(expected)
 
 
-# The others, in a process of their own -----------------------------------------------------------
+# The other connections, in a process of their own ------------------------------------------------
 
 
 async def _opened(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -145,13 +145,13 @@ async def _opened(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter
     return reader, writer
 
 
-async def _quiet(port: int, _: random.Random) -> None:
+async def _idle(port: int, _: random.Random) -> None:
     async with connect(f"ws://127.0.0.1:{port}", compression=None) as connection:
         await connection.wait_closed()
 
 
 async def _slow(port: int, source: random.Random) -> None:
-    """A handshake that comes a byte at a time."""
+    """Send a handshake a byte at a time."""
     _, writer = await asyncio.open_connection("127.0.0.1", port)
     for byte in HANDSHAKE:
         writer.write(bytes([byte]))
@@ -159,8 +159,8 @@ async def _slow(port: int, source: random.Random) -> None:
         await asyncio.sleep(source.random())
 
 
-async def _garbage(port: int, source: random.Random) -> None:
-    """Random bytes for frames."""
+async def _malformed(port: int, source: random.Random) -> None:
+    """Send random bytes for frames."""
     reader, writer = await _opened(port)
     writer.write(source.randbytes(source.randint(1, 100_000)))
     await reader.read()
@@ -168,7 +168,7 @@ async def _garbage(port: int, source: random.Random) -> None:
 
 
 async def _oversized(port: int, _: random.Random) -> None:
-    """A frame that claims a gigabyte, and begins to send it."""
+    """Announce a frame of a gigabyte, and begin to send it."""
     reader, writer = await _opened(port)
     writer.write(b"\x81\xff" + struct.pack("!Q", 2**30) + bytes(4) + bytes(1_000_000))
     await reader.read()
@@ -176,7 +176,7 @@ async def _oversized(port: int, _: random.Random) -> None:
 
 
 async def _flood(port: int, source: random.Random) -> None:
-    """Good messages, as fast as they are taken."""
+    """Send valid messages as fast as they are accepted."""
     number = 1
     stream_id = source.randint(10_000, 2**40)
     async with connect(f"ws://127.0.0.1:{port}", compression=None) as connection:
@@ -188,7 +188,7 @@ async def _flood(port: int, source: random.Random) -> None:
 
 
 async def _reset(port: int, source: random.Random) -> None:
-    """A connection that breaks off in the middle of a frame."""
+    """Reset the connection in the middle of a frame."""
     _, writer = await _opened(port)
     writer.write(b"\x81\xfe\xff\xff" + bytes(source.randint(1, 1000)))
     await asyncio.sleep(source.random())
@@ -198,16 +198,16 @@ async def _reset(port: int, source: random.Random) -> None:
 
 
 async def others(port: int) -> None:
-    """Keep them all at it until killed; each comes back a second after it was thrown out."""
-    kinds = [_quiet] * QUIET
-    for kind in (_slow, _garbage, _oversized, _flood, _reset):
+    """Keep all connections going until killed; each reconnects a second after it was refused."""
+    kinds = [_idle] * IDLE
+    for kind in (_slow, _malformed, _oversized, _flood, _reset):
         kinds += [kind] * (HOSTILE // 5)
 
     async def one(number: int) -> None:
         source = random.Random(number)
         await asyncio.sleep(5 * source.random())
         while True:
-            with suppress(Exception):  # whatever the gateway does to it
+            with suppress(Exception):  # however the gateway ends it
                 await kinds[number](port, source)
             await asyncio.sleep(1)
 
@@ -216,7 +216,7 @@ async def others(port: int) -> None:
 
 
 if __name__ == "__main__":
-    # They would be on other machines: here they take what the others leave of this one.
+    # These clients would be on other machines: here they only get CPU time that is left over.
     os.nice(19)
     resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
     asyncio.run(others(int(sys.argv[1])))

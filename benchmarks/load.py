@@ -1,4 +1,4 @@
-"""Calls as bytes on sockets: a sender cheap enough not to be what is measured. A process of its own."""
+"""The load generator: calls as prepared bytes, from a process too cheap to limit what is measured."""
 
 import asyncio
 import base64
@@ -20,7 +20,7 @@ _HANDSHAKE = (
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Calls of two tracks at once, each over a connection of its own."""
+    """Concurrent calls of two tracks, each over its own connection."""
 
     first_stream_id: int
     calls: int
@@ -31,14 +31,14 @@ class Load:
 
     @property
     def messages(self) -> int:
-        """How many messages that is."""
+        """Number of messages of all calls."""
         return self.calls * (2 + len(TRACKS) * (self.chunks + 2))
 
 
 async def play(load: Load, port: int) -> tuple[int, "np.ndarray", "np.ndarray"]:
-    """Run the sender; returns its exit status, and when each chunk and each end_stream was sent, in ms.
+    """Run the load; return the exit status, and the times of each chunk and each end_stream in epoch ms.
 
-    Shapes: (calls, chunks, tracks) and (calls,).
+    Shapes of the times: (calls, chunks, tracks) and (calls,).
     """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "benchmarks.load", str(port), json.dumps(asdict(load))),
@@ -51,7 +51,7 @@ async def play(load: Load, port: int) -> tuple[int, "np.ndarray", "np.ndarray"]:
 
 
 def _frame(message: dict[str, object]) -> bytes:
-    """A masked text frame; its mask is zero, so its payload reads as it is."""
+    """Return a masked text frame; the mask is zero, so the payload stays as it is."""
     text = json.dumps(message).encode()
     length = struct.pack("!BH", 0x80 | 126, len(text)) if len(text) > 125 else bytes([0x80 | len(text)])
     return b"\x81" + length + bytes(4) + text
@@ -64,27 +64,29 @@ class _Call:
         self.transport = transport
         self._load = load
 
-    def _say(self, kind: str, **fields: object) -> bytes:
+    def _message(self, kind: str, **fields: object) -> bytes:
         return _frame(self._stream | {"type": kind, "stream_sequence_number": 1} | fields)
 
     def begin(self) -> None:
         media_format = {"encoding": "ulaw", "type": "text", "sample_rate": 8000}
-        self.transport.write(self._say("init_stream", tracks=[{"name": name} for name in TRACKS]))
+        self.transport.write(self._message("init_stream", tracks=[{"name": name} for name in TRACKS]))
         for name in TRACKS:
-            start = self._say("start_track", name=name, track_sequence_number=1, media_format=media_format)
+            start = self._message(
+                "start_track", name=name, track_sequence_number=1, media_format=media_format
+            )
             self.transport.write(start)
 
     def chunk(self, number: int) -> None:
         numbers = {"stream_sequence_number": number, "track_sequence_number": number}
         for name in TRACKS:
-            self.transport.write(self._say("live_track", **numbers, media=self._media, name=name))
+            self.transport.write(self._message("live_track", **numbers, media=self._media, name=name))
 
     def end(self) -> None:
         for name in TRACKS:
             self.transport.write(
-                self._say("stop_track", name=name, track_sequence_number=self._load.chunks + 2)
+                self._message("stop_track", name=name, track_sequence_number=self._load.chunks + 2)
             )
-        self.transport.write(self._say("end_stream", tracks=[{"name": name} for name in TRACKS]))
+        self.transport.write(self._message("end_stream", tracks=[{"name": name} for name in TRACKS]))
 
 
 async def _send(port: int, load: Load) -> None:

@@ -1,4 +1,4 @@
-"""What measuring costs: audio measured per second of one core, by the length of calls and their number."""
+"""Cost of measuring: audio measured in a second of one core, against the length and number of calls."""
 
 import itertools
 import time
@@ -27,13 +27,13 @@ from tapeline.local.demo_calls import demo_calls
 
 WINDOW_MS = 5000
 DELIVERY = Delivery(6, 0, 0, 0, 0, 8000, 1408, 1408, 176_000, 176_000, 176_000, 176_000)
-#: Calls at once and minutes each: longer, and more of them.
+#: Concurrent calls, and minutes each: longer calls, then more calls.
 LENGTHS = [(1, 1), (1, 10), (1, 60), (1, 480)]
 NUMBERS = [(10, 1), (100, 1), (1000, 1)]
 
 
 async def run(folder: Path) -> str:
-    """Both series as a table."""
+    """Return both series as a table."""
     warm_up()
     call = next(c for c in demo_calls(1, datetime.now(UTC)) if len(c.tracks) == 2)
     speech = [track.audio for track in call.tracks]
@@ -45,7 +45,7 @@ async def run(folder: Path) -> str:
 
 
 def _row(calls: int, minutes: int, speech: list[bytes]) -> str:
-    """Records as the agent reads them, through the meters, into records as it writes them; side by side."""
+    """Measure decoding, metering and encoding of concurrent calls, as the agent does it; return a row."""
     reader, writer, into = EventReader(), Writer(METRICS), Writer(TRACKS)
     meters = [StreamMeter(WINDOW_MS) for _ in range(calls)]
     spent = 0.0
@@ -70,7 +70,7 @@ def _row(calls: int, minutes: int, speech: list[bytes]) -> str:
 
 
 def _payloads(seconds: int, speech: list[bytes]) -> Iterator[Payload]:
-    """The events of a call whose speech comes again and again."""
+    """Yield the events of a call whose speech is looped."""
     yield StreamOpened(0, None, None)
     for index in range(len(speech)):
         yield TrackOpened(f"t{index}", index, "ulaw", 8000, False, None)
@@ -87,6 +87,6 @@ def _payloads(seconds: int, speech: list[bytes]) -> Iterator[Payload]:
 
 
 def _seconds(audio: bytes) -> list[bytes]:
-    """Whole seconds of a track."""
+    """Return the whole seconds of a track."""
     whole = np.frombuffer(audio[: len(audio) // 8000 * 8000], np.uint8).reshape(-1, 8000)
     return [second.tobytes() for second in whole]

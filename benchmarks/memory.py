@@ -22,7 +22,7 @@ _EVERY_S = 0.05
 
 
 async def run(folder: Path) -> str:
-    """One call of two tracks per length, each with fresh agents; the peaks as a table."""
+    """Play one call of two tracks per length, each with fresh agents; return the peaks as a table."""
     stack = Stack(folder, settings={"TAPELINE_MAX_MESSAGES_PER_S": "1000000"})
     rows = []
     try:

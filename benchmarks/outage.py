@@ -1,4 +1,4 @@
-"""A broker that is away for a minute under 100 live calls."""
+"""A broker outage of a minute during 100 live calls."""
 
 import asyncio
 import random
@@ -19,11 +19,11 @@ from tapeline.topics.reader import entries
 
 CALLS = 100
 LENGTH_S = 100
-AWAY_S = 60
+OUTAGE_S = 60
 
 
 async def run(folder: Path) -> str:
-    """Kill the broker under the calls, start it a minute later; what the log then holds, as a table."""
+    """Kill the broker during the calls, restart it a minute later; compare the log with what was sent."""
     stack = Stack(folder)
     noise = random.Random(1).randbytes((LENGTH_S + CALLS) * 8000)
     calls = {
@@ -43,10 +43,10 @@ async def run(folder: Path) -> str:
         await asyncio.sleep(10)
         await stack.stop("kafka", signal.SIGKILL)
         began_s = time.monotonic()
-        while time.monotonic() - began_s < AWAY_S:
+        while time.monotonic() - began_s < OUTAGE_S:
             found = await scraped(stack.operations["gateway"])
             most = {name: max(value, found[name]) for name, value in most.items()}
-            print(f"\raway for {time.monotonic() - began_s:.0f} s", end="", file=sys.stderr)
+            print(f"\routage for {time.monotonic() - began_s:.0f} s", end="", file=sys.stderr)
             await asyncio.sleep(1)
         await stack.start_broker()
         back_s = time.monotonic()
@@ -59,17 +59,18 @@ async def run(folder: Path) -> str:
         different = await _different(stack, calls)
     finally:
         await stack.stop_all()
-    spool, held = most.values()
+    spool, queued = most.values()
     return (
-        "| calls | away | in the spool, at most | in memory, at most | resident | spool empty after "
-        "| calls that lost, doubled or swapped a byte |\n| --- | --- | --- | --- | --- | --- | --- |\n"
-        f"| {CALLS} | {AWAY_S} s | {spool / 1e6:.0f} MB | {held / 1e6:.2f} MB | {memory / 2**20:.0f} MiB "
+        "| calls | outage | spool, at most | memory, at most | resident | spool empty after "
+        "| calls with a byte lost, duplicated or out of order |\n"
+        "| --- | --- | --- | --- | --- | --- | --- |\n"
+        f"| {CALLS} | {OUTAGE_S} s | {spool / 1e6:.0f} MB | {queued / 1e6:.2f} MB | {memory / 2**20:.0f} MiB "
         f"| {caught_up_s:.1f} s | {len(different)} |\n"
     )
 
 
 async def _different(stack: Stack, calls: dict[int, Call]) -> list[int]:
-    """The calls whose messages in the log are not those sent, each once and in order."""
+    """Return the calls whose messages in the log are not those sent, each once and in order."""
     found: dict[tuple[int, str], list[bytes]] = {}
     async for entry in entries(stack.cluster, MESSAGES, None):
         assert entry.value is not None

@@ -1,4 +1,4 @@
-"""Plots of what was measured, into ``.tapeline/bench``."""
+"""Plots of the results, into ``.tapeline/bench``."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ FOLDER = Path(".tapeline/bench")
 
 @contextmanager
 def plot(name: str, x: str, y: str, size: tuple[float, float] = (9.0, 4.5)) -> Iterator[Axes]:
-    """Axes to draw on, with their titles; saved as ``NAME.png``."""
+    """Yield axes to draw on, and save them as ``NAME.png``."""
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     axes.set_xlabel(x)

@@ -1,4 +1,4 @@
-"""From ``end_stream`` received to the recording saved, with 50 calls in the air in real time."""
+"""Latency from ``end_stream`` received to the recording saved, with 50 concurrent calls in real time."""
 
 import asyncio
 import itertools
@@ -23,7 +23,7 @@ LENGTHS_S = (15, 45)
 
 
 async def run(folder: Path) -> str:
-    """Keep 50 calls of two tracks going for two minutes; the latencies as a table."""
+    """Keep 50 calls of two tracks going for two minutes; return the latencies as a table."""
     stack = Stack(folder)
     try:
         await stack.start_broker()

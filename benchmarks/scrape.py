@@ -1,11 +1,11 @@
-"""Reading a part's metrics, as Prometheus does."""
+"""Scraping a process's metrics, as Prometheus does."""
 
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
 
 async def scraped(url: str) -> dict[str, float]:
-    """The samples of an operators' port, summed over their labels."""
+    """Return the samples of an admin endpoint, summed over their labels."""
     async with aiohttp.ClientSession() as session, session.get(f"{url}/metrics") as answer:
         text = await answer.text()
     found: dict[str, float] = {}

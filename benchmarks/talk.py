@@ -1,4 +1,4 @@
-"""Who finds the talk: our detector beside webrtcvad, on synthetic speech whose borders are known."""
+"""Voice activity detection compared with webrtcvad, on synthetic speech whose borders are known."""
 
 from collections.abc import Callable
 from itertools import groupby
@@ -46,7 +46,7 @@ Detector = Callable[[bytes], Flags]
 
 
 async def run(folder: Path) -> str:
-    """For each noise: the share of the 20 ms frames that each detector gets wrong."""
+    """Return a row for each noise: the share of the 20 ms frames that each detector classifies wrongly."""
     utterances = _utterances()
     detectors = {"ours": _ours} | {f"webrtcvad {mode}": _webrtcvad(mode) for mode in range(4)}
     table = f"| noise | {' | '.join(detectors)} |\n| --- |{' --- |' * len(detectors)}\n"
@@ -57,12 +57,12 @@ async def run(folder: Path) -> str:
         ]
         cells = []
         for name, detector in detectors.items():
-            found = [_judged(detector(codes), truth) for codes, truth in calls]
+            found = [_errors(detector(codes), truth) for codes, truth in calls]
             totals[name] += found
             cells.append(f"{100 * float(np.mean([wrong for wrong, _, _ in found])):.1f} %")
         noise = kind if noise_dbfs is None else f"{kind}, {noise_dbfs:.0f} dBFS"
         table += f"| {noise} | {' | '.join(cells)} |\n"
-    for row, title in enumerate(("all", "all: talk that was missed", "all: talk where there was none")):
+    for row, title in enumerate(("all", "all: speech missed", "all: pauses taken for speech")):
         means = [
             f"{100 * float(np.mean([found[row] for found in totals[name]])):.1f} %" for name in detectors
         ]
@@ -71,21 +71,21 @@ async def run(folder: Path) -> str:
 
 
 def _utterances() -> list[Signal]:
-    """Spoken texts without a pause, cut to where they are heard: 40 dB below their peak."""
+    """Return spoken texts without a pause, trimmed to 40 dB below their peak."""
     voices = Voices()
     found = []
     for voice in VOICES:
         for text in TEXTS:
             spoken = soxr.resample(voices.say(text, voice), voices.rate_hz, RATE).astype(float)
-            heard = np.flatnonzero(np.abs(spoken) > np.abs(spoken).max() / 100)
-            found.append(spoken[heard[0] : heard[-1] + 1])
+            audible = np.flatnonzero(np.abs(spoken) > np.abs(spoken).max() / 100)
+            found.append(spoken[audible[0] : audible[-1] + 1])
     return found
 
 
 def _call(
     utterances: list[Signal], seed: int, level_dbov: float, kind: str, noise_dbfs: float | None
 ) -> tuple[bytes, Flags]:
-    """Utterances with pauses of 0.4 to 3 s before them, in noise, as µ-law; and which frames are talk."""
+    """Return utterances after pauses of 0.4 to 3 s, in noise, as µ-law; and which frames are speech."""
     source = np.random.default_rng(seed)
     pieces, truth = [], []
     for number in source.permutation(len(utterances))[:UTTERANCES]:
@@ -94,7 +94,7 @@ def _call(
         gain = 32768 * 10 ** (level_dbov / 20) / np.sqrt((spoken**2).mean())
         pieces += [pause, spoken * gain]
         truth += [np.zeros(len(pause), bool), np.ones(len(spoken), bool)]
-    signal, talk = np.concatenate(pieces), np.concatenate(truth)
+    signal, speech = np.concatenate(pieces), np.concatenate(truth)
     if noise_dbfs is not None:
         noise = source.standard_normal(len(signal))
         if kind == "pink":
@@ -104,27 +104,27 @@ def _call(
         signal = signal + noise * 32768 * 10 ** (noise_dbfs / 20)
     size = len(signal) // FRAME * FRAME
     codes = to_ulaw(signal[:size].clip(-32768, 32767).astype(np.int16), RATE)
-    return codes, talk[:size].reshape(-1, FRAME).mean(axis=1) >= 0.5
+    return codes, speech[:size].reshape(-1, FRAME).mean(axis=1) >= 0.5
 
 
 def _ours(codes: bytes) -> Flags:
     meter = FrameMeter(FrameState(), PCM["ulaw"], RATE)
     meter.feed(codes)
     meter.end()
-    return np.concatenate([np.full(frames, talking) for talking, frames in meter.talk()])
+    return np.concatenate([np.full(frames, speech) for speech, frames in meter.take_voice_activity()])
 
 
 def _webrtcvad(mode: int) -> Detector:
-    """Webrtcvad in one of its modes, its pauses bridged as ours are."""
+    """Return webrtcvad in one of its modes, with pauses bridged as in the kernels."""
 
     def detector(codes: bytes) -> Flags:
         vad = webrtcvad.Vad(mode)
         frames = PCM["ulaw"][np.frombuffer(codes, np.uint8)].astype(np.int16).reshape(-1, FRAME)
         flags = np.array([vad.is_speech(frame.tobytes(), RATE) for frame in frames])
         at = 0
-        for talking, run in groupby(flags.tolist()):
+        for speech, run in groupby(flags.tolist()):
             length = sum(1 for _ in run)
-            if not talking and 0 < at < len(flags) - length and length <= BRIDGED_FRAMES:
+            if not speech and 0 < at < len(flags) - length and length <= BRIDGED_FRAMES:
                 flags[at : at + length] = True
             at += length
         return flags
@@ -132,7 +132,7 @@ def _webrtcvad(mode: int) -> Detector:
     return detector
 
 
-def _judged(found: Flags, truth: Flags) -> tuple[float, float, float]:
-    """Shares of the frames that are wrong, of talk that was missed, of pauses taken for talk."""
+def _errors(found: Flags, truth: Flags) -> tuple[float, float, float]:
+    """Return the shares of frames that are wrong, of speech missed, of pauses taken for speech."""
     wrong = found != truth
     return float(wrong.mean()), float(wrong[truth].mean()), float(wrong[~truth].mean())

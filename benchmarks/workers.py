@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.load import Load
 from benchmarks.plots import plot
 from benchmarks.scrape import scraped
-from benchmarks.speed import UNLIMITED, gateway, start, startup
+from benchmarks.stages import UNLIMITED, run_gateway, start_workers, startup_cpu_s
 from tapeline.local.stack import Stack
 
 #: Workers, partitions.
@@ -17,7 +17,7 @@ LOAD = Load(1, 100, 400, 176, real_time=False)
 
 
 async def run(folder: Path) -> str:
-    """One line for each case: flat out, the messages being there already."""
+    """Return a row for each case: flat out, with all messages in the log already."""
     rows, costs = "", []
     for workers, partitions in CASES:
         cpu_us, rate = await _measured(folder / f"{workers}-{partitions}", workers, partitions)
@@ -33,11 +33,11 @@ async def _measured(folder: Path, workers: int, partitions: int) -> tuple[float,
     stack = Stack(folder, settings=UNLIMITED | {"TAPELINE_PARTITIONS": str(partitions)})
     try:
         await stack.start_broker()
-        idle_s = await startup(stack, "assemble")
-        await gateway(stack, LOAD)
+        idle_s = await startup_cpu_s(stack, "assemble")
+        await run_gateway(stack, LOAD)
         names = [f"assemble-{number}" for number in range(workers)]
-        watches = await start(stack, "assemble", names)
-        # From the first records on: the first worker does not wait until all have come up.
+        watches = await start_workers(stack, "assemble", names)
+        # From the first records on: the first worker does not wait until all have started.
         began, done = time.monotonic(), 0.0
         while done < LOAD.messages:
             await asyncio.sleep(0.1)

@@ -1,10 +1,10 @@
-// Reassembly in Kafka Streams, to hold ours against: messages to segments of a second, with durable state.
+// Reassembly in Kafka Streams, a baseline: messages to segments of a second, with durable state.
 //
 //   java -cp … Reassembly.java KAFKA SCHEMA-FILE RECORDS FOLDER
 //
-// Reads so many records of voxology.messages, and tells what they cost, the second half of them apart: by then the
-// machine code is compiled. It wants each track in order, which is how the benchmark sends it: it has no window to
-// wait in, and so does less than ours.
+// Reads RECORDS records of voxology.messages and prints their cost, and that of the second half separately: by then
+// the code is compiled. It expects each track in order, as the benchmark sends it. It has no reorder buffer, and so
+// does less than assemble.
 
 import java.io.ByteArrayOutputStream;
 import java.lang.management.ManagementFactory;

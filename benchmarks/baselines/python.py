@@ -1,9 +1,8 @@
-"""What the stages are measured beside, each a process of its own: the limits of the given packages, and the
-stock ways, as their manuals teach them.
+"""Baselines in Python, each a process of its own: the limits of the packages in use, and plain versions.
 
-``limit-producer``: aiokafka alone, records that are ready. ``limit-consumer``, ``limit-tracks``: aiokafka
-alone, records that are thrown away. ``stock-gateway``: websockets, json, ``send_and_wait``. ``stock-agent``:
-Faust with a table.
+``limit-producer``: aiokafka alone, with prepared records. ``limit-consumer``, ``limit-tracks``: aiokafka
+alone, records discarded. ``plain-gateway``: websockets, json, ``send_and_wait``. ``plain-agent``: Faust with
+a table.
 """
 
 import asyncio
@@ -20,18 +19,18 @@ from ingest.protocol import Accepted, parse
 from schemas.codec import Reader, Writer
 from schemas.topics import MESSAGES, TRACKS, key_of
 
-#: A topic like voxology.messages that the agents do not read.
-TOPIC = "bench.messages"
+#: Topics like voxology.messages and voxology.tracks that the agents do not read.
+MESSAGES_TOPIC, TRACKS_TOPIC = "bench.messages", "bench.tracks"
 
 
 def _report(records: int, began: float, cpu: float) -> None:
-    """One line of JSON, for the parent."""
+    """Print the cost as one line of JSON, for the parent."""
     spent = {"cpu_s": time.process_time() - cpu, "wall_s": time.monotonic() - began}
     print(json.dumps({"records": records} | spent), flush=True)
 
 
 async def limit_producer(kafka: str, records: int, chunk_bytes: int) -> None:
-    """Send so many records that are ready, as fast as aiokafka takes them."""
+    """Send prepared records as fast as aiokafka takes them."""
     media = base64.b64encode(bytes(range(256)) * (chunk_bytes // 256 + 1))[: chunk_bytes * 4 // 3 // 4 * 4]
     text = json.dumps(
         {
@@ -60,7 +59,7 @@ async def limit_producer(kafka: str, records: int, chunk_bytes: int) -> None:
     began, cpu = time.monotonic(), time.process_time()
     waiting: list[Any] = []
     for number in range(records):
-        waiting.append(await producer.send(TOPIC, value, key=key_of(number % 100), headers=headers))
+        waiting.append(await producer.send(MESSAGES_TOPIC, value, key=key_of(number % 100), headers=headers))
         if len(waiting) == 5000:
             await asyncio.gather(*waiting)
             waiting.clear()
@@ -70,12 +69,12 @@ async def limit_producer(kafka: str, records: int, chunk_bytes: int) -> None:
 
 
 async def limit_consumer(kafka: str, records: int, chunk_bytes: int) -> None:
-    """Fetch so many records of messages, and throw them away."""
-    await _consume(kafka, TOPIC, records)
+    """Fetch messages and discard them."""
+    await _consume(kafka, MESSAGES_TOPIC, records)
 
 
 async def limit_tracks(kafka: str, records: int, chunk_bytes: int) -> None:
-    """Fetch all of voxology.tracks, which so many messages became, and throw it away."""
+    """Fetch all of voxology.tracks and discard it; ``records`` is the number of messages it came from."""
     await _consume(kafka, TRACKS.name, None, records)
 
 
@@ -96,15 +95,15 @@ async def _consume(kafka: str, topic: str, records: int | None, messages: int | 
 
 
 async def consumer_partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
-    """The partitions of a topic, once the client knows of it."""
+    """Return the partitions of a topic, once the client knows it."""
     await consumer._client.force_metadata_update()
     consumer._client.add_topic(topic)
     await consumer._client.force_metadata_update()
     return set(consumer.partitions_for_topic(topic) or ())
 
 
-async def stock_gateway(kafka: str, port: int, topic: str) -> None:
-    """A gateway as a newcomer writes it."""
+async def plain_gateway(kafka: str, port: int, topic: str) -> None:
+    """Run a gateway as the manuals of websockets and aiokafka teach it."""
     import io
 
     import fastavro
@@ -145,12 +144,12 @@ async def stock_gateway(kafka: str, port: int, topic: str) -> None:
         await asyncio.Event().wait()
 
 
-def stock_agent(kafka: str, folder: str) -> None:
-    """A worker as Faust's manual teaches it: an agent over events, a table, a topic to send to."""
+def plain_agent(kafka: str, folder: str) -> None:
+    """Run a worker as Faust's manual teaches it: an agent over events, a table, a topic to send to."""
     import faust
 
     app = faust.App(
-        "bench-stock",
+        "bench-plain",
         broker=f"kafka://{kafka}",
         datadir=folder,
         web_enabled=False,
@@ -161,7 +160,7 @@ def stock_agent(kafka: str, folder: str) -> None:
         consumer_auto_offset_reset="earliest",
     )
     source = app.topic(MESSAGES.name, key_type=bytes, value_type=bytes, value_serializer="raw")
-    out = app.topic("bench.tracks", key_type=bytes, value_type=bytes, value_serializer="raw", partitions=8)
+    out = app.topic(TRACKS_TOPIC, key_type=bytes, value_type=bytes, value_serializer="raw", partitions=8)
     chunks = app.Table("chunks", key_type=str, value_type=int, default=int, partitions=8)
     reader, writer = Reader(), Writer(TRACKS)
     assert writer
@@ -181,10 +180,10 @@ def stock_agent(kafka: str, folder: str) -> None:
 
 if __name__ == "__main__":
     name, kafka, *more = sys.argv[1:]
-    if name == "stock-agent":
-        stock_agent(kafka, *more)
-    elif name == "stock-gateway":
-        uvloop.run(stock_gateway(kafka, int(more[0]), more[1]))
+    if name == "plain-agent":
+        plain_agent(kafka, *more)
+    elif name == "plain-gateway":
+        uvloop.run(plain_gateway(kafka, int(more[0]), more[1]))
     else:
         jobs: dict[str, Any] = {
             "limit-producer": limit_producer,

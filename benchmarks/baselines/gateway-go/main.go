@@ -1,4 +1,4 @@
-// A gateway in Go, to hold ours against: WebSocket text frames to Avro in Kafka, and nothing else.
+// A gateway in Go, a baseline: WebSocket text frames to Avro in Kafka, and nothing else.
 //
 //	gateway-go KAFKA PORT TOPIC
 package main
