@@ -1,8 +1,8 @@
 """CPU a message of each stage in another checkout and in this one, in interleaved rounds.
 
-``python -m benchmarks.before_after OTHER_TREE --rounds 10``. Each tree runs as ``python -m tapeline`` with its
-own interpreter, ``OTHER_TREE/.venv/bin/python``, and its own broker; the load and the measuring are those of
-this tree. Nothing of the other tree is imported, so it may have another layout.
+``python -m benchmarks.before_after OTHER_TREE --rounds 10``. Each tree runs as ``python -m tapeline`` with
+its interpreter, ``OTHER_TREE/.venv/bin/python``, and its own broker. The load and the measuring are those
+of this tree; nothing of the other tree is imported, so it may have another layout.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from benchmarks.stages import UNLIMITED, Cost, claim_memory, run_agent, run_gate
 from schemas.topics import AGENTS
 from tapeline.local.kafka import free_port, wait_until_up
 from tapeline.local.stack import Stack
+from tapeline.serving import logs
 
 STAGES = ("gateway", *AGENTS)
 #: More memory than a stage writes in a round of this load.
@@ -130,6 +131,7 @@ def main() -> int:
     interpreter = given.python or other / ".venv" / "bin" / "python"
     if not interpreter.exists():
         parser.error(f"there is no {interpreter}")
+    logs.configure("error", "console")
     with tempfile.TemporaryDirectory(prefix="tapeline-bench-") as folder:
         print(
             asyncio.run(run(Path(folder), other, interpreter, given.rounds, given.calls, given.chunk_ms)),
