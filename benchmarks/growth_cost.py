@@ -5,8 +5,8 @@ import time
 from pathlib import Path
 
 from benchmarks.plots import plot
+from processors.core.assemble.config import AssemblyConfig
 from processors.core.assemble.stream import StreamAssembler
-from processors.core.assemble.track import AssemblyConfig
 from processors.core.partition import CheckpointConfig, Partition, Rejected
 from schemas.codec import Reader, Writer
 from schemas.events import Event

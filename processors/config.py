@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from processors.core.assemble.track import AssemblyConfig
+from processors.core.assemble.config import AssemblyConfig
 from processors.core.partition import CheckpointConfig
 from runtime.cluster import Cluster
 

@@ -14,7 +14,7 @@ from ingest.address import networks
 from ingest.config import Buffers, GatewayConfig, Limits
 from ingest.spool import spool_file
 from processors.config import StorageConfig, WorkerConfig
-from processors.core.assemble.track import AssemblyConfig
+from processors.core.assemble.config import AssemblyConfig
 from processors.core.partition import CheckpointConfig
 from runtime.cluster import Cluster, Mechanism, Security
 from schemas.topics import MAX_RECORD_BYTES

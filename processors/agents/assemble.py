@@ -5,8 +5,8 @@ from typing import Any
 from faust.types import TP
 
 from processors.agents.stream_agent import StreamAgent
+from processors.core.assemble.config import AssemblyConfig
 from processors.core.assemble.stream import StreamAssembler
-from processors.core.assemble.track import AssemblyConfig
 from processors.core.partition import StreamProcessor
 from schemas.codec import Reader, Writer
 from schemas.events import Event

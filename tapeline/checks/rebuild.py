@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from processors.agents.stream_agent import CLOCK_SKEW_MS
 from processors.config import StorageConfig
 from processors.core.assemble.stream import StreamAssembler
-from processors.core.assemble.track import AssemblyConfig
+from processors.core.assemble.config import AssemblyConfig
 from processors.core.partition import Rejected
 from processors.core.record.stream import BufferedAudio, StorePart, StreamRecorder
 from processors.storage.recordings import Recordings, Saved

@@ -8,7 +8,7 @@ from typing import Any
 from obstore.store import ObjectStore
 
 from processors.config import StorageConfig
-from processors.core.assemble.track import AssemblyConfig
+from processors.core.assemble.config import AssemblyConfig
 from processors.core.audio.formats import ULAW
 from processors.core.audio.wav import wav_header, wav_padding
 from processors.core.record.manifest import MANIFEST

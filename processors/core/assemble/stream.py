@@ -4,8 +4,9 @@ from typing import Any
 
 import msgspec
 
+from processors.core.assemble.config import AssemblyConfig
 from processors.core.assemble.state import CHUNK, START, STOP, Kind, Message, StreamState, TrackState
-from processors.core.assemble.track import AssemblyConfig, SequenceJumpError, TrackAssembler
+from processors.core.assemble.track import SequenceJumpError, TrackAssembler
 from processors.core.partition import Rejected
 from schemas.errors import TapelineError
 from schemas.events import Event, Payload, StreamClosed, StreamOpened

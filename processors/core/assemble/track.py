@@ -6,9 +6,9 @@ it has been waited for long enough, it is declared lost and filled with silence.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
+from processors.core.assemble.config import AssemblyConfig
 from processors.core.assemble.reorder_buffer import ReorderBuffer
 from processors.core.assemble.segments import SegmentBuffer
 from processors.core.assemble.state import CHUNK, START, Message, TrackState
@@ -19,22 +19,6 @@ from schemas.schema import Record
 
 #: How many ranges declared lost are remembered, to tell a late message from a duplicate.
 _REMEMBERED_LOSSES = 64
-
-
-@dataclass(frozen=True, slots=True)
-class AssemblyConfig:
-    """How long to wait for what, and how audio is cut."""
-
-    window_chunks: int = 64
-    """Messages that a track's reorder buffer holds."""
-    window_ms: int = 2000
-    """How long they may wait there, by the records' timestamps."""
-    segment_ms: int = 1000
-    """Length of a segment."""
-    idle_ms: int = 300_000
-    """Silence in the log after which a stream is over."""
-    max_gap_ms: int = 3_600_000
-    """A jump in the sequence that would need more silence than this is refused."""
 
 
 class SequenceJumpError(TapelineError):

@@ -5,8 +5,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from processors.core.assemble.config import AssemblyConfig
 from processors.core.assemble.stream import StreamAssembler
-from processors.core.assemble.track import AssemblyConfig
 from processors.core.partition import Checkpoint, CheckpointConfig, Disposition, Partition, Rejected
 from schemas.events import Event
 from schemas.schema import Record

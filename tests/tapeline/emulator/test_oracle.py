@@ -9,8 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ingest.protocol import Accepted, parse
+from processors.core.assemble.config import AssemblyConfig
 from processors.core.assemble.stream import StreamAssembler
-from processors.core.assemble.track import AssemblyConfig
 from schemas.codec import Reader, Writer
 from schemas.events import Event, StreamClosed, TrackClosed, TrackSegment
 from schemas.topics import MESSAGES

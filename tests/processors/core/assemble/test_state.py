@@ -4,9 +4,9 @@ from typing import Any
 
 import msgspec
 
+from processors.core.assemble.config import AssemblyConfig
 from processors.core.assemble.state import StreamState
 from processors.core.assemble.stream import StreamAssembler
-from processors.core.assemble.track import AssemblyConfig
 from schemas.schema import Record
 
 CONFIG = AssemblyConfig(window_chunks=2, segment_ms=1)

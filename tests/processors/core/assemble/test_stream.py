@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.protocol import Accepted, parse
+from processors.core.assemble.config import AssemblyConfig
 from processors.core.assemble.stream import MAX_TRACKS, StreamAssembler
-from processors.core.assemble.track import AssemblyConfig
 from processors.core.partition import Rejected
 from schemas.codec import Reader, Writer
 from schemas.events import (

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from processors.core.assemble.config import AssemblyConfig
 from processors.core.assemble.state import Kind, Message, TrackState
-from processors.core.assemble.track import AssemblyConfig, SequenceJumpError, TrackAssembler
+from processors.core.assemble.track import SequenceJumpError, TrackAssembler
 from schemas.events import Gap, Payload, TrackClosed, TrackOpened, TrackSegment
 
 #: Segments of 8 samples, gaps declared lost when more than 3 messages wait or after 100 ms.

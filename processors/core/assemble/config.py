@@ -1,0 +1,19 @@
+"""What assembling needs to know. Light: every command reads it, and nothing else is imported."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class AssemblyConfig:
+    """How long to wait for what, and how audio is cut."""
+
+    window_chunks: int = 64
+    """Messages that a track's reorder buffer holds."""
+    window_ms: int = 2000
+    """How long they may wait there, by the records' timestamps."""
+    segment_ms: int = 1000
+    """Length of a segment."""
+    idle_ms: int = 300_000
+    """Silence in the log after which a stream is over."""
+    max_gap_ms: int = 3_600_000
+    """A jump in the sequence that would need more silence than this is refused."""
