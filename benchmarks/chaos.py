@@ -23,7 +23,7 @@ from pathlib import Path
 
 from processors.storage.store import open_store
 from schemas.topics import AGENTS, MESSAGES, RECORDINGS
-from tapeline.checks.audit import Books, audit
+from tapeline.checks.audit import Reconciliation, audit
 from tapeline.checks.verify import against_log, against_manifest, against_oracle, manifests
 from tapeline.emulator.faults import Faults, misbehave
 from tapeline.emulator.oracle import Oracle, oracle
@@ -55,7 +55,7 @@ class Report:
     restarts: Counter[str] = field(default_factory=Counter)
     recordings: int = 0
     checked_by_oracle: int = 0
-    reconciled: Books = field(default_factory=Books)
+    reconciled: Reconciliation = field(default_factory=Reconciliation)
     faults: list[str] = field(default_factory=list)
     seconds: float = 0.0
 

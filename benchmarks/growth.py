@@ -20,8 +20,7 @@ from tapeline.checks.compare import differences
 from tapeline.emulator.player import play
 from tapeline.emulator.voxology import Call, SourceTrack
 from tapeline.local.stack import Stack
-from tapeline.topics.reader import entries
-from tapeline.topics.tap import records
+from tapeline.topics.reader import entries, records
 
 MINUTES = (60, 480)
 OPEN_STREAMS = (1_000, 10_000)

@@ -15,7 +15,7 @@ from tapeline.checks.compare import differences
 from tapeline.emulator.player import play
 from tapeline.emulator.voxology import Call, SourceTrack
 from tapeline.local.stack import Stack
-from tapeline.topics.tap import records
+from tapeline.topics.reader import records
 
 MINUTES = (1, 10, 60)
 _EVERY_S = 0.05

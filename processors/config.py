@@ -12,9 +12,9 @@ class StorageConfig:
     """How recordings are stored."""
 
     part_ms: int = 300_000
-    """Audio of a track after which a call that goes on is spilled to the store."""
+    """Audio of a track after which an open call is spilled to the store."""
     memory_bytes: int = 256 * 2**20
-    """Audio of all calls that is buffered at once; beyond that, calls are spilled sooner."""
+    """Bytes of audio that are buffered, of all calls; beyond that the largest are spilled sooner."""
     give_up_s: float = 300.0
     """How long a failing store is retried before the recording is given up."""
     timeout_s: float = 60.0
@@ -28,7 +28,7 @@ class WorkerConfig:
     """The settings of a worker's agents."""
 
     kafka: Cluster
-    store: str = "memory://"
+    store: str
     registry: str | None = None
     window_ms: int = 5000
     """Length of a window of metrics."""

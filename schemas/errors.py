@@ -24,7 +24,8 @@ TapelineError                      what a person meets, in words
  ├── SpeechError                   eSpeak NG is not there, or refuses (tapeline.emulator.speech)
  ├── AudioFileError                a file that cannot be played (tapeline.emulator.audio_files)
  ├── PlayError                     the gateway could not be reached (tapeline.emulator.player)
- ├── UnknownTopicError             no such topic (tapeline.topics.tap)
+ ├── CommandError                  a command cannot do what it was asked for (tapeline.options)
+ ├── UnknownTopicError             no such topic (tapeline.topics.reader)
  ├── TopicCreationError            the broker would not create a topic (tapeline.topics.create)
  └── NoRecordingError              the store has no such recording (tapeline.report.call)
 

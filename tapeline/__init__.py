@@ -1,1 +1,1 @@
-"""What people run: the command line, the embedded Kafka, the Voxology emulator."""
+"""What people run: the command line, and what it is made of."""

@@ -1,20 +1,20 @@
 """The options of commands, made of the settings, and what every command needs."""
 
-import asyncio
 import functools
 import inspect
 import os
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import SecretStr, ValidationError
-from rich.console import Console
 
+from schemas.errors import TapelineError
 from tapeline.settings import Settings
 
-console = Console(stderr=True, highlight=False)
+if TYPE_CHECKING:
+    from rich.console import Console
 
 # Settings that belong together, for `takes`.
 CLUSTER = (
@@ -25,11 +25,22 @@ LOGGING = ("log_level", "log_format")
 ASSEMBLY = ("segment_ms", "window_chunks", "window_ms", "idle_timeout_s", "max_gap_s")
 
 
+class CommandError(TapelineError):
+    """A command cannot do what it was asked for, or a setting is none that can be used."""
+
+
+@functools.cache
+def console() -> "Console":
+    """Return the console on standard error; output that others may read goes elsewhere."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
 def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a command of a function whose first parameter is the settings, with options for these.
 
-    An option's name, variable and words come from Settings. Errors that any command may meet end it
-    with their message.
+    An option's name, variable and words come from Settings.
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
@@ -38,14 +49,7 @@ def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
 
         @functools.wraps(function)
         def command(**given: Any) -> None:
-            chosen = settings({name: given.pop(name) for name in names})
-            from runtime.clients import BrokerAwayError, TopicsError
-            from runtime.cluster import ClusterError
-
-            try:
-                function(chosen, **given)
-            except (BrokerAwayError, TopicsError, ClusterError) as error:
-                raise fail(str(error)) from error
+            function(settings({name: given.pop(name) for name in names}), **given)
 
         parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + options
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -68,21 +72,16 @@ def _option(name: str) -> dict[str, Any]:
     return {"default": None, "annotation": Annotated[kind | None, option]}
 
 
-def fail(message: str) -> typer.Exit:
-    """Say what went wrong; raise what this returns to end with status 1."""
-    console.print(f"tapeline: {message}", style="red", markup=False, soft_wrap=True)
-    return typer.Exit(1)
-
-
 def utc_ms(at: datetime | None) -> int | None:
-    """A time given on the command line, in milliseconds since the epoch."""
+    """Return a time given on the command line, in milliseconds since the epoch."""
     return None if at is None else round(at.replace(tzinfo=UTC).timestamp() * 1000)
 
 
 def settings(given: Mapping[str, Any]) -> Settings:
-    """The settings, with the options given on the command line; and logging set up by them.
+    """Return the settings, with the options given on the command line; and set logging up by them.
 
-    Options also go into the environment, so that processes started from here have them too.
+    Options also go into the environment, so that processes started from here have them too. Raise
+    CommandError.
     """
     from tapeline.serving import logs
 
@@ -94,13 +93,14 @@ def settings(given: Mapping[str, Any]) -> Settings:
             f"TAPELINE_{'.'.join(map(str, e['loc'])).upper()}={_shown(e['input'])}: {e['msg']}"
             for e in error.errors()
         )
-        raise fail(faults) from error
+        raise CommandError(faults) from error
     for name in chosen:
         os.environ[f"TAPELINE_{name.upper()}"] = str(getattr(loaded, name))
     try:
         logs.configure(loaded.log_level, loaded.log_format)
     except KeyError as error:
-        raise fail(f"TAPELINE_LOG_LEVEL={loaded.log_level!r}: debug, info, warning or error") from error
+        said = f"TAPELINE_LOG_LEVEL={loaded.log_level!r}: debug, info, warning or error"
+        raise CommandError(said) from error
     return loaded
 
 
@@ -113,5 +113,7 @@ def run(main: Coroutine[Any, Any, Any]) -> Any:
     try:
         import uvloop
     except ImportError:
+        import asyncio
+
         return asyncio.run(main)
     return uvloop.run(main)

@@ -1,6 +1,7 @@
 """Every setting, declared once: ``TAPELINE_*`` variables, the same in a ``.env`` file, and options.
 
-An option beats a variable, a variable beats ``.env``, ``.env`` beats the default.
+An option beats a variable, a variable beats ``.env``, ``.env`` beats the default. The defaults are those of
+the dataclasses that the parts are configured with; what stands here as a number is known to no other part.
 """
 
 from pathlib import Path
@@ -12,10 +13,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ingest.address import networks
 from ingest.config import Buffers, GatewayConfig, Limits
-from ingest.spool import spool_file
 from processors.config import StorageConfig, WorkerConfig
 from processors.core.assemble.config import AssemblyConfig
-from processors.core.partition import CheckpointConfig
 from runtime.cluster import Cluster, Mechanism, Security
 from schemas.topics import MAX_RECORD_BYTES
 
@@ -24,98 +23,122 @@ PositiveSeconds = Annotated[float, Field(gt=0)]
 
 #: With its envelope, a message must fit the topic's `max.message.bytes`.
 MAX_MESSAGE_BYTES = MAX_RECORD_BYTES - 64 * 1024
+#: Where the admin endpoint listens unless it is told: on the first of these that is free.
+ADMIN_PORTS = range(8766, 8866)
+
+_CLUSTER = Cluster("127.0.0.1:9092")
+_GATEWAY = GatewayConfig(_CLUSTER, "127.0.0.1", 8765)
+_LIMITS, _BUFFERS = _GATEWAY.limits, _GATEWAY.buffers
+_WORKER = WorkerConfig(_CLUSTER, Path(".tapeline/store").absolute().as_uri())
+_ASSEMBLY, _STORAGE = _WORKER.assembly, _WORKER.storage
 
 
 class Settings(BaseSettings):
     """The settings of every part of Tapeline."""
 
-    model_config = SettingsConfigDict(env_prefix="TAPELINE_", env_file=".env", extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="TAPELINE_", env_file=".env", extra="ignore", defer_build=True
+    )
 
-    kafka: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers, host:port[,host:port…].")
+    kafka: str = Field(_CLUSTER.servers, description="Kafka bootstrap servers, host:port[,host:port…].")
     kafka_security: Security = Field(
-        Security.PLAINTEXT, description="How Kafka is spoken to: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."
+        _CLUSTER.security, description="How Kafka is spoken to: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."
     )
     kafka_mechanism: Mechanism = Field(
-        Mechanism.SCRAM_SHA_512, description="With SASL: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."
+        _CLUSTER.mechanism, description="With SASL: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."
     )
-    kafka_username: str | None = Field(None, description="With SASL: the name.")
+    kafka_username: str | None = Field(_CLUSTER.username, description="With SASL: the name.")
     kafka_password: SecretStr | None = Field(
         None, description="With SASL: the password. No option: it would stand in the list of processes."
     )
     kafka_ca: Path | None = Field(
-        None, description="With TLS: the PEM certificates to trust. Unset: those of the system."
+        _CLUSTER.ca, description="With TLS: the PEM certificates to trust. Unset: those of the system."
     )
     kafka_certificate: Path | None = Field(
-        None, description="For mutual TLS: this client's PEM certificate, with its chain."
+        _CLUSTER.certificate, description="For mutual TLS: this client's PEM certificate, with its chain."
     )
-    kafka_key: Path | None = Field(None, description="For mutual TLS: the certificate's PEM key.")
+    kafka_key: Path | None = Field(_CLUSTER.key, description="For mutual TLS: the certificate's PEM key.")
     registry: str | None = Field(
-        None, description="Schema registry URL. Unset: Avro single-object encoding, no registry."
+        _GATEWAY.registry, description="Schema registry URL. Unset: Avro single-object encoding, no registry."
     )
     store: str = Field(
-        Path(".tapeline/store").absolute().as_uri(),
+        _WORKER.store,
         description="Where recordings go: file:///path, s3://bucket/prefix, gs://, az:// or memory://.",
     )
-    listen: str = Field("127.0.0.1:8765", description="The gateway's host:port.")
-    path: str = Field("/", description="The path it answers on; a token may follow as one more part.")
+    listen: str = Field(f"{_GATEWAY.host}:{_GATEWAY.port}", description="The gateway's host:port.")
+    path: str = Field(
+        _GATEWAY.path, description="The path it answers on; a token may follow as one more part."
+    )
     processes: Positive = Field(1, description="Processes of the gateway on that one port.")
     operations: str | None = Field(
         None,
-        description="host:port of /healthz, /readyz and /metrics. Unset: 127.0.0.1, the first free port "
-        "from 8766 on; the log names it.",
+        description="host:port of the admin endpoint: /healthz, /readyz and /metrics. Unset: 127.0.0.1, the "
+        f"first free port from {ADMIN_PORTS[0]} on; the log names it.",
     )
     tokens: Path | None = Field(
-        None,
+        _GATEWAY.tokens,
         description="The senders' tokens, a TOML file that `tapeline token` adds to; read again when it "
         "changes. Unset: no token is asked for, and the gateway listens on loopback only.",
     )
     insecure: bool = Field(
-        False, description="Listen beyond loopback without tokens: anybody who reaches the port gets in."
+        _GATEWAY.insecure,
+        description="Listen beyond loopback without tokens: anybody who reaches the port gets in.",
     )
     tls_certificate: Path | None = Field(
-        None,
+        _GATEWAY.tls_certificate,
         description="PEM certificate of the gateway, with its chain: it then speaks wss://. Read again when "
         "it changes.",
     )
-    tls_key: Path | None = Field(None, description="PEM key of the certificate. Unset: in the same file.")
+    tls_key: Path | None = Field(
+        _GATEWAY.tls_key, description="PEM key of the certificate. Unset: in the same file."
+    )
     trusted_proxies: str = Field(
         "",
         description="Addresses or networks, comma-separated, whose X-Forwarded-For is believed.",
     )
     max_message_bytes: Annotated[int, Field(gt=0, le=MAX_MESSAGE_BYTES)] = Field(
-        1024 * 1024,
+        _LIMITS.max_message_bytes,
         description="Largest WebSocket message taken; a larger one closes its connection (1009).",
     )
-    max_connections: Positive = Field(4096, description="Connections open at once; more get 503.")
+    max_connections: Positive = Field(
+        _LIMITS.max_connections, description="Connections open at once; more get 503."
+    )
     max_connections_per_address: Positive = Field(
-        1024, description="Connections open at once from one address; more get 429."
+        _LIMITS.max_connections_per_address,
+        description="Connections open at once from one address; more get 429.",
     )
     open_timeout_s: PositiveSeconds = Field(
-        10.0, description="Seconds for a TLS handshake, and again for the WebSocket one."
+        _LIMITS.open_timeout_s, description="Seconds for a TLS handshake, and again for the WebSocket one."
     )
     idle_connection_s: PositiveSeconds = Field(
-        300.0, description="Seconds without a message after which a connection is closed (1008)."
+        _LIMITS.idle_connection_s,
+        description="Seconds without a message after which a connection is closed (1008).",
     )
-    ping_interval_s: PositiveSeconds = Field(20.0, description="Seconds between the gateway's pings.")
+    ping_interval_s: PositiveSeconds = Field(
+        _LIMITS.ping_interval_s, description="Seconds between the gateway's pings."
+    )
     ping_timeout_s: PositiveSeconds = Field(
-        20.0, description="Seconds that a pong may take before the connection is closed."
+        _LIMITS.ping_timeout_s, description="Seconds that a pong may take before the connection is closed."
     )
     max_messages_per_s: Positive = Field(
-        500,
+        _LIMITS.max_messages_per_s,
         description="Messages a second that are read of a connection, after two seconds' worth at once; "
         "a faster one is read no faster.",
     )
     max_streams_per_connection: Positive = Field(
-        256, description="Streams open at once on a connection; messages of more are dead-lettered."
+        _LIMITS.max_streams_per_connection,
+        description="Streams open at once on a connection; messages of more are dead-lettered.",
     )
     max_dead_letters_per_connection: Positive = Field(
-        100, description="Unusable messages after which a connection is closed (1008)."
+        _LIMITS.max_dead_letters_per_connection,
+        description="Unusable messages after which a connection is closed (1008).",
     )
     compression: bool = Field(
-        False, description="Offer permessage-deflate, with small windows; µ-law hardly deflates."
+        _LIMITS.compression,
+        description="Offer permessage-deflate, with small windows; µ-law hardly deflates.",
     )
     max_in_flight_bytes: Positive = Field(
-        64 * 1024 * 1024,
+        _BUFFERS.max_in_flight_bytes,
         description="Bytes of records that may wait in memory for Kafka before they go to the spool, or, "
         "without one, before the gateway stops reading.",
     )
@@ -124,38 +147,47 @@ class Settings(BaseSettings):
         description="Folder on disk for what Kafka does not take yet; empty: none. One gateway each.",
     )
     max_spool_bytes: Positive = Field(
-        1024 * 1024 * 1024,
+        _BUFFERS.max_spool_bytes,
         description="Bytes of records the spool may hold, for each process; then the gateway stops reading.",
     )
     drain_s: PositiveSeconds = Field(
-        25.0, description="Seconds that calls may go on after SIGTERM before their connections are closed."
+        _GATEWAY.drain_s,
+        description="Seconds that calls may go on after SIGTERM before their connections are closed.",
     )
     partitions: Positive = Field(8, description="Partitions of every topic, when they are created.")
     replication: Positive = Field(1, description="Replicas of every topic, when they are created.")
-    segment_ms: Positive = Field(1000, description="Length of a track segment, in milliseconds.")
+    segment_ms: Positive = Field(
+        _ASSEMBLY.segment_ms, description="Length of a track segment, in milliseconds."
+    )
     window_chunks: Positive = Field(
-        64, description="Messages of a track that may wait behind a gap before it is given up."
+        _ASSEMBLY.window_chunks,
+        description="Messages of a track that may wait behind a gap before it is declared lost.",
     )
     window_ms: Positive = Field(
-        2000, description="How long they may wait, in milliseconds of the log's time."
+        _ASSEMBLY.window_ms, description="How long they may wait, in milliseconds of the log's time."
     )
     idle_timeout_s: Positive = Field(
-        300, description="Seconds without a message after which a stream is closed as partial."
+        _ASSEMBLY.idle_ms // 1000,
+        description="Seconds without a message after which a stream is closed as partial.",
     )
     max_gap_s: Positive = Field(
-        3600, description="A jump in the sequence that needs more silence than this is refused."
+        _ASSEMBLY.max_gap_ms // 1000,
+        description="A jump in the sequence that needs more silence than this is refused.",
     )
     metrics_window_ms: Positive = Field(
-        5000, description="Audio between two live measures of a track, in milliseconds."
+        _WORKER.window_ms, description="Audio between two live measures of a track, in milliseconds."
     )
     part_ms: Positive = Field(
-        300_000, description="Milliseconds of a track after which a call that goes on is stored so far."
+        _STORAGE.part_ms,
+        description="Milliseconds of a track after which an open call is spilled to the store.",
     )
     record_memory_bytes: Positive = Field(
-        256 * 2**20, description="Audio that record holds of all calls; beyond that it stores them so far."
+        _STORAGE.memory_bytes,
+        description="Bytes of audio that record buffers, of all calls; beyond that it spills the largest.",
     )
     store_give_up_s: Positive = Field(
-        300, description="How long a failing store is tried again before RecordingFailed."
+        int(_STORAGE.give_up_s),
+        description="Seconds that a failing store is tried again before RecordingFailed.",
     )
     log_level: str = Field("info", description="debug, info, warning or error.")
     log_format: str = Field("auto", description="json, console, or auto: console on a terminal.")
@@ -183,7 +215,7 @@ class Settings(BaseSettings):
         return value or None
 
     def cluster(self) -> Cluster:
-        """How Kafka is reached. Raises ClusterError."""
+        """Return how Kafka is reached. Raise ClusterError."""
         return Cluster(
             self.kafka,
             self.kafka_security,
@@ -196,7 +228,9 @@ class Settings(BaseSettings):
         )
 
     def gateway(self, process: int = 0) -> GatewayConfig:
-        """What the gateway needs to know, its first process or another. Raises ClusterError."""
+        """Return the configuration of the gateway's first process, or of another. Raise ClusterError."""
+        from ingest.spool import spool_file  # brings SQLite, which few commands need
+
         host, port = host_port(self.listen)
         spool = spool_file(self.spool, process) if self.spool is not None else None
         return GatewayConfig(
@@ -217,7 +251,7 @@ class Settings(BaseSettings):
         )
 
     def worker(self) -> WorkerConfig:
-        """What the agents need to know."""
+        """Return the configuration of the agents. Raise ClusterError."""
         return WorkerConfig(
             kafka=self.cluster(),
             store=self.store,
@@ -230,7 +264,6 @@ class Settings(BaseSettings):
                 idle_ms=self.idle_timeout_s * 1000,
                 max_gap_ms=self.max_gap_s * 1000,
             ),
-            checkpoints=CheckpointConfig(),
             storage=StorageConfig(
                 part_ms=self.part_ms,
                 memory_bytes=self.record_memory_bytes,
@@ -240,7 +273,7 @@ class Settings(BaseSettings):
 
 
 def host_port(listen: str) -> tuple[str, int]:
-    """The parts of ``host:port`` or ``[host]:port``. Raises ValueError."""
+    """Return the parts of ``host:port`` or ``[host]:port``. Raise ValueError."""
     parts = urlsplit(f"//{listen}")
     try:
         port = parts.port
@@ -249,3 +282,8 @@ def host_port(listen: str) -> tuple[str, int]:
     if not parts.hostname or port is None:
         raise ValueError(f"{listen!r} is not host:port")
     return parts.hostname, port
+
+
+def usual_port(name: str) -> int:
+    """Return the port of the default of a setting such as ``listen``."""
+    return host_port(Settings.model_fields[name].default)[1]

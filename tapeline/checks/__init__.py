@@ -1,1 +1,1 @@
-"""Checking recordings and the log: rebuild, verify, audit, compare."""
+"""Proving and repairing: rebuild, verify, audit, compare."""

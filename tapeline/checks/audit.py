@@ -1,6 +1,7 @@
-"""The books, which must balance: every message in the log is accounted for, and every stream."""
+"""Reconciling the log: every message in it is accounted for, and every stream."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from runtime.cluster import Cluster
@@ -10,10 +11,13 @@ from schemas.schema import Record
 from schemas.topics import DEAD_LETTERS, MESSAGES, RECORDINGS, TRACKS
 from tapeline.topics.reader import entries
 
+#: Why ``assemble`` refuses a record that does not decode: no stream is known of it.
+_UNDECODABLE = ("NotAvro", "UnknownSchema", "CorruptRecord")
+
 
 @dataclass(slots=True)
-class Books:
-    """Counts over the whole log; ``faults`` says where they do not balance."""
+class Reconciliation:
+    """Counts over the whole log; ``faults`` says what they do not account for."""
 
     messages: int = 0
     used: int = 0
@@ -31,85 +35,89 @@ class Books:
     refused_by_gateway: int = 0
     faults: list[str] = field(default_factory=list)
 
+    def add_closed(self, end: Record, recorded: str | None) -> None:
+        """Count a closed stream: its StreamClosed payload, and the type of its recording's record."""
+        self.used += end["messages_used"]
+        self.duplicate += end["messages_duplicate"]
+        self.late += end["messages_late"]
+        self.complete += end["complete"]
+        self.partial += not end["complete"]
+        self.saved += recorded == "RecordingSaved"
+        self.failed += recorded == "RecordingFailed"
+        self.not_recorded_yet += recorded is None
 
-async def audit(cluster: Cluster, registry: Registry | None) -> Books:
-    """The books of everything in the log.
 
-    messages = used + duplicate + late + dead-lettered + in streams still open;
-    streams = complete + partial + still open; each closed stream is saved, failed, or not recorded yet.
+def reconcile(
+    logged: Mapping[int | None, int],
+    dead_lettered: Mapping[int | None, int],
+    closed: Mapping[int, Record],
+    recorded: Mapping[int, str],
+) -> Reconciliation:
+    """Return what became of the messages in the log and of their streams. Pure.
+
+    ``logged`` and ``dead_lettered`` count messages by stream_id, those that do not decode under None;
+    ``closed`` has the StreamClosed payload of a stream, ``recorded`` the type of its recording's record::
+
+        messages = used + duplicate + late + dead-lettered + in streams still open
+        streams = complete + partial + still open
+        closed streams = saved + failed + not recorded yet
     """
-    books = Books()
-    in_log: Counter[int] = Counter()
-    undecodable = 0
-    async for entry in entries(cluster, MESSAGES, registry):
-        books.messages += 1
-        if entry.value is None:
-            undecodable += 1
-        else:
-            in_log[entry.value["stream_id"]] += 1
+    found = Reconciliation(messages=sum(logged.values()), dead_lettered=sum(dead_lettered.values()))
+    undecodable, letters = logged.get(None, 0), dead_lettered.get(None, 0)
+    if undecodable != letters:
+        found.faults.append(f"{undecodable} messages do not decode, {letters} such are in the dead letters")
+    for stream_id, count in logged.items():
+        if stream_id is None:
+            continue
+        found.streams += 1
+        letters = dead_lettered.get(stream_id, 0)
+        end = closed.get(stream_id)
+        if end is None:
+            found.still_open += 1
+            found.in_open_streams += count - letters
+            continue
+        found.add_closed(end, recorded.get(stream_id))
+        if end["messages_used"] + end["messages_duplicate"] + end["messages_late"] + letters != count:
+            found.faults.append(
+                f"stream {stream_id}: {count} messages in the log, but {end['messages_used']} used, "
+                f"{end['messages_duplicate']} duplicate, {end['messages_late']} late and "
+                f"{letters} dead-lettered"
+            )
+    found.faults += [f"stream {s}: closed, but not in the log" for s in closed.keys() - logged.keys()]
+    return found
 
-    letters = await _dead_letters(cluster, registry, books)
-    closed = await _closed(cluster, registry)
+
+async def audit(cluster: Cluster, registry: Registry | None) -> Reconciliation:
+    """Reconcile everything in the log. Raise UnknownTopicError and BrokerAwayError."""
+    logged: Counter[int | None] = Counter()
+    async for entry in entries(cluster, MESSAGES, registry):
+        logged[entry.value["stream_id"] if entry.value is not None else None] += 1
+    dead_lettered, refused = await _dead_letters(cluster, registry)
+    closed: dict[int, Record] = {}
+    async for entry in entries(cluster, TRACKS, registry):
+        if entry.value is not None and entry.value["type"] == "StreamClosed":
+            closed[entry.value["stream_id"]] = entry.value["payload"]
     recorded: dict[int, str] = {}
     async for entry in entries(cluster, RECORDINGS, registry):
         if entry.value is not None:
             recorded[entry.value["stream_id"]] = entry.value["type"]
-
-    books.dead_lettered = sum(letters.values())
-    if letters[None] != undecodable:
-        books.faults.append(
-            f"{undecodable} messages do not decode, {letters[None]} such are in the dead letters"
-        )
-    for stream_id, count in in_log.items():
-        books.streams += 1
-        end = closed.get(stream_id)
-        if end is None:
-            books.still_open += 1
-            books.in_open_streams += count - letters[stream_id]
-            continue
-        _add(books, end, recorded.get(stream_id))
-        told = end["messages_used"] + end["messages_duplicate"] + end["messages_late"]
-        if told + letters[stream_id] != count:
-            books.faults.append(
-                f"stream {stream_id}: {count} messages in the log, but {end['messages_used']} used, "
-                f"{end['messages_duplicate']} duplicate, {end['messages_late']} late and "
-                f"{letters[stream_id]} dead-lettered"
-            )
-    books.faults += [f"stream {s}: closed, but not in the log" for s in closed.keys() - in_log.keys()]
-    return books
+    found = reconcile(logged, dead_lettered, closed, recorded)
+    found.refused_by_gateway = refused
+    return found
 
 
-def _add(books: Books, end: Record, recorded: str | None) -> None:
-    books.used += end["messages_used"]
-    books.duplicate += end["messages_duplicate"]
-    books.late += end["messages_late"]
-    books.complete += end["complete"]
-    books.partial += not end["complete"]
-    books.saved += recorded == "RecordingSaved"
-    books.failed += recorded == "RecordingFailed"
-    books.not_recorded_yet += recorded is None
-
-
-async def _dead_letters(cluster: Cluster, registry: Registry | None, books: Books) -> Counter[int | None]:
-    """Messages that ``assemble`` dead-lettered, by stream; None for what does not decode.
+async def _dead_letters(cluster: Cluster, registry: Registry | None) -> tuple[Counter[int | None], int]:
+    """Count the messages that ``assemble`` dead-lettered, by stream, and what the gateway refused.
 
     A crash may dead-letter a message again: each offset counts once.
     """
+    refused = 0
     letters: dict[tuple[int | None, int | None], int | None] = {}
     async for entry in entries(cluster, DEAD_LETTERS, registry):
         letter = parse_headers(list(entry.raw.headers))
         if letter.component == "gateway":
-            books.refused_by_gateway += 1
+            refused += 1
         elif letter.topic == MESSAGES.name:
-            decodes = letter.reason not in ("NotAvro", "UnknownSchema", "CorruptRecord")
+            decodes = letter.reason not in _UNDECODABLE
             letters[letter.partition, letter.offset] = int(entry.key) if decodes and entry.key else None
-    return Counter(letters.values())
-
-
-async def _closed(cluster: Cluster, registry: Registry | None) -> dict[int, Record]:
-    """The StreamClosed of each stream that has one."""
-    closed = {}
-    async for entry in entries(cluster, TRACKS, registry):
-        if entry.value is not None and entry.value["type"] == "StreamClosed":
-            closed[entry.value["stream_id"]] = entry.value["payload"]
-    return closed
+    return Counter(letters.values()), refused

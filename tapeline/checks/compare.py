@@ -11,7 +11,7 @@ from tapeline.emulator.voxology import RATE_HZ, Call
 
 
 def differences(call: Call, folder: Path) -> list[str]:
-    """What differs between a call and its recording; nothing when they are the same."""
+    """Return what differs between a call and its recording; nothing when they are the same."""
     manifest: dict[str, Any] = json.loads((folder / "recording.json").read_text())
     found = []
     if manifest["state"] != "complete":

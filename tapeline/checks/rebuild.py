@@ -1,6 +1,6 @@
 """Recordings made again from ``voxology.messages`` alone, byte for byte the same.
 
-The agents' own pure core does it, without the agents: a stream's records through the assembler, its
+It is done by the pure core of the agents, without them: a stream's records go through the assembler, its
 events through the recorder, its parts into the store.
 """
 
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from processors.agents.stream_agent import CLOCK_SKEW_MS
 from processors.config import StorageConfig
-from processors.core.assemble.stream import StreamAssembler
 from processors.core.assemble.config import AssemblyConfig
+from processors.core.assemble.stream import StreamAssembler
 from processors.core.partition import Rejected
 from processors.core.record.stream import BufferedAudio, StorePart, StreamRecorder
 from processors.storage.recordings import Recordings, Saved
@@ -24,14 +24,14 @@ from tapeline.topics.reader import entries
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which streams: any of these ids, any of these calls, begun in this time; nothing given: all."""
+    """Which streams: those of these ids and of these calls, begun in this time; nothing given: all."""
 
     stream_ids: frozenset[int] = frozenset()
     call_ids: frozenset[str] = frozenset()
     since_ms: int | None = None
     until_ms: int | None = None
 
-    def takes(self, stream_id: int, calls: set[str], began_ms: int) -> bool:
+    def matches(self, stream_id: int, calls: set[str], began_ms: int) -> bool:
         """Return whether a stream is selected."""
         return (
             (not self.stream_ids or stream_id in self.stream_ids)
@@ -66,7 +66,10 @@ async def rebuild(
     storage: StorageConfig,
     on_progress: Callable[[int], None] = lambda read: None,
 ) -> AsyncIterator[Rebuilt]:
-    """Make the selected streams' recordings in a store; each when its last record has been read."""
+    """Make the selected streams' recordings in a store; yield each when its last record has been read.
+
+    Raise BrokerAwayError, and what the store raises.
+    """
     chosen = await _select(cluster, registry, selection)
     streams: dict[int, _Stream] = {}
     buffered = BufferedAudio()
@@ -110,7 +113,7 @@ async def _select(cluster: Cluster, registry: Registry | None, selection: Select
             began.setdefault(stream_id, entry.timestamp_ms)
             if entry.value["call_id"] is not None:
                 calls.setdefault(stream_id, set()).add(entry.value["call_id"])
-    return {s for s, at_ms in began.items() if selection.takes(s, calls.get(s, set()), at_ms)}
+    return {s for s, at_ms in began.items() if selection.matches(s, calls.get(s, set()), at_ms)}
 
 
 async def _record(

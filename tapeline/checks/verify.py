@@ -1,4 +1,4 @@
-"""Are the recordings in a store what they should be? Against their manifests, the log, an oracle."""
+"""Verifying the recordings in a store: against their manifests, the log, an oracle."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ from tapeline.emulator.voxology import RATE_HZ
 
 
 async def manifests(store: ObjectStore) -> dict[int, tuple[str, bytes]]:
-    """The folder and the manifest's bytes of each recorded stream."""
+    """Return the folder and the manifest's bytes of each recorded stream, by stream_id."""
     found = {}
     for path in await names(store, "recordings"):
         folder, _, file = path.rpartition("/")
@@ -33,7 +33,7 @@ async def manifests(store: ObjectStore) -> dict[int, tuple[str, bytes]]:
 
 
 async def against_manifest(store: ObjectStore, folder: str, text: bytes) -> list[str]:
-    """What differs between a recording's files and the hashes in its manifest."""
+    """Return what differs between a recording's files and the hashes in its manifest."""
     manifest = json.loads(text)
     named = [(t["file"], t["sha256"]) for t in manifest["tracks"]]
     if "file" in manifest["mix"]:
@@ -57,7 +57,7 @@ async def against_log(
     config: AssemblyConfig,
     storage: StorageConfig,
 ) -> AsyncIterator[tuple[int, list[str]]]:
-    """For each stream of the log: what differs between its recording and one made again from Kafka."""
+    """Yield, for each stream of the log, what differs between its recording and one made again from it."""
     memory = open_store("memory://")
     seen = set()
     async for rebuilt in rebuild(cluster, registry, Recordings(memory), Selection(), config, storage):
@@ -79,7 +79,7 @@ async def against_log(
 
 
 def _changes(stored: Any, again: Any, path: str = "") -> Iterable[str]:
-    """Where two manifests differ."""
+    """Yield where two manifests differ."""
     if isinstance(stored, dict) and isinstance(again, dict):
         for name in dict.fromkeys((*stored, *again)):
             yield from _changes(stored.get(name), again.get(name), f"{path}.{name}".lstrip("."))
@@ -93,7 +93,7 @@ def _changes(stored: Any, again: Any, path: str = "") -> Iterable[str]:
 async def against_oracle(
     store: ObjectStore, recorded: dict[int, tuple[str, bytes]], judge: Oracle
 ) -> list[str]:
-    """What differs between a recording and what a perfect receiver holds."""
+    """Return what differs between a recording and what a perfect receiver holds."""
     if judge.stream_id not in recorded:
         return ["not recorded"] if judge.tracks else []
     folder, text = recorded[judge.stream_id]

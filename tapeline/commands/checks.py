@@ -6,7 +6,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from tapeline.options import ASSEMBLY, CLUSTER, console, fail, run, takes, utc_ms
+from tapeline.options import ASSEMBLY, CLUSTER, CommandError, console, run, takes, utc_ms
 from tapeline.settings import Settings
 
 
@@ -31,7 +31,7 @@ def rebuild(
     The settings of the assembly must be those the agents ran with.
     """
     from processors.storage.recordings import Recordings
-    from processors.storage.store import StoreError, StoreUrlError, open_store
+    from processors.storage.store import open_store
     from runtime.registry import registry_from
     from tapeline.checks.rebuild import Selection
     from tapeline.checks.rebuild import rebuild as rebuilding
@@ -43,7 +43,7 @@ def rebuild(
         # Parts of its own: a live agent may be writing the same stream's.
         recordings = Recordings(open_store(chosen.store), parts="rebuild")
         count = 0
-        with console.status("reading the log") as status:
+        with console().status("reading the log") as status:
             async for rebuilt in rebuilding(
                 chosen.cluster(),
                 registry_from(chosen.registry),
@@ -58,12 +58,8 @@ def rebuild(
                 typer.echo(f"stream {rebuilt.stream_id} {what}")
         return count
 
-    try:
-        count = run(main())
-    except (StoreUrlError, StoreError) as error:
-        raise fail(str(error)) from error
-    if not count:
-        raise fail("no closed stream in the log is meant by that")
+    if not run(main()):
+        raise CommandError("no closed stream in the log is meant by that")
 
 
 @takes(*CLUSTER, "store", "registry", *ASSEMBLY)
@@ -77,7 +73,7 @@ def verify(
     ] = None,
 ) -> None:
     """Check the recordings in a store against their manifests' hashes; status 1 when any differs."""
-    from processors.storage.store import StoreError, StoreUrlError, open_store
+    from processors.storage.store import open_store
     from runtime.registry import registry_from
     from tapeline.checks.verify import against_log, against_manifest, against_oracle, manifests
     from tapeline.emulator import oracle as oracles
@@ -105,10 +101,7 @@ def verify(
                 found += [(judge.stream_id, f"oracle: {f}") for f in faults]
         return len(recorded), [f"stream {stream_id}: {fault}" for stream_id, fault in found]
 
-    try:
-        count, faults = run(main())
-    except (StoreUrlError, StoreError) as error:
-        raise fail(str(error)) from error
+    count, faults = run(main())
     for fault in faults:
         typer.echo(fault)
     typer.echo(f"{count} recordings checked, {len(faults)} faults")
@@ -117,17 +110,18 @@ def verify(
 
 @takes(*CLUSTER, "registry")
 def audit(chosen: Settings) -> None:
-    """Balance the books: every message in the log accounted for; status 1 when one is not."""
+    """Reconcile the log: every message and stream accounted for; status 1 when one is not."""
     from dataclasses import fields
 
     from runtime.registry import registry_from
     from tapeline.checks.audit import audit as auditing
 
-    books = run(auditing(chosen.cluster(), registry_from(chosen.registry)))
-    for item in fields(books):
+    found = run(auditing(chosen.cluster(), registry_from(chosen.registry)))
+    for item in fields(found):
         if item.name != "faults":
-            typer.echo(f"{item.name.replace('_', ' '):20} {getattr(books, item.name):>10}")
-    for fault in books.faults:
+            typer.echo(f"{item.name.replace('_', ' '):20} {getattr(found, item.name):>10}")
+    for fault in found.faults:
         typer.echo(fault)
-    typer.echo("the books balance" if not books.faults else f"{len(books.faults)} faults")
-    raise typer.Exit(1 if books.faults else 0)
+    told = f"{len(found.faults)} faults" if found.faults else "reconciled: every message is accounted for"
+    typer.echo(told)
+    raise typer.Exit(1 if found.faults else 0)

@@ -4,10 +4,8 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Optional
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from tapeline.options import CLUSTER, fail, run, takes, utc_ms
+from tapeline.options import CLUSTER, CommandError, run, takes, utc_ms
 from tapeline.settings import Settings
 
 app = typer.Typer(help="What could not be used: by reason, one by one, and again after a fix.")
@@ -41,7 +39,10 @@ def summary(
     since: Since = None,
     until: Until = None,
 ) -> None:
-    """How many there are of each reason, and the last of each."""
+    """Count them by reason, with the last of each."""
+    from rich.console import Console
+    from rich.table import Table
+
     from tapeline.topics.dead_letters import letters, summarized
 
     async def main() -> Any:
@@ -71,7 +72,7 @@ def list_(
     since: Since = None,
     until: Until = None,
 ) -> None:
-    """One line each: where it lies, when, what was wrong."""
+    """List them, one a line: where it lies, when, what was wrong."""
     from tapeline.topics.dead_letters import letters
 
     async def main() -> None:
@@ -91,7 +92,7 @@ def show(
     chosen: Settings,
     place: Annotated[str, typer.Argument(help="Where it lies: PARTITION:OFFSET, as `list` shows it.")],
 ) -> None:
-    """All that is known of one, then its bytes as they came."""
+    """Show all that is known of one, then its bytes as they came."""
     import dataclasses
     import sys
 
@@ -102,7 +103,7 @@ def show(
 
     found = run(main())
     if not found:
-        raise fail(f"no dead letter lies at {place!r}; `tapeline dead-letters list` names them")
+        raise CommandError(f"no dead letter lies at {place!r}; `tapeline dead-letters list` names them")
     for name, value in dataclasses.asdict(found[0].fault).items():
         if value is not None:
             typer.echo(f"{name:12} {value}")
@@ -129,7 +130,7 @@ def republish(
     from tapeline.topics.dead_letters import republish as publishing
 
     if not (places or reason or since or until):
-        raise fail("which ones? Give places, --reason, --since or --until")
+        raise CommandError("which ones? Give places, --reason, --since or --until")
 
     async def main() -> tuple[int, int]:
         published = useless = 0
@@ -150,6 +151,6 @@ def republish(
 
 @app.callback(invoke_without_command=True)
 def bare(context: typer.Context) -> None:
-    """What could not be used: by reason, one by one, and again after a fix."""
+    """Look at what could not be used: by reason, one by one, and again after a fix."""
     if context.invoked_subcommand is None:
         summary(**dict.fromkeys((*CLUSTER, "since", "until")))

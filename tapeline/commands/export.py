@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tapeline.options import CLUSTER, console, fail, run, takes, utc_ms
+from tapeline.options import CLUSTER, CommandError, console, run, takes, utc_ms
 from tapeline.settings import Settings
 
 app = typer.Typer(help="Topics as tables.", no_args_is_help=True)
@@ -14,7 +14,7 @@ app = typer.Typer(help="Topics as tables.", no_args_is_help=True)
 
 @app.callback()
 def export() -> None:
-    """Topics as tables."""
+    """Write topics as tables."""
 
 
 @app.command()
@@ -31,12 +31,11 @@ def metrics(
     try:
         from tapeline.topics.parquet import export_metrics
     except ImportError as error:
-        raise fail("Parquet needs the extra `export`: pip install 'tapeline[export]'") from error
+        raise CommandError("Parquet needs the extra `export`: pip install 'tapeline[export]'") from error
     from runtime.registry import registry_from
-    from tapeline.topics.tap import UnknownTopicError
 
     async def main() -> dict[str, int]:
-        with console.status("reading voxology.metrics") as status:
+        with console().status("reading voxology.metrics") as status:
             return await export_metrics(
                 chosen.cluster(),
                 registry_from(chosen.registry),
@@ -46,10 +45,6 @@ def metrics(
                 lambda read: status.update(f"{read} records read"),
             )
 
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        rows = run(main())
-    except (UnknownTopicError, OSError) as error:
-        raise fail(str(error)) from error
-    for file, count in rows.items():
+    out.mkdir(parents=True, exist_ok=True)
+    for file, count in run(main()).items():
         typer.echo(f"{out / file}: {count} rows")

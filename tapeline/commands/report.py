@@ -1,11 +1,11 @@
-"""``tapeline show``: a call to look at, and to listen to."""
+"""``tapeline show``: the report of a call."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tapeline.options import CLUSTER, console, fail, run, takes
+from tapeline.options import CLUSTER, CommandError, console, run, takes
 from tapeline.settings import Settings
 
 
@@ -22,20 +22,20 @@ def show(
         bool, typer.Option(help="Ask Kafka when each chunk came; without it nothing but the store is needed.")
     ] = True,
 ) -> None:
-    """Make a page and a picture of a recorded call: what was heard, who talked, how the chunks came."""
+    """Make a page and a chart of a recorded call: its audio, who spoke when, how the chunks came."""
     try:
         from tapeline.report.chart import png
         from tapeline.report.page import html, lines
     except ImportError as error:
-        raise fail("pictures need the extra `show`: pip install 'tapeline[show]'") from error
-    from processors.storage.store import StoreError, StoreUrlError, open_store
+        raise CommandError("charts need the extra `show`: pip install 'tapeline[show]'") from error
+    from processors.storage.store import open_store
     from runtime.clients import BrokerAwayError
     from runtime.registry import registry_from
-    from tapeline.report.call import CallView, NoRecordingError, add_arrivals, view
+    from tapeline.report.call import MeasuredCall, add_arrivals, measure_call
 
-    async def main() -> CallView:
-        with console.status("reading the recording") as status:
-            found = await view(open_store(chosen.store), stream, date)
+    async def main() -> MeasuredCall:
+        with console().status("reading the recording") as status:
+            found = await measure_call(open_store(chosen.store), stream, date)
             if arrivals:
                 try:
                     await add_arrivals(
@@ -45,15 +45,12 @@ def show(
                         lambda read: status.update(f"{read} records of the log read"),
                     )
                 except BrokerAwayError as error:
-                    console.print(f"tapeline: without arrivals: {error}", style="yellow", markup=False)
+                    console().print(f"tapeline: without arrivals: {error}", style="yellow", markup=False)
         return found
 
-    try:
-        found = run(main())
-        out.mkdir(parents=True, exist_ok=True)
-        for suffix, content in ((".html", html(found).encode()), (".png", png(found, lines(found)))):
-            path = out / f"stream-{stream}{suffix}"
-            path.write_bytes(content)
-            typer.echo(path)
-    except (StoreUrlError, StoreError, NoRecordingError, OSError) as error:
-        raise fail(str(error)) from error
+    found = run(main())
+    out.mkdir(parents=True, exist_ok=True)
+    for suffix, content in ((".html", html(found).encode()), (".png", png(found, lines(found)))):
+        path = out / f"stream-{stream}{suffix}"
+        path.write_bytes(content)
+        typer.echo(path)

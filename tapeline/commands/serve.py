@@ -1,19 +1,17 @@
 """Commands that run the pipeline's parts, and all of it."""
 
-import asyncio
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
-from rich.console import Console
 
 from schemas.topics import AGENTS
-from tapeline.options import ASSEMBLY, CLUSTER, LOGGING, fail, run, settings, takes
-from tapeline.settings import Settings
+from tapeline.options import ASSEMBLY, CLUSTER, LOGGING, CommandError, run, settings, takes
+from tapeline.settings import Settings, usual_port
 
 
 def kafka(
-    port: Annotated[int, typer.Option(help="The port to listen on, on 127.0.0.1.")] = 9092,
+    port: Annotated[int, typer.Option(help="The port to listen on, on 127.0.0.1.")] = usual_port("kafka"),
     data: Annotated[Path, typer.Option(help="The folder of its data.")] = Path(".tapeline/kafka"),
     properties: Annotated[
         Path | None, typer.Option(help="A file of further broker properties, such as other listeners.")
@@ -25,27 +23,21 @@ def kafka(
     """Run the embedded Kafka broker, in the foreground."""
     from tapeline.local import kafka as embedded
 
-    try:
-        if fetch_only:
-            embedded.fetch(typer.echo)
-            embedded.java()
-        else:
-            more = properties.read_text() if properties is not None else ""
-            embedded.run(port, data.absolute(), typer.echo, more)
-    except (embedded.EmbeddedKafkaError, OSError) as error:
-        raise fail(str(error)) from error
+    if fetch_only:
+        embedded.fetch(typer.echo)
+        embedded.java()
+    else:
+        more = properties.read_text() if properties is not None else ""
+        embedded.run(port, data.absolute(), typer.echo, more)
 
 
 @takes(*CLUSTER, "partitions", "replication", *LOGGING)
 def topics(chosen: Settings) -> None:
     """Create the topics that do not exist yet."""
     from schemas.topics import ALL_TOPICS
-    from tapeline.topics.create import TopicCreationError, create_topics
+    from tapeline.topics.create import create_topics
 
-    try:
-        created = run(create_topics(chosen.cluster(), chosen.partitions, chosen.replication))
-    except TopicCreationError as error:
-        raise fail(str(error)) from error
+    created = run(create_topics(chosen.cluster(), chosen.partitions, chosen.replication))
     for topic in ALL_TOPICS:
         typer.echo(f"{'created' if topic.name in created else 'exists '}  {topic.name}")
 
@@ -65,22 +57,19 @@ def gateway(
     process: Annotated[int | None, typer.Option(hidden=True, help="Which of several this one is.")] = None,
 ) -> None:
     """Receive WebSocket streams and publish them to Kafka."""
-    from ingest.auth import TokensError
-    from ingest.credentials import CertificateError
-    from ingest.gateway import UnauthenticatedListenError, run_gateway
-    from ingest.spool import SpoolError, gather, spool_files
-    from ingest.websockets_internals import UnsupportedWebsocketsError
-    from tapeline.serving.health import AdminEndpoint, AdminEndpointError, begin
+    from ingest.gateway import run_gateway
+    from ingest.spool import gather, spool_files
+    from tapeline.serving.health import AdminEndpoint, begin
     from tapeline.serving.processes import Processes
 
     async def alone() -> None:
         begin("gateway")
-        operations = AdminEndpoint(["gateway"])
-        await operations.start(chosen.operations)
+        endpoint = AdminEndpoint(["gateway"])
+        await endpoint.start(chosen.operations)
         try:
             await run_gateway(chosen.gateway())
         finally:
-            await operations.stop()
+            await endpoint.stop()
 
     async def one_of_several(number: int) -> None:
         begin("gateway")
@@ -94,23 +83,12 @@ def gateway(
             raise typer.Exit(await processes.run_first(commands, chosen.operations))
         raise typer.Exit(await processes.run(commands, chosen.operations, restart=True))
 
-    try:
-        if process is not None:
-            run(one_of_several(process))
-        else:
-            if chosen.spool is not None:
-                gather(chosen.spool)
-            run(alone() if chosen.processes == 1 else several())
-    except (
-        TokensError,
-        CertificateError,
-        UnauthenticatedListenError,
-        UnsupportedWebsocketsError,
-        SpoolError,
-        AdminEndpointError,
-        OSError,
-    ) as error:
-        raise fail(str(error)) from error
+    if process is not None:
+        run(one_of_several(process))
+    else:
+        if chosen.spool is not None:
+            gather(chosen.spool)
+        run(alone() if chosen.processes == 1 else several())
 
 
 @takes("tokens")
@@ -123,12 +101,9 @@ def token(
 
     made, entry = new_token(sender)
     if chosen.tokens is None:
-        raise fail("where to? Give the tokens file, --tokens tokens.toml (TAPELINE_TOKENS)")
-    try:
-        with chosen.tokens.open("a") as file:
-            file.write(entry)
-    except OSError as error:
-        raise fail(str(error)) from error
+        raise CommandError("where to? Give the tokens file, --tokens tokens.toml (TAPELINE_TOKENS)")
+    with chosen.tokens.open("a") as file:
+        file.write(entry)
     typer.echo(made)
 
 
@@ -147,28 +122,23 @@ def worker(
     ] = None,
 ) -> None:
     """Run agents: one in this process, several in a process each."""
-    from processors.storage.store import StoreUrlError
-    from tapeline.serving.health import AdminEndpointError
     from tapeline.serving.processes import Processes
     from tapeline.serving.worker import STOP_TIMEOUT_S, run_agent
 
     wanted = agents or list(AGENTS)
     unknown = [agent for agent in wanted if agent not in AGENTS]
     if unknown:
-        raise fail(f"no agent is called {unknown[0]!r}: {', '.join(AGENTS)}")
+        raise CommandError(f"no agent is called {unknown[0]!r}: {', '.join(AGENTS)}")
 
     async def several() -> int:
         commands = [["worker", agent] for agent in wanted]
         return await Processes(wanted, STOP_TIMEOUT_S).run(commands, chosen.operations, restart=False)
 
-    try:
-        if len(wanted) == 1:
-            status = run(run_agent(wanted[0], chosen.worker(), chosen.operations))
-        else:
-            chosen.worker()
-            status = run(several())
-    except (StoreUrlError, AdminEndpointError) as error:
-        raise fail(str(error)) from error
+    if len(wanted) == 1:
+        status = run(run_agent(wanted[0], chosen.worker(), chosen.operations))
+    else:
+        chosen.worker()  # what is wrong with the settings is better said once
+        status = run(several())
     raise typer.Exit(status)
 
 
@@ -182,13 +152,12 @@ def demo(
     ),
 ) -> None:
     """Start everything, play eight calls through it, and compare every byte."""
+    import asyncio
     import signal
 
-    from tapeline.emulator.player import PlayError
-    from tapeline.emulator.speech import SpeechError
+    from rich.console import Console
+
     from tapeline.local.demo import run_demo
-    from tapeline.local.kafka import EmbeddedKafkaError
-    from tapeline.local.stack import StackError
 
     settings({"log_level": "error"})
 
@@ -203,5 +172,3 @@ def demo(
         raise typer.Exit(run(main()))
     except asyncio.CancelledError:
         raise typer.Exit(0 if keep else 130) from None
-    except (StackError, SpeechError, PlayError, EmbeddedKafkaError, OSError) as error:
-        raise fail(str(error)) from error

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tapeline.options import CLUSTER, fail, run, takes
+from tapeline.options import CLUSTER, run, takes
 from tapeline.settings import Settings
 
 
@@ -36,7 +36,9 @@ def play(
     ] = None,
     loss: Annotated[float, _probability("a message never comes")] = 0.0,
     dup: Annotated[float, _probability("a message comes twice")] = 0.0,
-    reorder: Annotated[float, _probability("a message is overtaken by up to three of its track")] = 0.0,
+    reorder: Annotated[
+        float, _probability("a message comes out of order, behind up to three of its track")
+    ] = 0.0,
     burst: Annotated[float, _probability("messages are held back and come at once")] = 0.0,
     cut: Annotated[float, _probability("the connection ends, and the stream goes on over a new one")] = 0.0,
     no_end: Annotated[float, _probability("a call has no end_stream")] = 0.0,
@@ -61,17 +63,14 @@ def play(
     import time
 
     from tapeline.emulator import oracle as oracles
-    from tapeline.emulator.audio_files import AudioFileError, read_ulaw
+    from tapeline.emulator.audio_files import read_ulaw
     from tapeline.emulator.faults import Faults, misbehave
-    from tapeline.emulator.player import PlayError, play_all
+    from tapeline.emulator.player import play_all
     from tapeline.emulator.voxology import Call, SourceTrack, messages
 
     given = [name for name in names.split(",") if name]
     faults = Faults(loss, dup, reorder, burst, cut, no_end, wrong_duration, unknown, garbage)
-    try:
-        channels = [channel for file in files for channel in read_ulaw(file)]
-    except AudioFileError as error:
-        raise fail(str(error)) from error
+    channels = [channel for file in files for channel in read_ulaw(file)]
     tracks = [
         SourceTrack(given[i] if i < len(given) else f"track{i + 1}", audio)
         for i, audio in enumerate(channels)
@@ -85,21 +84,18 @@ def play(
         planned.append((call, steps))
         if oracle is not None:
             oracles.write(oracle, oracles.oracle(number, [s.message for s in steps if s.message]))
-    try:
-        run(
-            play_all(
-                planned,
-                url or f"ws://{chosen.listen}",
-                fast=fast,
-                patience_s=patience_s,
-                on_done=lambda call, progress: typer.echo(
-                    f"stream {call.stream_id}: {len(call.tracks)} tracks, {progress.chunks} chunks, "
-                    f"{call.duration_ms / 1000:.1f} s of audio sent"
-                ),
-            )
+    run(
+        play_all(
+            planned,
+            url or f"ws://{chosen.listen}",
+            fast=fast,
+            patience_s=patience_s,
+            on_done=lambda call, progress: typer.echo(
+                f"stream {call.stream_id}: {len(call.tracks)} tracks, {progress.chunks} chunks, "
+                f"{call.duration_ms / 1000:.1f} s of audio sent"
+            ),
         )
-    except* PlayError as errors:
-        raise fail(str(errors.exceptions[0])) from errors
+    )
 
 
 @takes(*CLUSTER, "registry")
@@ -117,7 +113,8 @@ def tap(
     """Print a topic's records, decoded, as JSON lines."""
     from runtime.registry import registry_from
     from schemas.codec import Reader
-    from tapeline.topics.tap import UnknownTopicError, as_line, records
+    from tapeline.topics.reader import records
+    from tapeline.topics.tap import as_line
 
     reader = Reader(registry_from(chosen.registry))
 
@@ -129,7 +126,5 @@ def tap(
 
     try:
         run(follow())
-    except UnknownTopicError as error:
-        raise fail(str(error)) from error
     except (KeyboardInterrupt, BrokenPipeError):
         raise typer.Exit(0) from None

@@ -17,7 +17,7 @@ class AudioFileError(TapelineError):
 
 
 def read_ulaw(path: Path) -> list[bytes]:
-    """The channels of an audio file, each as µ-law at 8000 Hz. Raises AudioFileError.
+    """Return the channels of an audio file, each as µ-law at 8000 Hz. Raise AudioFileError.
 
     Whatever libsndfile reads: WAV, FLAC, Ogg, MP3, at any rate.
     """
@@ -31,7 +31,7 @@ def read_ulaw(path: Path) -> list[bytes]:
 
 
 def to_ulaw(samples: Samples, rate_hz: int) -> bytes:
-    """16-bit samples as µ-law (ITU-T G.711) at 8000 Hz."""
+    """Return 16-bit samples at any rate as µ-law (ITU-T G.711) at 8000 Hz, one byte a sample."""
     import soundfile
     import soxr
 

@@ -1,7 +1,7 @@
 """A platform that misbehaves: seeded, repeatable faults put into a call's messages. Pure.
 
-Whatever the faults, a perfect receiver holds exactly what ``oracle`` says: messages overtake
-each other only within the reassembly window, and a connection that is cut is closed, not reset.
+Whatever the faults, a perfect receiver holds exactly what ``oracle`` says: messages come out of order only
+within the reorder window, and a connection that is cut is closed, not reset.
 """
 
 import json
@@ -11,14 +11,14 @@ from dataclasses import dataclass, fields
 
 from tapeline.emulator.voxology import Message
 
-#: A message overtakes at most so many of its own track's.
-_OVERTAKES = 3
-#: And none that comes later than this; a burst on top of it stays within the reassembly window, 2 s.
-_OVERTAKEN_MS = 1000.0
+#: A message comes behind at most so many later ones of its own track.
+_REORDER_MESSAGES = 3
+#: And behind none that comes later than this; a burst on top of it stays within the reorder window, 2 s.
+_REORDER_MS = 1000.0
 #: A burst holds messages back for so long.
 _BURST_MS = 800.0
 
-_GARBAGE = ("", "{", "[1, 2]", '{"stream_id": "x"}', '{"type": 7}', "\u2028 not json", "null")
+_MALFORMED = ("", "{", "[1, 2]", '{"stream_id": "x"}', '{"type": 7}', "\u2028 not json", "null")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Faults:
     dup: float = 0.0
     """A message comes twice."""
     reorder: float = 0.0
-    """A message is overtaken by later ones."""
+    """A message comes behind later ones."""
     burst: float = 0.0
     """Messages are held back, and come at once."""
     cut: float = 0.0
@@ -45,7 +45,7 @@ class Faults:
     """Something that is no message follows a message."""
 
     def any(self) -> bool:
-        """Whether anything is to go wrong."""
+        """Return whether any fault is possible."""
         return any(getattr(self, f.name) for f in fields(self))
 
 
@@ -62,7 +62,7 @@ class Step:
 def misbehave(
     script: Iterable[tuple[float, Message]], faults: Faults, seed: int, stream_id: int
 ) -> list[Step]:
-    """A call's messages as a misbehaving platform sends them; the same for the same seed and stream."""
+    """Return a call's messages as a misbehaving platform sends them; the same for a seed and a stream."""
     chance = random.Random(f"{seed}/{stream_id}")  # noqa: S311  # repeatable, not secret
 
     def happens(probability: float) -> bool:
@@ -94,7 +94,7 @@ def misbehave(
             odd = {"stream_id": stream_id, "type": "mute_track", "name": "caller"}
             steps.append(Step(sent_ms, connection, json.dumps(odd), odd))
         if happens(faults.garbage):
-            steps.append(Step(sent_ms, connection, chance.choice(_GARBAGE), None))
+            steps.append(Step(sent_ms, connection, chance.choice(_MALFORMED), None))
         if happens(faults.cut):
             connection += 1
     return steps
@@ -110,7 +110,7 @@ def _declared_wrong(message: Message, chance: random.Random) -> Message:
 
 
 def _reorder(kept: list[tuple[float, Message]], chance: random.Random, probability: float) -> None:
-    """Let some messages be overtaken by the next few of their own track; times stay where they are."""
+    """Put some messages behind the next few of their own track; times stay where they are."""
     places: dict[str, list[int]] = {}
     for index, (_, message) in enumerate(kept):
         if "track_sequence_number" in message:
@@ -118,8 +118,8 @@ def _reorder(kept: list[tuple[float, Message]], chance: random.Random, probabili
     for track in places.values():
         at = 0
         while at < len(track):
-            moved = chance.randint(1, _OVERTAKES) if chance.random() < probability else 0
-            latest_ms = kept[track[at]][0] + _OVERTAKEN_MS
+            moved = chance.randint(1, _REORDER_MESSAGES) if chance.random() < probability else 0
+            latest_ms = kept[track[at]][0] + _REORDER_MS
             group = [index for index in track[at : at + moved + 1] if kept[index][0] <= latest_ms]
             if moved and len(group) > 1:
                 messages = [kept[index][1] for index in group]

@@ -38,7 +38,7 @@ class Oracle:
 
 
 def oracle(stream_id: int, sent: Iterable[Message]) -> Oracle:
-    """What must be held after these messages of a stream, in whatever order they were sent."""
+    """Return what must be held after these messages of a stream, in whatever order they were sent."""
     kinds: set[str] = set()
     chunks: dict[str, dict[int, bytes]] = {}
     stops: dict[str, int] = {}
@@ -87,7 +87,7 @@ def _track(name: str, chunks: dict[int, bytes], stop: int | None) -> OracleTrack
 
 
 def write(folder: Path, judged: Oracle) -> None:
-    """Write an oracle down: ``STREAM.json`` and a raw µ-law file per track."""
+    """Write an oracle to a folder: ``STREAM.json`` and a raw µ-law file for each track."""
     folder.mkdir(parents=True, exist_ok=True)
     tracks = []
     for number, track in enumerate(judged.tracks):
@@ -107,7 +107,7 @@ def write(folder: Path, judged: Oracle) -> None:
 
 
 def read_all(folder: Path) -> list[Oracle]:
-    """The oracles written into a folder."""
+    """Return the oracles written into a folder."""
     return [_read(folder, json.loads(file.read_text())) for file in sorted(folder.glob("*.json"))]
 
 

@@ -1,4 +1,4 @@
-"""The emulator's shell: a call's messages over WebSockets, at their time or as fast as they go."""
+"""Playing a call: its messages over WebSockets, at their time or as fast as they go."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ class Progress:
 
 
 def steps_of(call: Call) -> Iterator[Step]:
-    """A call without faults, made as it is sent."""
+    """Yield the steps of a call without faults, made as they are sent."""
     return (Step(at_ms, 0, json.dumps(message), message) for at_ms, message in messages(call))
 
 
@@ -43,7 +43,7 @@ async def play(
     steps: Iterable[Step] | None = None,
     patience_s: float = 0.0,
 ) -> Progress:
-    """Stream a call. Returns when the gateway has read all of it. Raises PlayError.
+    """Stream a call; return when the gateway has read all of it. Raise PlayError.
 
     For ``patience_s`` a gateway that went away is looked for again; the stream then goes on with the
     message that could not be sent, over a new connection.
@@ -72,7 +72,7 @@ async def play(
 
 
 async def _send(socket: ClientConnection | None, frame: str, url: str, patience_s: float) -> ClientConnection:
-    """Send a frame, over a new connection where there is none; the connection it went over."""
+    """Send a frame, over a new connection where there is none; return the connection it went over."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + patience_s
     while True:
@@ -98,11 +98,14 @@ async def play_all(
     patience_s: float = 0.0,
     on_done: Callable[[Call, Progress], None],
 ) -> None:
-    """Stream calls side by side, each over connections of its own. Raises PlayError."""
+    """Stream calls side by side, each over connections of its own. Raise PlayError, the first there is."""
 
     async def one(call: Call, steps: Sequence[Step]) -> None:
         on_done(call, await play(call, url, fast=fast, steps=steps, patience_s=patience_s))
 
-    async with asyncio.TaskGroup() as group:
-        for call, steps in calls:
-            group.create_task(one(call, steps))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for call, steps in calls:
+                group.create_task(one(call, steps))
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from errors

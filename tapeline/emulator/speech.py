@@ -22,6 +22,7 @@ class Voices:
     """Speaks in several voices. One at a time a process: eSpeak NG keeps its state to itself."""
 
     def __init__(self) -> None:
+        """Load the library and its data. Raise SpeechError."""
         try:
             import espeakng_loader
         except ImportError as error:
@@ -33,7 +34,7 @@ class Voices:
             raise SpeechError(f"eSpeak NG could not start with the data in {data.decode()}")
 
     def say(self, text: str, voice: str = "en") -> Samples:
-        """A text as 16-bit samples at ``rate_hz``, one channel."""
+        """Return a text as 16-bit samples at ``rate_hz``, one channel. Raise SpeechError."""
         spoken: list[Samples] = []
 
         @_Callback

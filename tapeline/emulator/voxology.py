@@ -52,7 +52,7 @@ class Call:
 
 
 def messages(call: Call) -> Iterator[tuple[float, Message]]:
-    """Each message of a call and when it is sent, in ms after the stream's beginning, in order.
+    """Yield each message of a call and when it is sent, in ms after the stream's beginning, in order.
 
     A chunk is sent when the last of its samples has been spoken.
     """
@@ -66,7 +66,7 @@ def messages(call: Call) -> Iterator[tuple[float, Message]]:
 
 
 def chunks(audio: bytes, chunk_ms: int) -> Iterator[bytes]:
-    """The audio as it is cut for sending; the last chunk may be shorter."""
+    """Yield the audio as it is cut for sending; the last chunk may be shorter."""
     size = RATE_HZ * chunk_ms // 1000
     return (audio[start : start + size] for start in range(0, len(audio), size))
 

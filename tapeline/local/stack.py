@@ -11,6 +11,7 @@ from runtime.cluster import Cluster
 from schemas.errors import TapelineError
 from schemas.topics import AGENTS
 from tapeline.local.kafka import free_port, wait_until_up
+from tapeline.settings import Settings
 from tapeline.topics.create import create_topics
 
 _UP_TIMEOUT_S = 120
@@ -22,7 +23,7 @@ class StackError(TapelineError):
 
 
 class Stack:
-    """Starts and stops the parts, each a process of its own. Ports are free ones unless given."""
+    """The parts, each a process of its own. Ports are free ones unless given."""
 
     def __init__(
         self,
@@ -46,7 +47,7 @@ class Stack:
         self.python = sys.executable
         self.processes: dict[str, asyncio.subprocess.Process] = {}
         self.operations: dict[str, str] = {}
-        """Where each part answers its operators: /healthz, /readyz, /metrics."""
+        """The admin endpoint of each part: the URL that /healthz, /readyz and /metrics follow."""
 
     @property
     def kafka(self) -> str:
@@ -64,11 +65,11 @@ class Stack:
         return f"ws://127.0.0.1:{self.listen_port}"
 
     def log_of(self, name: str) -> Path:
-        """The log file of a part."""
+        """Return the log file of a part."""
         return self.folder / "logs" / f"{name}.log"
 
     async def start_broker(self, properties: Path | None = None) -> None:
-        """Start Kafka, wait until it answers, create the topics. Raises StackError.
+        """Start Kafka, wait until it answers, create the topics. Raise StackError.
 
         ``properties``: a file of further broker properties.
         """
@@ -76,11 +77,12 @@ class Stack:
         more = ["--properties", str(properties)] if properties is not None else []
         await self.start("kafka", "kafka", "--port", str(self.kafka_port), "--data", str(data), *more)
         await self._or_death("kafka", wait_until_up(self.cluster, _UP_TIMEOUT_S))
-        partitions = int(self.environment.get("TAPELINE_PARTITIONS", "8"))
-        await create_topics(self.cluster, partitions, 1)
+        usual = {name: Settings.model_fields[name].default for name in ("partitions", "replication")}
+        partitions = int(self.environment.get("TAPELINE_PARTITIONS", usual["partitions"]))
+        await create_topics(self.cluster, partitions, usual["replication"])
 
     async def start_gateway(self) -> None:
-        """Start the gateway, and wait until it listens. Raises StackError."""
+        """Start the gateway, and wait until it listens. Raise StackError."""
         await self.start("gateway", "gateway")
         await self._or_death("gateway", self._listening())
 
@@ -93,10 +95,10 @@ class Stack:
         """Start ``tapeline ARGUMENTS`` as the part of this name, with settings of its own."""
         log = self.log_of(name)
         log.parent.mkdir(parents=True, exist_ok=True)
-        operations = f"127.0.0.1:{free_port()}"
-        self.operations[name] = f"http://{operations}"
+        admin = f"127.0.0.1:{free_port()}"
+        self.operations[name] = f"http://{admin}"
         own = {
-            "TAPELINE_OPERATIONS": operations,
+            "TAPELINE_OPERATIONS": admin,
             "TAPELINE_SPOOL": str(self.folder.absolute() / "spool" / name),
         }
         with log.open("ab") as output:
@@ -109,12 +111,12 @@ class Stack:
                 stdout=output,
                 stderr=output,
                 env=os.environ | self.environment | own | dict(settings or {}),
-                # Ctrl-C is for us: we stop the parts in their order.
+                # Ctrl-C reaches this process alone, which stops the parts in their order.
                 start_new_session=True,
             )
 
     async def stop(self, name: str, number: signal.Signals = signal.SIGTERM) -> int:
-        """Stop a part by a signal; its exit status. One that does not stop in time is killed."""
+        """Stop a part by a signal, or kill it when it does not stop in time; return its exit status."""
         process = self.processes.pop(name)
         if process.returncode is None:
             process.send_signal(number)
@@ -132,12 +134,12 @@ class Stack:
             await self.stop("kafka")
 
     def check(self) -> None:
-        """Raises StackError when a part has ended by itself."""
+        """Raise StackError when a part has ended by itself."""
         for name, process in self.processes.items():
             if process.returncode is not None:
-                raise StackError(self._obituary(name, process.returncode))
+                raise StackError(self._ending(name, process.returncode))
 
-    def _obituary(self, name: str, status: int) -> str:
+    def _ending(self, name: str, status: int) -> str:
         lines = self.log_of(name).read_text(errors="replace").strip().splitlines()
         last = lines[-1] if lines else "nothing"
         return f"{name} ended with status {status}; its log ends: {last} ({self.log_of(name)})"
@@ -153,7 +155,7 @@ class Stack:
             return
         waiting.cancel()
         if died.done():
-            raise StackError(self._obituary(name, died.result()))
+            raise StackError(self._ending(name, died.result()))
         raise StackError(f"{name} did not come up in {_UP_TIMEOUT_S} s ({self.log_of(name)})")
 
     async def _listening(self) -> None:

@@ -1,7 +1,7 @@
-"""A recorded call, measured again for somebody to look at.
+"""A recorded call, measured for its report.
 
-The recording's own events are made again from its files and manifest, and go through the core that
-``measure`` runs: the figures are those of its FINAL records.
+The recording's events are recomputed from its files and manifest, and go through the core that ``measure``
+runs: the figures are those of its FINAL records.
 """
 
 import json
@@ -32,10 +32,10 @@ from schemas.schema import Record
 from schemas.topics import key_of
 from tapeline.topics.reader import stream_entries
 
-#: Columns of a picture: what is finer cannot be seen.
+#: Columns of a chart: what is finer cannot be seen.
 COLUMNS = 1600
 _EPOCH = datetime.fromtimestamp(0, UTC)
-#: Longer than any call: the view has no windows.
+#: Longer than any call: a report has no windows.
 _NO_WINDOW_MS = 10**9
 
 
@@ -44,44 +44,47 @@ class NoRecordingError(TapelineError):
 
 
 @dataclass(slots=True)
-class TrackView:
-    """A track, drawn on the conversation's timeline; times in seconds."""
+class MeasuredTrack:
+    """A track on the conversation's timeline; times and lengths in seconds."""
 
     name: str
     measures: Record
     gaps: list[tuple[float, float]]
     offset_s: float = 0.0
-    talk: list[tuple[float, float]] = field(default_factory=list)
+    talkspurts: list[tuple[float, float]] = field(default_factory=list)
     low: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     high: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     level_dbfs: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     """The lowest and highest sample, of 1, and the RMS, of each column."""
     column_s: float = 0.0
     arrivals: list[tuple[float, float]] = field(default_factory=list)
-    """When a chunk came, and how many ms after the one before."""
+    """When a chunk came, in seconds, and how many ms after the one before."""
 
 
 @dataclass(slots=True)
-class CallView:
-    """A call, ready to be drawn."""
+class MeasuredCall:
+    """A call, ready for its chart and page."""
 
     manifest: dict[str, Any]
-    tracks: list[TrackView]
+    tracks: list[MeasuredTrack]
     conversation: Record
     interruptions: list[tuple[int, float]]
-    """Which track cut in, and when."""
+    """Which track interrupted, by its index, and when, in seconds."""
     sounds: list[tuple[str, bytes]]
     """What can be played: a title, and a WAV file."""
     arrivals_known: bool = False
 
     @property
     def duration_s(self) -> float:
-        """Length of the timeline."""
+        """Length of the timeline, in seconds."""
         return float(self.conversation["duration_ms"]) / 1000
 
 
-async def view(store: ObjectStore, stream_id: int, date: str | None = None) -> CallView:
-    """The recording of a stream, measured. Raises NoRecordingError, and what the store raises."""
+async def measure_call(store: ObjectStore, stream_id: int, date: str | None = None) -> MeasuredCall:
+    """Return the recording of a stream, measured. Raise NoRecordingError, and what the store raises.
+
+    ``date``: the day the recording lies under, such as 2026-11-23; without it the whole store is listed.
+    """
     below = f"recordings/date={date}/stream={stream_id}" if date else "recordings"
     wanted = f"/stream={stream_id}/{MANIFEST}"
     path = next((p for p in await names(store, below) if p.endswith(wanted)), None)
@@ -102,12 +105,12 @@ async def view(store: ObjectStore, stream_id: int, date: str | None = None) -> C
 
 
 async def add_arrivals(
-    shown: CallView,
+    shown: MeasuredCall,
     cluster: Cluster,
     registry: Registry | None,
     on_progress: Callable[[int], None] = lambda read: None,
 ) -> None:
-    """When each chunk came, from Kafka, as long as it is kept there. Raises BrokerAwayError."""
+    """Add when each chunk came, from Kafka, as long as it is kept there. Raise BrokerAwayError."""
     log, began_us = shown.manifest["log"], shown.conversation["began_at"] or 0
     tracks = {track.name: track for track in shown.tracks}
     seen: set[tuple[str, int]] = set()
@@ -130,7 +133,7 @@ async def add_arrivals(
     shown.arrivals_known = bool(seen)
 
 
-def _measured(manifest: dict[str, Any], files: dict[str, bytes]) -> CallView:
+def _measured(manifest: dict[str, Any], files: dict[str, bytes]) -> MeasuredCall:
     interruptions: list[tuple[int, float]] = []
     state = ConversationState()
     conversation = Conversation(
@@ -163,16 +166,16 @@ def _measured(manifest: dict[str, Any], files: dict[str, bytes]) -> CallView:
     record = conversation.end()[-1]
     parties = {party.track_index: party for party in state.parties}
     tracks = [
-        _drawn(said, meter.final(), own_runs, own_codes, parties.get(index))
+        _track(said, meter.final(), own_runs, own_codes, parties.get(index))
         for index, (said, meter, own_runs, own_codes) in enumerate(
             zip(manifest["tracks"], meters, runs, codes, strict=True)
         )
     ]
-    return CallView(manifest, tracks, record, interruptions, [])
+    return MeasuredCall(manifest, tracks, record, interruptions, [])
 
 
 def _in_time(tracks: list[dict[str, Any]], codes: list[bytes]) -> Iterator[tuple[int, TrackSegment]]:
-    """The tracks as segments of a second, side by side."""
+    """Yield the tracks as segments of a second, side by side."""
     positions = [0] * len(tracks)
     while any(position < len(own) for position, own in zip(positions, codes, strict=True)):
         for index, (said, own) in enumerate(zip(tracks, codes, strict=True)):
@@ -200,7 +203,7 @@ def _in_time(tracks: list[dict[str, Any]], codes: list[bytes]) -> Iterator[tuple
 
 
 def _within(gap: dict[str, int], first: int, end: int) -> Gap | None:
-    """The part of a gap that lies between two positions."""
+    """Return the part of a gap that lies between two positions."""
     begin = max(gap["first_sample"], first)
     length = min(gap["first_sample"] + gap["samples"], end) - begin
     return Gap(begin, length) if length > 0 else None
@@ -227,29 +230,29 @@ def _delivery(said: dict[str, Any]) -> Delivery:
 
 
 def _codes(said: dict[str, Any], file: bytes) -> bytes:
-    """A file's audio, without its header and padding."""
+    """Return a file's audio, without its header and padding."""
     if said["encoding"] not in PCM:
         return file
     header = len(wav_header(said["encoding"], said["sample_rate_hz"], 1, said["samples"]))
     return file[header : header + said["samples"]]
 
 
-def _drawn(
+def _track(
     said: dict[str, Any], measures: Record, runs: list[ActivityRun], codes: bytes, party: Party | None
-) -> TrackView:
+) -> MeasuredTrack:
     rate = said["sample_rate_hz"]
     offset_s = _seconds(party.start) if party is not None else 0.0
-    shown = TrackView(
+    shown = MeasuredTrack(
         said["track"],
         measures,
         gaps=[(offset_s + g["first_sample"] / rate, g["samples"] / rate) for g in said["gaps"]],
         offset_s=offset_s,
     )
     at = 0
-    for talking, same in groupby(runs, key=lambda run: run[0]):
+    for speaking, same in groupby(runs, key=lambda run: run[0]):
         frames = sum(length for _, length in same)
-        if talking:
-            shown.talk.append((offset_s + _seconds(at), _seconds(frames)))
+        if speaking:
+            shown.talkspurts.append((offset_s + _seconds(at), _seconds(frames)))
         at += frames
     if codes and said["encoding"] in PCM:
         size = max(rate // 50, -(-len(codes) // COLUMNS))

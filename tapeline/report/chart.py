@@ -1,4 +1,4 @@
-"""A call as a picture: waveforms, talk, level, arrivals."""
+"""The chart of a call: waveforms, talkspurts, level, arrivals."""
 
 import io
 from typing import Any
@@ -6,22 +6,22 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tapeline.report.call import CallView, TrackView
+from tapeline.report.call import MeasuredCall, MeasuredTrack
 
 #: Okabe and Ito's palette, which the colour-blind can tell apart.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _GAP = "#B00020"
-#: Where the plots lie within the picture, as shares of its width: the page's cursor needs them.
+#: Where the plots lie within the chart, as shares of its width: the page's cursor needs them.
 LEFT, RIGHT = 0.075, 0.985
 
 
 def colour(index: int) -> str:
-    """The colour of a track."""
+    """Return the colour of a track."""
     return _COLOURS[index % len(_COLOURS)]
 
 
-def png(shown: CallView, lines: list[str]) -> bytes:
-    """The picture, with the figures beside it."""
+def png(shown: MeasuredCall, lines: list[str]) -> bytes:
+    """Return the chart as PNG, with the figures beside it, given as lines of text."""
     figure = _drawn(shown, width=17.0, right=0.68)
     figure.suptitle(f"stream {shown.manifest['stream_id']}", x=0.02, ha="left", weight="bold")
     figure.text(0.7, 0.93, "\n".join(lines), va="top", family="monospace", size=8)
@@ -30,15 +30,15 @@ def png(shown: CallView, lines: list[str]) -> bytes:
     return out.getvalue()
 
 
-def svg(shown: CallView) -> str:
-    """The picture alone, to stand in a page."""
+def svg(shown: MeasuredCall) -> str:
+    """Return the chart alone as SVG, to stand in a page."""
     out = io.StringIO()
     _drawn(shown, width=12.0, right=RIGHT).savefig(out, format="svg", metadata={"Date": None})
     text = out.getvalue()
     return text[text.index("<svg") :]
 
 
-def _drawn(shown: CallView, width: float, right: float) -> Figure:
+def _drawn(shown: MeasuredCall, width: float, right: float) -> Figure:
     tracks = shown.tracks
     heights = [1.3] * len(tracks) + [0.35 * max(1, len(tracks)) + 0.2, 1.3, 1.5]
     figure = Figure(figsize=(width, sum(heights) + 1.2))
@@ -47,8 +47,8 @@ def _drawn(shown: CallView, width: float, right: float) -> Figure:
     rows: list[Axes] = list(grid[:, 0])
     for index, (track, axes) in enumerate(zip(tracks, rows, strict=False)):
         _waveform(axes, track, colour(index))
-    talk, level, arrivals = rows[len(tracks) :]
-    _talk(talk, shown)
+    talkspurts, level, arrivals = rows[len(tracks) :]
+    _talkspurts(talkspurts, shown)
     _level(level, shown)
     _arrivals(arrivals, shown)
     arrivals.set_xlim(0, max(shown.duration_s, 0.001))
@@ -58,7 +58,7 @@ def _drawn(shown: CallView, width: float, right: float) -> Figure:
     return figure
 
 
-def _waveform(axes: Axes, track: TrackView, ink: str) -> None:
+def _waveform(axes: Axes, track: MeasuredTrack, ink: str) -> None:
     times = [track.offset_s + n * track.column_s for n in range(len(track.low))]
     axes.fill_between(times, track.low, track.high, color=ink, linewidth=0.4)
     for first, length in track.gaps:
@@ -71,21 +71,21 @@ def _waveform(axes: Axes, track: TrackView, ink: str) -> None:
     axes.margins(x=0)
 
 
-def _talk(axes: Axes, shown: CallView) -> None:
+def _talkspurts(axes: Axes, shown: MeasuredCall) -> None:
     count = len(shown.tracks)
     for index, track in enumerate(shown.tracks):
-        axes.broken_barh(track.talk, (count - 1 - index + 0.15, 0.7), color=colour(index))
-    for first, length in overlaps([track.talk for track in shown.tracks]):
+        axes.broken_barh(track.talkspurts, (count - 1 - index + 0.15, 0.7), color=colour(index))
+    for first, length in overlaps([track.talkspurts for track in shown.tracks]):
         axes.axvspan(first, first + length, color="black", alpha=0.13, linewidth=0)
     for index, at in shown.interruptions:
         axes.plot(at, count - 1 - index + 0.5, marker="v", color="black", markersize=6)
     axes.set_ylim(0, max(1, count))
     heights = [count - 1 - index + 0.5 for index in range(count)]
     axes.set_yticks(heights, [track.name for track in shown.tracks], size=8)
-    axes.set_title("talk; grey: overlap; ▼: an interruption begins", loc="left", size=9)
+    axes.set_title("talkspurts; grey: overlap; ▼: an interruption begins", loc="left", size=9)
 
 
-def _level(axes: Axes, shown: CallView) -> None:
+def _level(axes: Axes, shown: MeasuredCall) -> None:
     for index, track in enumerate(shown.tracks):
         times = [track.offset_s + (n + 0.5) * track.column_s for n in range(len(track.level_dbfs))]
         axes.plot(times, track.level_dbfs.clip(min=-80), color=colour(index), linewidth=0.7)
@@ -97,7 +97,7 @@ def _level(axes: Axes, shown: CallView) -> None:
     axes.set_title("level; dashed: active speech level (P.56)", loc="left", size=9)
 
 
-def _arrivals(axes: Axes, shown: CallView) -> None:
+def _arrivals(axes: Axes, shown: MeasuredCall) -> None:
     for index, track in enumerate(shown.tracks):
         axes.plot(*_columns(track.arrivals), ".", color=colour(index), markersize=2.5)
     if shown.arrivals_known:
@@ -114,15 +114,15 @@ def _columns(pairs: list[tuple[float, float]]) -> Any:
     return ([x for x, _ in pairs], [y for _, y in pairs])
 
 
-def overlaps(talk: list[list[tuple[float, float]]]) -> list[tuple[float, float]]:
-    """Where two or more talk, as (beginning, length)."""
-    spurts = [spurt for own in talk for spurt in own]
+def overlaps(talkspurts: list[list[tuple[float, float]]]) -> list[tuple[float, float]]:
+    """Return where two or more parties speak, given the talkspurts of each; all as (beginning, length)."""
+    spurts = [spurt for own in talkspurts for spurt in own]
     changes = sorted([(first, 1) for first, _ in spurts] + [(first + length, -1) for first, length in spurts])
-    found, talking, began = [], 0, 0.0
+    found, speaking, began = [], 0, 0.0
     for at, step in changes:
-        if talking == 1 and step == 1:
+        if speaking == 1 and step == 1:
             began = at
-        elif talking == 2 and step == -1 and at > began:
+        elif speaking == 2 and step == -1 and at > began:
             found.append((began, at - began))
-        talking += step
+        speaking += step
     return found

@@ -1,4 +1,4 @@
-"""A call as one page of HTML that needs nothing else: the picture, the figures, the sound."""
+"""A call as one page of HTML that needs nothing else: the chart, the figures, the audio."""
 
 import base64
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from schemas.schema import Record
-from tapeline.report.call import CallView
+from tapeline.report.call import MeasuredCall
 from tapeline.report.chart import LEFT, RIGHT, colour, svg
 
 #: Title, field and unit of what is shown of a track, of a party, of the conversation.
@@ -60,8 +60,8 @@ _CONVERSATION = (
 Rows = list[tuple[str, list[str]]]
 
 
-def tables(shown: CallView) -> list[tuple[str, list[str], Rows]]:
-    """The figures: a title, the columns, the rows."""
+def tables(shown: MeasuredCall) -> list[tuple[str, list[str], Rows]]:
+    """Return the figures as tables: a title, the columns, the rows."""
     conversation = shown.conversation
     parties = conversation["parties"]
     measures = [track.measures for track in shown.tracks]
@@ -75,8 +75,8 @@ def tables(shown: CallView) -> list[tuple[str, list[str], Rows]]:
     return [table for table in found if table[1]]
 
 
-def lines(shown: CallView) -> list[str]:
-    """The figures as lines of text of a fixed width."""
+def lines(shown: MeasuredCall) -> list[str]:
+    """Return the figures as lines of text of a fixed width."""
     said = [_state(shown), ""]
     for title, columns, rows in tables(shown):
         said.append(f"{title:29}" + "".join(f"{name[:13]:>14}" for name in columns))
@@ -85,13 +85,13 @@ def lines(shown: CallView) -> list[str]:
     return said
 
 
-def html(shown: CallView) -> str:
-    """The page."""
+def html(shown: MeasuredCall) -> str:
+    """Return the page."""
     environment = Environment(loader=PackageLoader("tapeline.report", "."), autoescape=True)
     return environment.get_template("page.html").render(
         manifest=shown.manifest,
         state=_state(shown),
-        picture=Markup(svg(shown)),  # noqa: S704  # matplotlib escapes what it writes
+        chart=Markup(svg(shown)),  # noqa: S704  # matplotlib escapes what it writes
         left=LEFT,
         right=RIGHT,
         duration=shown.duration_s,
@@ -101,7 +101,7 @@ def html(shown: CallView) -> str:
     )
 
 
-def _state(shown: CallView) -> str:
+def _state(shown: MeasuredCall) -> str:
     manifest = shown.manifest
     return ": ".join([manifest["state"], ", ".join(manifest["reasons"])]).removesuffix(": ")
 

@@ -1,7 +1,7 @@
-"""The operators' port: ``/healthz``, ``/readyz`` and ``/metrics``, of one process or of several together.
+"""The admin endpoint: ``/healthz``, ``/readyz`` and ``/metrics``, of one process or of several together.
 
-Both states are told by the metrics themselves. Healthy: each part got on with its work lately, or found
-that there is none; a process that lives and does nothing is not. Ready: each can do its work now.
+Both states are read from the metrics. Healthy: each part made progress lately, or found that there is no
+work; a process that lives and does nothing is not healthy. Ready: each part can do its work now.
 """
 
 import errno
@@ -16,23 +16,21 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from runtime.telemetry import PROGRESS, READY
 from schemas.errors import TapelineError
-from tapeline.settings import host_port
+from tapeline.settings import ADMIN_PORTS, host_port
 
 log = structlog.get_logger()
 
-#: A part that has not got on for so long is stuck.
+#: A part that made no progress for so long is stuck.
 STUCK_S = 60.0
-_FIRST_PORT = 8766
-_LAST_PORT = 8865
 
 
 class AdminEndpointError(TapelineError):
-    """The operators' port cannot be listened on."""
+    """The admin endpoint cannot listen."""
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Whether all is well, and if not, what is not."""
+    """Whether all is well, and if not, what is not. As text: the body of the answer."""
 
     faults: tuple[str, ...]
 
@@ -46,7 +44,7 @@ class State:
 
 
 def health(registry: CollectorRegistry, parts: Iterable[str], now_s: float) -> State:
-    """Whether each part makes progress."""
+    """Return whether each part makes progress, by the metrics in a registry."""
     faults = []
     for part in parts:
         progress = registry.get_sample_value("tapeline_progress_timestamp_seconds", {"part": part})
@@ -58,13 +56,13 @@ def health(registry: CollectorRegistry, parts: Iterable[str], now_s: float) -> S
 
 
 def readiness(registry: CollectorRegistry, parts: Iterable[str]) -> State:
-    """Whether each part can do its work."""
+    """Return whether each part can do its work, by the metrics in a registry."""
     states = {part: registry.get_sample_value("tapeline_ready", {"part": part}) for part in parts}
     return State(tuple(f"{part} is not ready" for part, ready in states.items() if not ready))
 
 
 class AdminEndpoint:
-    """The server of the operators' port."""
+    """The HTTP server of the admin endpoint."""
 
     def __init__(self, parts: Iterable[str], processes_folder: str | None = None) -> None:
         """``processes_folder``: where several processes leave their metrics; None: this process alone."""
@@ -76,7 +74,7 @@ class AdminEndpoint:
         self._runner: web.AppRunner | None = None
 
     async def start(self, listen: str | None) -> str:
-        """Listen on host:port, or on the first free port from 8766 on; the URL. Raises AdminEndpointError."""
+        """Listen on host:port, or on the first free of ADMIN_PORTS; return the URL. Raise AdminEndpointError."""
         app = web.Application()
         app.router.add_get("/healthz", self._health)
         app.router.add_get("/readyz", self._ready)
@@ -87,7 +85,7 @@ class AdminEndpoint:
             host, port = host_port(listen)
             ports = range(port, port + 1)
         else:
-            host, ports = "127.0.0.1", range(_FIRST_PORT, _LAST_PORT + 1)
+            host, ports = "127.0.0.1", ADMIN_PORTS
         for port in ports:
             try:
                 await web.TCPSite(self._runner, host, port).start()
@@ -122,6 +120,6 @@ class AdminEndpoint:
 
 
 def begin(part: str) -> None:
-    """Say that a part exists: not ready, and given its time to begin."""
+    """Announce a part: not ready, and with its time to begin."""
     READY.labels(part).set(0)
     PROGRESS.labels(part).set(time.time())

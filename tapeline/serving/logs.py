@@ -1,4 +1,4 @@
-"""How everything of ours logs: structlog, to standard error; JSON, or for a person's eyes."""
+"""How everything of ours logs: structlog, to standard error, as JSON or as text for a console."""
 
 import logging
 import sys
@@ -6,8 +6,8 @@ from typing import Any
 
 import structlog
 
-#: Libraries that say too much: of a broker that is away, Faust and aiokafka log every attempt.
-_CHATTY = {
+#: Libraries that log too much: of a broker that is away, Faust and aiokafka log every attempt.
+_FLOORS = {
     "aiokafka": logging.CRITICAL,
     "faust": logging.ERROR,
     "mode": logging.ERROR,
@@ -16,7 +16,7 @@ _CHATTY = {
 
 
 def configure(level: str, style: str) -> None:
-    """Set logging up, once, at the start of a process."""
+    """Set logging up, once, at the start of a process. Raise KeyError for a level that is none."""
     number = logging.getLevelNamesMapping()[level.upper()]
     as_json = style == "json" or (style == "auto" and not sys.stderr.isatty())
     renderer: Any = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
@@ -44,5 +44,5 @@ def configure(level: str, style: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(number, logging.WARNING))
-    for name, floor in _CHATTY.items():
+    for name, floor in _FLOORS.items():
         logging.getLogger(name).setLevel(max(number, floor))

@@ -1,6 +1,6 @@
 """Several processes of one command: the gateway's on one port, the agents of one `tapeline worker`.
 
-The parent starts them, passes signals on, and answers on the operators' port for all of them.
+The parent starts them, passes signals on, and serves the admin endpoint for all of them.
 """
 
 import asyncio
@@ -33,26 +33,26 @@ class Processes:
     def __init__(self, parts: Sequence[str], stop_timeout_s: float) -> None:
         self._stop_timeout_s = stop_timeout_s
         self._folder = tempfile.mkdtemp(prefix="tapeline-")
-        self._operations = AdminEndpoint(parts, self._folder)
+        self._endpoint = AdminEndpoint(parts, self._folder)
         self._running: dict[asyncio.Task[int], tuple[Sequence[str], asyncio.subprocess.Process, float]] = {}
         self._signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
 
     async def run(self, commands: Sequence[Sequence[str]], operations: str | None, *, restart: bool) -> int:
-        """Run until SIGTERM or SIGINT, or until a process ends for good; the highest exit status.
+        """Run until SIGTERM or SIGINT, or until a process ends for good; return the highest exit status.
 
         ``restart``: one that ended is started again, unless it lived for seconds only; else all end
-        with it. Raises AdminEndpointError.
+        with it. Raise AdminEndpointError.
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signals.put_nowait, number)
         try:
-            await self._operations.start(operations)
+            await self._endpoint.start(operations)
             for command in commands:
                 await self._start(command)
             return await self._watch(restart)
         finally:
-            await self._operations.stop()
+            await self._endpoint.stop()
             shutil.rmtree(self._folder, ignore_errors=True)
 
     async def settled(self) -> None:
@@ -66,9 +66,9 @@ class Processes:
             await asyncio.sleep(0.2)
 
     async def run_first(self, commands: Sequence[Sequence[str]], operations: str | None) -> int:
-        """``run``, but the others start only when the first has ``settled``.
+        """Do as ``run``, but start the others only when the first has ``settled``.
 
-        A stream that went on over another process would overtake what the first still has to publish.
+        A stream that went on over another process would come before what the first still has to publish.
         """
 
         async def others() -> None:

@@ -20,9 +20,9 @@ STOP_TIMEOUT_S = 30
 
 
 async def run_agent(agent: str, config: WorkerConfig, operations: str | None) -> int:
-    """Run one agent until SIGTERM, SIGINT or a failure; the process's exit status.
+    """Run one agent until SIGTERM, SIGINT or a failure; return the process's exit status.
 
-    Raises TopicsError and AdminEndpointError.
+    Raise TopicsError and AdminEndpointError.
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()

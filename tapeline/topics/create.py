@@ -14,7 +14,10 @@ class TopicCreationError(TapelineError):
 
 
 async def create_topics(cluster: Cluster, partitions: int, replication: int) -> list[str]:
-    """Create the topics that do not exist; their names. Waits for the broker. Raises TopicCreationError."""
+    """Create the topics that do not exist; return their names. Wait for the broker.
+
+    Raise TopicCreationError.
+    """
     admin = await connected(AIOKafkaAdminClient, cluster)
     try:
         wanted = [

@@ -13,7 +13,7 @@ from schemas.codec import Writer
 from schemas.dead_letter import DeadLetter, Headers, parse_headers
 from schemas.registry import Registry
 from schemas.topics import DEAD_LETTERS, MAX_RECORD_BYTES, MESSAGES, key_of
-from tapeline.topics.tap import records
+from tapeline.topics.reader import records
 
 #: Where a record that was a dead letter once came from.
 REPUBLISHED_FROM = "tapeline.republished-from"
@@ -56,7 +56,7 @@ class Choice:
 
 
 async def letters(cluster: Cluster, choice: Choice) -> AsyncIterator[Letter]:
-    """The dead letters chosen, as far as there are any now. Raises UnknownTopicError, BrokerAwayError."""
+    """Yield the chosen dead letters that there are now. Raise UnknownTopicError and BrokerAwayError."""
     async for record in records(cluster, DEAD_LETTERS.name, from_beginning=True, exit_at_end=True):
         letter = Letter(
             record.partition,
@@ -82,7 +82,7 @@ class Summary:
 
 
 async def summarized(found: AsyncIterator[Letter]) -> Iterator[Summary]:
-    """The dead letters by who refused them and why, the most frequent first."""
+    """Return the dead letters by who refused them and why, the most frequent first."""
     by_reason: dict[tuple[str, str], Summary] = {}
     async for letter in found:
         key = (letter.fault.component, letter.fault.reason)
@@ -105,7 +105,7 @@ class Revived:
 
 
 def revive(letter: Letter, writer: Writer) -> Revived | str:
-    """The record to publish, or why the letter is still of no use. Pure.
+    """Return the record to publish, or why the letter is still of no use. Pure.
 
     A frame goes through the gateway's checks again, as they are now, and to ``voxology.messages``. A
     record that an agent refused goes back to the topic and partition it came from.
@@ -139,7 +139,7 @@ def revive(letter: Letter, writer: Writer) -> Revived | str:
 async def republish(
     cluster: Cluster, registry: Registry | None, choice: Choice
 ) -> AsyncIterator[tuple[Letter, Revived | str]]:
-    """Publish the chosen letters again, and tell what became of each. They stay in the topic.
+    """Publish the chosen letters again, and yield what became of each. They stay in the topic.
 
     Doing so twice does no harm: a chunk is known by its stream, track and number.
     """

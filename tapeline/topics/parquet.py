@@ -40,9 +40,9 @@ async def export_metrics(
     until_ms: int | None = None,
     on_progress: Callable[[int], None] = lambda read: None,
 ) -> dict[str, int]:
-    """Write the records published in a time to files in a folder that exists; how many rows each has.
+    """Write the records published in a time to files in a folder that exists; return the rows of each.
 
-    A record that a replay brought again is written once. Raises BrokerAwayError, UnknownTopicError, OSError.
+    A record that a replay brought again is written once. Raise BrokerAwayError, UnknownTopicError, OSError.
     """
     tables = {kind: _Table(folder / file, kind) for kind, file in TABLES.items()}
     once = _Once()
@@ -112,7 +112,7 @@ class _Table:
 
 
 def _field(field: dict[str, Any]) -> pa.Field:
-    """An Avro field as one of Arrow, its documentation with it."""
+    """Return an Avro field as one of Arrow, its documentation with it."""
     return pa.field(field["name"], _type(field["type"]), metadata={"doc": field["doc"]})
 
 

@@ -134,14 +134,14 @@ async def test_verify_with_the_log_sees_a_forged_manifest(pipeline: Stack, tmp_p
     assert "stream 6201: log: tracks[0].chunks.lost is 5, from the log 0" in said
 
 
-async def test_the_books_balance(pipeline: Stack, badly_behaved: Path) -> None:
+async def test_every_message_is_accounted_for(pipeline: Stack, badly_behaved: Path) -> None:
     status, said = await run(pipeline, "audit")
     assert status == 0, said
-    books = {line[:20].strip(): int(line[20:]) for line in said.splitlines() if line[20:].strip().isdigit()}
-    assert books["messages"] == sum(
-        books[name] for name in ("used", "duplicate", "late", "dead lettered", "in open streams")
+    counts = {line[:20].strip(): int(line[20:]) for line in said.splitlines() if line[20:].strip().isdigit()}
+    assert counts["messages"] == sum(
+        counts[name] for name in ("used", "duplicate", "late", "dead lettered", "in open streams")
     )
-    assert books["streams"] == books["complete"] + books["partial"] + books["still open"]
-    assert books["duplicate"] > 0
-    assert books["refused by gateway"] > 0
-    assert "the books balance" in said
+    assert counts["streams"] == counts["complete"] + counts["partial"] + counts["still open"]
+    assert counts["duplicate"] > 0
+    assert counts["refused by gateway"] > 0
+    assert "reconciled: every message is accounted for" in said

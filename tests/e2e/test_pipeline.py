@@ -24,7 +24,8 @@ from tapeline.checks.compare import differences
 from tapeline.emulator.player import Progress, play
 from tapeline.emulator.voxology import Call, SourceTrack, messages
 from tapeline.local.stack import Stack
-from tapeline.topics.tap import as_object, records
+from tapeline.topics.reader import records
+from tapeline.topics.tap import as_object
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -30,7 +30,7 @@ def talk(*spurts: tuple[float, float], seconds: float = 12.0) -> bytes:
 
 @pytest.fixture(scope="module")
 async def shown(pipeline: Stack) -> Stack:
-    """A pipeline that has recorded and measured a call in which one party cuts in on the other."""
+    """A pipeline that has recorded and measured a call in which one party interrupts the other."""
     tracks = [
         SourceTrack("<caller>", talk((1, 4), (8, 9))),
         SourceTrack("transfer", talk((3, 6), (10, 11))),
@@ -68,9 +68,9 @@ async def test_a_page_that_needs_nothing_else(shown: Stack, tmp_path: Path) -> N
 
 async def test_the_figures_are_those_of_the_topic(shown: Stack, tmp_path: Path) -> None:
     from processors.storage.store import open_store
-    from tapeline.report.call import add_arrivals, view
+    from tapeline.report.call import add_arrivals, measure_call
 
-    found = await view(open_store(shown.environment["TAPELINE_STORE"]), STREAM)
+    found = await measure_call(open_store(shown.environment["TAPELINE_STORE"]), STREAM)
     finals = [
         entry.value["payload"]
         async for entry in entries(shown.cluster, METRICS, None)

@@ -5,17 +5,17 @@ from support import call_events, record_all
 
 from processors.storage.recordings import Recordings
 from processors.storage.store import open_store
-from tapeline.report.call import CallView, NoRecordingError, view
+from tapeline.report.call import MeasuredCall, NoRecordingError, measure_call
 from tapeline.report.chart import overlaps, png
 from tapeline.report.page import html, lines
 
 
-async def shown(names: tuple[str, ...], samples: int = 24_000, encoding: str = "ulaw") -> CallView:
-    """The view of a call as ``record`` stores it."""
+async def shown(names: tuple[str, ...], samples: int = 24_000, encoding: str = "ulaw") -> MeasuredCall:
+    """Return a call as ``record`` stores it, measured."""
     store = open_store("memory://")
     gaps = {names[0]: [(100, 50)]} if names and samples else {}
     await record_all(Recordings(store), call_events(names, samples, encoding, gaps=gaps)[0])
-    return await view(store, 5)
+    return await measure_call(store, 5)
 
 
 @pytest.mark.parametrize("names", [("far",), ("caller", "transfer"), ("a", "b", "c"), ()])
@@ -46,7 +46,7 @@ async def test_a_track_without_audio() -> None:
 
 async def test_no_recording() -> None:
     with pytest.raises(NoRecordingError, match="stream 7"):
-        await view(open_store("memory://"), 7)
+        await measure_call(open_store("memory://"), 7)
 
 
 def test_overlaps() -> None:
