@@ -29,8 +29,8 @@ from tapeline.emulator.faults import Faults, misbehave
 from tapeline.emulator.oracle import Oracle, oracle
 from tapeline.emulator.player import play
 from tapeline.emulator.voxology import Call, SourceTrack, messages
+from tapeline.environment import load
 from tapeline.local.stack import Stack
-from tapeline.settings import Settings
 from tapeline.topics.reader import entries
 
 #: Two workers of each agent, so that every kill is a rebalance too.
@@ -196,7 +196,7 @@ async def _verify(run_: _Run, played: list[tuple[int, Oracle, float, float]]) ->
     report.recordings = len(recorded)
     for stream_id, (folder, text) in recorded.items():
         report.faults += [f"stream {stream_id}: {f}" for f in await against_manifest(store, folder, text)]
-    config = Settings(idle_timeout_s=IDLE_S).worker()
+    config = load(idle_timeout_s=IDLE_S).worker()
     async for stream_id, faults in against_log(
         recorded, stack.cluster, None, config.assembly, config.storage
     ):

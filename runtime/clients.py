@@ -1,4 +1,4 @@
-"""Waiting for the broker, and finding the topics there: what every part does first."""
+"""Connecting to Kafka: waiting for the broker, and checking the topics."""
 
 import asyncio
 import math
@@ -20,8 +20,10 @@ from schemas.topics import ALL_TOPICS
 log = structlog.get_logger()
 
 RETRY_S = 1.0
-GOODBYE_S = 2.0
-_HOPELESS = (AuthenticationFailedError, ssl.SSLError)
+#: How long a client may take to stop.
+STOP_TIMEOUT_S = 2.0
+#: Refusals that no waiting mends.
+_PERMANENT = (AuthenticationFailedError, ssl.SSLError)
 #: How long a tool at a prompt waits.
 TOOL_PATIENCE_S = 15.0
 
@@ -29,7 +31,8 @@ TOOL_PATIENCE_S = 15.0
 class Client(Protocol):
     """What aiokafka's producer, consumer and admin client have in common."""
 
-    async def start(self) -> None: ...
+    async def start(self) -> None:
+        """Connect. Raise KafkaConnectionError."""
 
 
 C = TypeVar("C", bound=Client)
@@ -48,9 +51,9 @@ class BrokerAwayError(TapelineError):
 async def connected(
     make: Callable[..., C], cluster: Cluster, give_up_s: float = math.inf, **options: Any
 ) -> C:
-    """A started client of aiokafka's class ``make``, as soon as the broker answers; tries once a second.
+    """Return a started client of aiokafka's class ``make``, once the broker answers; try once a second.
 
-    A service waits for ever, a tool for ``give_up_s``. Raises BrokerAwayError.
+    ``give_up_s``: seconds to wait; a service waits for ever, a tool does not. Raise BrokerAwayError.
     """
     waiting = False
     began = time.monotonic()
@@ -66,8 +69,8 @@ async def connected(
             waited_s = time.monotonic() - began
             if not waiting or waited_s > give_up_s:
                 reason = await _reason(cluster)
-                # A tool does not wait for a password to become right.
-                if waited_s > give_up_s or (give_up_s < math.inf and isinstance(reason, _HOPELESS)):
+                # A tool does not wait for a password to be corrected.
+                if waited_s > give_up_s or (give_up_s < math.inf and isinstance(reason, _PERMANENT)):
                     raise BrokerAwayError(cluster, waited_s, str(reason) or repr(reason)) from error
                 log.warning("waiting_for_kafka", servers=str(cluster), reason=str(reason) or repr(reason))
                 waiting = True
@@ -79,14 +82,14 @@ async def connected(
 
 
 async def disconnected(client: Any) -> None:
-    """Stop a client. Over TLS a broker may owe its goodbye for half a minute: that is not waited for."""
+    """Stop a client, and wait no longer than 2 s: over TLS a broker may take half a minute to close."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(GOODBYE_S):
+        async with asyncio.timeout(STOP_TIMEOUT_S):
             await (client.stop() if hasattr(client, "stop") else client.close())
 
 
 async def _reason(cluster: Cluster) -> BaseException:
-    """Why the first server lets nobody in: aiokafka's clients tell their log alone."""
+    """Return why the first server refuses a connection, which aiokafka's clients only log."""
     options = cluster.options()
     host, _, port = options.pop("bootstrap_servers").split(",")[0].strip().rpartition(":")
     try:
@@ -102,7 +105,7 @@ class TopicsError(TapelineError):
 
 
 async def check_topics(cluster: Cluster) -> int:
-    """The number of partitions, the same for every topic. Waits for the broker. Raises TopicsError."""
+    """Return the number of partitions, the same for every topic. Wait for the broker. Raise TopicsError."""
     admin = await connected(AIOKafkaAdminClient, cluster)
     try:
         described = await admin.describe_topics([topic.name for topic in ALL_TOPICS])

@@ -1,12 +1,14 @@
-"""Where Kafka is, and how to get in: what every client of it is made with."""
+"""Where Kafka is, and its security: what every client of it is made with."""
 
-import ssl
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from schemas.errors import TapelineError
+
+if TYPE_CHECKING:
+    import ssl
 
 
 class Security(StrEnum):
@@ -46,7 +48,7 @@ class Cluster:
     key: Path | None = None
 
     def __post_init__(self) -> None:
-        """Raises ClusterError."""
+        """Check that the settings fit together. Raise ClusterError."""
         if self.uses_sasl and not (self.username and self.password):
             raise ClusterError(
                 f"TAPELINE_KAFKA_SECURITY={self.security} needs TAPELINE_KAFKA_USERNAME and "
@@ -72,10 +74,12 @@ class Cluster:
         """Whether the connection is encrypted."""
         return self.security in (Security.SSL, Security.SASL_SSL)
 
-    def tls(self) -> ssl.SSLContext | None:
-        """The TLS context, or None without TLS. Raises ClusterError."""
+    def tls(self) -> "ssl.SSLContext | None":
+        """Return a new TLS context, or None without TLS. Raise ClusterError."""
         if not self.uses_tls:
             return None
+        import ssl
+
         try:
             context = ssl.create_default_context(cafile=self.ca)
         except (OSError, ssl.SSLError) as error:
@@ -91,7 +95,7 @@ class Cluster:
         return context
 
     def options(self) -> dict[str, Any]:
-        """What aiokafka's producer, consumer and admin client take."""
+        """Return what aiokafka's producer, consumer and admin client take. Raise ClusterError."""
         options: dict[str, Any] = {
             "bootstrap_servers": self.servers,
             "security_protocol": self.security.value,

@@ -10,12 +10,11 @@ _KEPT_BYTES = 32 * 2**20
 
 
 def collect_rarely() -> None:
-    """Keep the garbage collector from walking over everything time and again.
+    """Make the garbage collector run rarely, and skip what exists now.
 
-    A record is a few small containers, and most go as they came: looking for cycles among those that wait,
-    every 700 of them, costs more than they do. With a thousand connections open, walking over all there is
-    takes 100 ms, and calls wait meanwhile. What is here at the start stays; what is left behind in cycles is
-    small, and can wait.
+    A record is a few small containers, nearly all freed by reference count: searching those that wait for
+    cycles, every 700 of them, costs more than the records do. With a thousand connections open, a full
+    collection takes 100 ms, and calls wait meanwhile. What is left behind in cycles is small, and can wait.
     """
     gc.collect()
     gc.freeze()
@@ -23,9 +22,9 @@ def collect_rarely() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Keep what is freed, up to some megabytes, instead of giving it back to the system.
+    """Keep freed memory in the process, up to 64 MiB, instead of returning it to the system.
 
-    A fetch is megabytes: given back each time, as the C library does by itself, it is cleared page by page
+    A fetch is megabytes: returned each time, as the C library does by itself, it is cleared page by page
     when the next one comes. With ``collect_rarely`` a tenth of what ``measure`` costs
     (`docs/performance.md`).
     """

@@ -11,9 +11,9 @@ from schemas.schema import without
 
 
 class ConfluentRegistry:
-    """A Confluent-compatible schema registry, by confluent-kafka's own client.
+    """The registry at a URL, by confluent-kafka's own client.
 
-    Blocking: ids are fetched once and cached, so only the first record of a schema waits.
+    Blocking: an id is asked for once and kept, so only the first record of a schema waits.
     """
 
     def __init__(self, url: str) -> None:
@@ -24,11 +24,13 @@ class ConfluentRegistry:
         self._by_id: dict[int, Any] = {}
 
     def register(self, subject: str, parsed: Any) -> int:
+        """Return the id of the schema under the subject, registering it if need be."""
         from confluent_kafka.schema_registry import Schema
 
         return self._client.register_schema(subject, Schema(json.dumps(parsed), "AVRO"))
 
     def schema_by_id(self, schema_id: int) -> Any:
+        """Return the parsed schema of an id, without its logical types. Raise UnknownSchemaError."""
         if schema_id not in self._by_id:
             from confluent_kafka.schema_registry.error import SchemaRegistryError
 
@@ -43,5 +45,5 @@ class ConfluentRegistry:
 
 
 def registry_from(url: str | None) -> Registry | None:
-    """The registry at a URL, or None without one."""
+    """Return the registry at a URL, or None without one."""
     return ConfluentRegistry(url) if url else None

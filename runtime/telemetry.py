@@ -1,8 +1,8 @@
-"""Every metric an operator can scrape, declared once: its name, what it says, its labels.
+"""Every metric that the admin endpoint serves, declared once: its name, what it says, its labels.
 
 ``docs/operations.md`` shows this table. The audio measures of ``voxology.metrics`` are something else.
-Nothing here is touched once a message: counts are kept as plain numbers and brought here by the batch or
-by the second. With several processes, prometheus-client adds them up (its multiprocess mode).
+Nothing here is updated for each message: counts are plain numbers, added here once a batch or a second.
+With several processes, prometheus-client adds them up (its multiprocess mode).
 """
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics

@@ -11,6 +11,7 @@ import typer
 from pydantic import SecretStr, ValidationError
 
 from schemas.errors import TapelineError
+from tapeline.environment import load
 from tapeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def settings(given: Mapping[str, Any]) -> Settings:
 
     chosen = {n: v for n, v in given.items() if v is not None}
     try:
-        loaded = Settings(**chosen)
+        loaded = load(**chosen)
     except ValidationError as error:
         faults = "; ".join(
             f"TAPELINE_{'.'.join(map(str, e['loc'])).upper()}={_shown(e['input'])}: {e['msg']}"

@@ -1,15 +1,14 @@
-"""Every setting, declared once: ``TAPELINE_*`` variables, the same in a ``.env`` file, and options.
+"""Every setting, declared once: its name, type, default and words.
 
-An option beats a variable, a variable beats ``.env``, ``.env`` beats the default. The defaults are those of
-the dataclasses that the parts are configured with; what stands here as a number is known to no other part.
+The defaults are those of the dataclasses that the parts are configured with; a number that stands here is
+known to no other part.
 """
 
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from ingest.address import networks
 from ingest.config import Buffers, GatewayConfig, Limits
@@ -33,12 +32,11 @@ _WORKER = WorkerConfig(_CLUSTER, Path(".tapeline/store").absolute().as_uri())
 _ASSEMBLY, _STORAGE = _WORKER.assembly, _WORKER.storage
 
 
-class Settings(BaseSettings):
-    """The settings of every part of Tapeline."""
+class Settings(BaseModel):
+    """The settings of every part of Tapeline, as they are declared; ``environment.load`` reads them."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="TAPELINE_", env_file=".env", extra="ignore", defer_build=True
-    )
+    # Built when the first are read: `--help` reads none.
+    model_config = ConfigDict(defer_build=True)
 
     kafka: str = Field(_CLUSTER.servers, description="Kafka bootstrap servers, host:port[,host:port…].")
     kafka_security: Security = Field(

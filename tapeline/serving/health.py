@@ -74,7 +74,10 @@ class AdminEndpoint:
         self._runner: web.AppRunner | None = None
 
     async def start(self, listen: str | None) -> str:
-        """Listen on host:port, or on the first free of ADMIN_PORTS; return the URL. Raise AdminEndpointError."""
+        """Listen on host:port, or on the first free of ADMIN_PORTS; return the URL.
+
+        Raise AdminEndpointError.
+        """
         app = web.Application()
         app.router.add_get("/healthz", self._health)
         app.router.add_get("/readyz", self._ready)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from tapeline.settings import Settings, host_port
+from tapeline.settings import Settings, host_port, load
 
 
 def test_every_setting_is_explained() -> None:
@@ -18,9 +18,9 @@ def test_a_variable_beats_the_env_file_and_an_option_beats_both(
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".env").write_text("TAPELINE_KAFKA=file:1\nTAPELINE_SEGMENT_MS=7\nOTHER=1\n")
     monkeypatch.setenv("TAPELINE_KAFKA", "variable:1")
-    assert Settings().kafka == "variable:1"
-    assert Settings().segment_ms == 7
-    assert Settings(kafka="option:1").kafka == "option:1"
+    assert load().kafka == "variable:1"
+    assert load().segment_ms == 7
+    assert load(kafka="option:1").kafka == "option:1"
 
 
 @pytest.mark.parametrize(
