@@ -1,14 +1,12 @@
 """Framing: single-object encoding and Confluent's wire format, and what is wrong with other bytes."""
 
 import io
-import json
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 
 import fastavro
 import pytest
+from registry_server import registry_server
 
 from runtime.registry import ConfluentRegistry, registry_from
 from schemas.codec import Reader, Writer
@@ -25,46 +23,11 @@ RECORD: Record = {
 DECODED = RECORD | {"payload": {"path": None, "reason": "full"}}
 
 
-class RegistryHandler(BaseHTTPRequestHandler):
-    """The two requests of Confluent's REST interface that a client of ours makes, over real HTTP."""
-
-    schemas: list[str]
-
-    def do_POST(self) -> None:
-        """POST /subjects/(subject)/versions."""
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if body["schema"] not in self.schemas:
-            self.schemas.append(body["schema"])
-        self._answer(200, {"id": self.schemas.index(body["schema"]) + 1})
-
-    def do_GET(self) -> None:
-        """GET /schemas/ids/(id)."""
-        number = int(self.path.split("?")[0].rsplit("/", 1)[1])
-        if 0 < number <= len(self.schemas):
-            self._answer(200, {"schema": self.schemas[number - 1]})
-        else:
-            self._answer(404, {"error_code": 40403, "message": "Schema not found"})
-
-    def _answer(self, status: int, body: dict[str, Any]) -> None:
-        data = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *args: Any) -> None:
-        """Quiet."""
-
-
 @pytest.fixture
 def registry_url() -> Iterator[str]:
-    """Run a schema registry."""
-    handler = type("Handler", (RegistryHandler,), {"schemas": []})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
+    """Start a registry; its URL."""
+    with registry_server() as url:
+        yield url
 
 
 def test_fingerprint_is_that_of_the_avro_specification() -> None:

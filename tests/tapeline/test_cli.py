@@ -4,15 +4,21 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import typer
+from obstore.exceptions import NotFoundError, PermissionDeniedError
 from support import tapeline
+from typer.testing import CliRunner
 
+from ingest.spool import SpoolError
 from schemas.topics import ALL_TOPICS
+from tapeline.cli import Commands
 from tapeline.local.stack import Stack
 
 COMMANDS = (
@@ -140,3 +146,51 @@ async def test_a_worker_without_topics_says_how_to_create_them(
             assert "tapeline topics" in error
     finally:
         await stack.stop_all()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (SpoolError("the disk is full"), "tapeline: the disk is full"),
+        (FileNotFoundError(2, "No such file or directory", "/x"), "No such file or directory: '/x'"),
+        (NotFoundError("no object there"), "tapeline: no object there"),
+        (PermissionDeniedError("not allowed"), "tapeline: not allowed"),
+    ],
+)
+def test_errors_of_ours_of_the_system_and_of_the_store_are_told_in_a_line(
+    error: Exception, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = CliRunner().invoke(failing(error), ["fails"])
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
+    told = capsys.readouterr().err + result.stderr
+    assert said in told
+    assert told.count("\n") == 1
+
+
+def test_a_defect_keeps_its_traceback() -> None:
+    result = CliRunner().invoke(failing(ZeroDivisionError()), ["fails"])
+    assert isinstance(result.exception, ZeroDivisionError)
+
+
+def failing(error: Exception) -> typer.Typer:
+    """Return a command line of which a command fails."""
+    app = typer.Typer(cls=Commands)
+
+    @app.command()
+    def fails() -> None:
+        raise error
+
+    app.command("other")(lambda: None)
+    return app
+
+
+def test_the_command_line_imports_what_every_command_needs_and_no_more() -> None:
+    program = "import sys, tapeline.cli, ingest.config; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    heavy = {
+        *("aiohttp", "aiokafka", "confluent_kafka", "faust", "websockets", "obstore"),
+        *("asyncio", "sqlite3", "fastavro", "msgspec", "numpy", "structlog", "prometheus_client"),
+        *("pydantic_settings", "rich.console", "ingest.gateway", "processors.app"),
+    }
+    assert heavy & set(done.stdout.split()) == set()

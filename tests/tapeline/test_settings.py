@@ -1,26 +1,61 @@
-"""Settings: where they come from, and what is said of a wrong one."""
+"""Settings: their defaults, what a wrong one is told, and how they reach the parts."""
 
+import ast
+import inspect
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from tapeline.settings import Settings, host_port, load
+import tapeline.settings
+from ingest.config import Buffers, GatewayConfig
+from processors.config import WorkerConfig
+from runtime.cluster import Cluster
+from tapeline.settings import Settings, host_port, usual_port
 
 
 def test_every_setting_is_explained() -> None:
     assert [n for n, f in Settings.model_fields.items() if not f.description] == []
 
 
-def test_a_variable_beats_the_env_file_and_an_option_beats_both(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / ".env").write_text("TAPELINE_KAFKA=file:1\nTAPELINE_SEGMENT_MS=7\nOTHER=1\n")
-    monkeypatch.setenv("TAPELINE_KAFKA", "variable:1")
-    assert load().kafka == "variable:1"
-    assert load().segment_ms == 7
-    assert load(kafka="option:1").kafka == "option:1"
+def test_the_defaults_are_those_of_the_parts() -> None:
+    cluster = Cluster("127.0.0.1:9092")
+    buffers = Buffers(spool=Path(".tapeline/spool/gateway-0.sqlite"))
+    assert Settings().cluster() == cluster
+    assert Settings().gateway() == GatewayConfig(cluster, "127.0.0.1", 8765, buffers=buffers)
+    assert Settings().worker() == WorkerConfig(cluster, Path(".tapeline/store").absolute().as_uri())
+
+
+def test_a_default_stands_in_one_place() -> None:
+    """No number is written here that a part's own configuration has: it is taken from there."""
+    tree = ast.parse(inspect.getsource(tapeline.settings))
+    (declared,) = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    written = set()
+    for node in declared.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Call):
+            numbers = [n.value for n in ast.walk(node.value.args[0]) if isinstance(n, ast.Constant)]
+            # 1000 makes milliseconds of a part's into seconds.
+            if any(isinstance(n, int | float) and n != 1000 for n in numbers):
+                assert isinstance(node.target, ast.Name)
+                written.add(node.target.id)
+    # Nothing but a command knows these.
+    assert written == {"processes", "partitions", "replication"}
+
+
+def test_every_number_of_the_parts_that_can_be_set_reaches_them() -> None:
+    """Each setting, changed, changes what a part is configured with."""
+    apart = {"operations", "partitions", "replication", "log_level", "log_format"}
+    # With SASL and TLS alone these mean something.
+    apart |= {name for name in Settings.model_fields if name.startswith("kafka_")}
+    other: dict[type, Any] = {bool: True, str: "x", int: 7, float: 7.5}
+    special = {"listen": "h:1", "trusted_proxies": "10.0.0.0/8", "processes": 2}
+    usual = (Settings().gateway(), Settings().worker())
+    for name, declared in Settings.model_fields.items():
+        if name not in apart:
+            value = special.get(name, other.get(type(declared.default), "x"))
+            changed = Settings.model_validate({name: value})
+            assert (changed.gateway(), changed.worker()) != usual, name
 
 
 @pytest.mark.parametrize(
@@ -42,3 +77,7 @@ def test_the_units_of_settings_reach_the_agents() -> None:
     assert worker.assembly.idle_ms == 7000
     assert worker.assembly.max_gap_ms == 3000
     assert worker.storage.give_up_s == 9
+
+
+def test_the_usual_ports() -> None:
+    assert (usual_port("kafka"), usual_port("listen")) == (9092, 8765)

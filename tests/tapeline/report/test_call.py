@@ -6,7 +6,7 @@ from support import call_events, record_all
 from processors.storage.recordings import Recordings
 from processors.storage.store import open_store
 from tapeline.report.call import MeasuredCall, NoRecordingError, measure_call
-from tapeline.report.chart import overlaps, png
+from tapeline.report.chart import png
 from tapeline.report.page import html, lines
 
 
@@ -47,9 +47,3 @@ async def test_a_track_without_audio() -> None:
 async def test_no_recording() -> None:
     with pytest.raises(NoRecordingError, match="stream 7"):
         await measure_call(open_store("memory://"), 7)
-
-
-def test_overlaps() -> None:
-    assert overlaps([[(0, 3), (6, 1)], [(2, 2)]]) == [(2, 1)]
-    assert overlaps([[(0, 10)], [(2, 4)], [(3, 1)]]) == [(2, 4)]
-    assert overlaps([[(0, 1)], [(1, 1)]]) == []

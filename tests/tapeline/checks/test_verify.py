@@ -1,0 +1,72 @@
+"""Verifying a recording, in a store in memory."""
+
+import json
+from typing import Any
+
+import obstore
+from obstore.store import ObjectStore
+from support import call_events, record_all
+
+from processors.storage.recordings import Recordings
+from processors.storage.store import open_store, read
+from tapeline.checks.verify import against_manifest, against_oracle, manifests
+from tapeline.emulator.oracle import Oracle, OracleTrack
+
+
+async def recorded() -> tuple[ObjectStore, dict[int, tuple[str, bytes]], Oracle]:
+    """Record a call; return the store, what it holds, and the oracle of the call."""
+    store = open_store("memory://")
+    events, audio = call_events()
+    await record_all(Recordings(store), events)
+    found = await manifests(store)
+    chunks = {t["track"]: t["chunks"] for t in json.loads(found[5][1])["tracks"]}
+    tracks = [
+        OracleTrack(name, sound, [], chunks[name]["received"], chunks[name]["lost"])
+        for name, sound in audio.items()
+    ]
+    return store, found, Oracle(5, True, tracks)
+
+
+async def test_a_recording_is_what_its_manifest_and_the_oracle_say() -> None:
+    store, found, oracle = await recorded()
+    assert list(found) == [5]
+    folder, text = found[5]
+    assert await against_manifest(store, folder, text) == []
+    assert await against_oracle(store, found, oracle) == []
+
+
+async def test_a_changed_byte_and_a_missing_file_are_seen() -> None:
+    store, found, _ = await recorded()
+    folder, text = found[5]
+    changed = await read(store, f"{folder}/caller.wav")
+    await obstore.put_async(store, f"{folder}/caller.wav", changed[:-1] + bytes([changed[-1] ^ 1]))
+    await obstore.delete_async(store, f"{folder}/mix.wav")
+    first, second = await against_manifest(store, folder, text)
+    assert first.startswith("caller.wav has SHA-256")
+    assert second == "mix.wav is missing"
+
+
+async def test_the_oracle_sees_every_kind_of_difference() -> None:
+    store, found, oracle = await recorded()
+    caller, transfer = oracle.tracks
+
+    async def differences(complete: bool, *tracks: OracleTrack) -> str:
+        return "; ".join(await against_oracle(store, found, Oracle(5, complete, list(tracks))))
+
+    def other(**fields: Any) -> OracleTrack:
+        named = {n: getattr(caller, n) for n in OracleTrack.__dataclass_fields__}
+        return OracleTrack(**(named | fields))
+
+    assert "state is complete" in await differences(False, caller, transfer)
+    assert "transfer: recorded, but never sent" in await differences(True, caller)
+    extra = other(name="third")
+    assert "third: not recorded" in await differences(True, caller, transfer, extra)
+    assert "caller: 24000 samples differ" in await differences(True, other(audio=b"x"), transfer)
+    assert "caller: gaps []" in await differences(True, other(gaps=[(1, 2)]), transfer)
+    assert "received and lost" in await differences(True, other(lost=9), transfer)
+
+
+async def test_a_stream_that_was_not_recorded() -> None:
+    store, found, oracle = await recorded()
+    assert await against_oracle(store, found, Oracle(6, True, oracle.tracks)) == ["not recorded"]
+    assert await against_oracle(store, found, Oracle(6, False, [])) == []

@@ -1,0 +1,27 @@
+"""The embedded Kafka's configuration; the broker itself runs in most other tests."""
+
+import socket
+from pathlib import Path
+
+from tapeline.local.kafka import free_port, properties
+
+
+def test_it_listens_on_loopback_only_and_lets_nobody_create_topics(tmp_path: Path) -> None:
+    lines = dict(line.split("=", 1) for line in properties(9092, 9093, tmp_path).splitlines())
+    assert lines["listeners"] == "PLAINTEXT://127.0.0.1:9092,CONTROLLER://127.0.0.1:9093"
+    assert lines["advertised.listeners"] == "PLAINTEXT://127.0.0.1:9092"
+    assert lines["controller.quorum.voters"] == "1@127.0.0.1:9093"
+    assert lines["auto.create.topics.enable"] == "false"
+    assert lines["log.dirs"] == f"{tmp_path}/log"
+
+
+def test_every_internal_topic_has_one_replica() -> None:
+    lines = dict(line.split("=", 1) for line in properties(1, 2, Path("d")).splitlines())
+    replicas = [v for name, v in lines.items() if name.endswith(("replication.factor", "min.isr"))]
+    assert len(replicas) == 5
+    assert set(replicas) == {"1"}
+
+
+def test_a_free_port_can_be_listened_on() -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", free_port()))

@@ -1,0 +1,60 @@
+"""The admin endpoint: what it answers, and where it listens."""
+
+import socket
+
+import pytest
+from prometheus_client import CollectorRegistry, Gauge
+from support import ask
+
+from tapeline.serving.health import AdminEndpoint, AdminEndpointError, begin, health, readiness
+from tapeline.settings import ADMIN_PORTS
+
+
+def test_a_stopped_agent_is_not_healthy() -> None:
+    registry = CollectorRegistry()
+    progress = Gauge("tapeline_progress_timestamp_seconds", "", ["part"], registry=registry)
+    ready = Gauge("tapeline_ready", "", ["part"], registry=registry)
+    assert str(health(registry, ["record"], 0)) == "record has not begun\n"
+    progress.labels("record").set(1000)
+    ready.labels("record").set(1)
+    assert health(registry, ["record"], 1059).status == 200
+    stuck = health(registry, ["record"], 1061)
+    assert (stuck.status, str(stuck)) == (503, "record made no progress for 61 s\n")
+    assert readiness(registry, ["record"]).status == 200
+    assert str(readiness(registry, ["record", "measure"])) == "measure is not ready\n"
+
+
+async def test_it_answers_for_its_parts() -> None:
+    begin("a part of this test")
+    endpoint = AdminEndpoint(["a part of this test", "another"])
+    url = await endpoint.start(None)
+    try:
+        assert int(url.rpartition(":")[2]) in ADMIN_PORTS
+        assert await ask(f"{url}/healthz") == (503, "another has not begun\n")
+        assert await ask(f"{url}/readyz") == (503, "a part of this test is not ready\nanother is not ready\n")
+        status, text = await ask(f"{url}/metrics")
+        assert status == 200
+        assert 'tapeline_ready{part="a part of this test"} 0.0' in text
+        assert (await ask(f"{url}/"))[0] == 404
+    finally:
+        await endpoint.stop()
+    assert await ask(f"{url}/healthz") == (0, "")
+
+
+async def test_two_of_them_find_a_port_each() -> None:
+    endpoints = [AdminEndpoint([]), AdminEndpoint([])]
+    try:
+        urls = [await endpoint.start(None) for endpoint in endpoints]
+        assert len(set(urls)) == 2
+    finally:
+        for endpoint in endpoints:
+            await endpoint.stop()
+
+
+async def test_a_port_that_is_taken_is_named() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(AdminEndpointError, match=f"{listen} .TAPELINE_OPERATIONS."):
+            await AdminEndpoint([]).start(listen)
