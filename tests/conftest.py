@@ -19,7 +19,7 @@ async def broker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stac
         settings={
             "TAPELINE_PARTITIONS": "4",
             "TAPELINE_IDLE_TIMEOUT_S": "6",
-            # Several calls at once are more than record holds: then it stores them so far.
+            # Several calls at once are more than record buffers: then it spills the largest.
             "TAPELINE_RECORD_MEMORY_BYTES": "150000",
         },
     )

@@ -158,7 +158,7 @@ def live_track(stream_id: int, number: int, audio: bytes = b"\xff" * 8, name: st
 
 
 async def ask(url: str) -> tuple[int, str]:
-    """Return what an admin endpoint answers; 0: nothing."""
+    """Return what an admin endpoint answers: its status and text; 0 when it does not."""
     try:
         async with aiohttp.ClientSession() as session, session.get(url) as answer:
             return answer.status, await answer.text()

@@ -21,14 +21,14 @@ def kafka(
     ] = False,
 ) -> None:
     """Run the embedded Kafka broker, in the foreground."""
-    from tapeline.local import kafka as embedded
+    from tapeline.local import kafka as broker
 
     if fetch_only:
-        embedded.fetch(typer.echo)
-        embedded.java()
+        broker.fetch(typer.echo)
+        broker.java()
     else:
         more = properties.read_text() if properties is not None else ""
-        embedded.run(port, data.absolute(), typer.echo, more)
+        broker.run(port, data.absolute(), typer.echo, more)
 
 
 @takes(*CLUSTER, "partitions", "replication", *LOGGING)

@@ -56,4 +56,4 @@ async def test_a_short_chaos_run_finds_no_fault(tmp_path: Path) -> None:
     report = await chaos.run(tmp_path, kills=6, calls=12, seed=4)
     assert report.faults == [], str(report)
     assert report.kills.total() == 6
-    assert report.recordings == report.books.streams > 6
+    assert report.recordings == report.reconciled.streams > 6

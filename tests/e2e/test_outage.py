@@ -24,7 +24,7 @@ from tapeline.topics.reader import entries
 
 @pytest.fixture(scope="module")
 async def shaky(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    """A broker of its own, to be killed."""
+    """Start a broker of its own, to be killed."""
     stack = Stack(tmp_path_factory.mktemp("shaky"), settings={"TAPELINE_PARTITIONS": "4"})
     try:
         await stack.start_broker()
@@ -48,7 +48,7 @@ def thaw(stack: Stack) -> None:
 
 
 async def numbers(stack: Stack, stream_id: int) -> list[int]:
-    """The track sequence numbers of a stream, in the order of the log."""
+    """Return the track sequence numbers of a stream, in the order of the log."""
     return [
         e.value["payload"]["track_sequence_number"]
         async for e in entries(stack.cluster, MESSAGES, None)
@@ -122,7 +122,7 @@ async def test_a_gateway_that_stops_without_kafka_leaves_all_to_the_next(
 
 
 @pytest.mark.timeout(120)
-async def test_when_all_is_full_the_sockets_wait_and_newcomers_are_refused(
+async def test_at_capacity_the_sockets_wait_and_new_connections_are_refused(
     shaky: Stack, tmp_path: Path
 ) -> None:
     tiny = Buffers(20_000, tmp_path / "gateway-0.sqlite", max_spool_bytes=100_000)

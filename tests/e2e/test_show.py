@@ -21,7 +21,7 @@ DOCUMENT = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
 
 
 def talk(*spurts: tuple[float, float], seconds: float = 12.0) -> bytes:
-    """A tone from one second to another, and silence elsewhere."""
+    """Return a tone from one second to another, and silence elsewhere."""
     t = np.arange(int(seconds * 8000)) / 8000
     voice = 5000 * np.sin(2 * np.pi * 440 * t)
     on = np.any([(first <= t) & (t < end) for first, end in spurts], axis=0)
@@ -30,7 +30,7 @@ def talk(*spurts: tuple[float, float], seconds: float = 12.0) -> bytes:
 
 @pytest.fixture(scope="module")
 async def shown(pipeline: Stack) -> Stack:
-    """A pipeline that has recorded and measured a call in which one party interrupts the other."""
+    """Return a pipeline that has recorded and measured a call in which one party interrupts the other."""
     tracks = [
         SourceTrack("<caller>", talk((1, 4), (8, 9))),
         SourceTrack("transfer", talk((3, 6), (10, 11))),

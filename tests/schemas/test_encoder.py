@@ -8,12 +8,12 @@ import fastavro
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import any_record
 
 from schemas.codec import Writer
 from schemas.encoder import encoder, long
 from schemas.schema import bare_schema
 from schemas.topics import DATA_TOPICS, METRICS
-from tests.support import any_record
 
 RECORDS = sorted({topic.record for topic in DATA_TOPICS if topic.record})
 

@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import any_record, call_events
 
 from schemas.codec import Reader, Writer
 from schemas.errors import CorruptRecordError
 from schemas.event_reader import EncodedSegment, EventReader
 from schemas.events import Event, Segment, StreamClosed, StreamOpened, TrackClosed, TrackOpened, TrackSegment
 from schemas.topics import TRACKS
-from tests.support import any_record, call_events
 
 WRITER, READER, EVENTS = Writer(TRACKS), Reader(), EventReader()
 PAYLOADS = (StreamOpened, TrackOpened, TrackSegment, TrackClosed, StreamClosed)

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import DELIVERY
 
 from processors.core.measure.conversation import (
     INTERRUPTION_FRAMES,
@@ -19,7 +20,6 @@ from processors.core.measure.frames import ActivityRun
 from processors.core.measure.kernels import FRAME_MS
 from schemas.events import TrackSegment
 from schemas.schema import Record
-from tests.support import DELIVERY
 
 #: A track: where it begins, in frames, and its pauses and talkspurts in turn, a pause first.
 Track = tuple[int, list[int]]

@@ -2,6 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from support import DELIVERY
 
 from processors.core.record.stream import (
     BufferedAudio,
@@ -12,7 +13,6 @@ from processors.core.record.stream import (
     location,
 )
 from schemas.events import Event, Payload, StreamClosed, StreamOpened, TrackOpened, TrackSegment
-from tests.support import DELIVERY
 
 DAY_MS = 1_795_000_000_000
 

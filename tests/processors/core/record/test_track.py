@@ -3,11 +3,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import DELIVERY
 
 from processors.core.audio.formats import audio_format
 from processors.core.record.track import Track, file_name
 from schemas.events import Gap, TrackSegment
-from tests.support import DELIVERY
 
 ULAW = audio_format("ulaw", 8000)
 
