@@ -8,7 +8,8 @@ from kosoku import FailureError, run_fuzzingclient
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from ingest.config import Limits, server_options
+from ingest.config import Limits
+from ingest.connection import server_options
 
 
 async def _echo(connection: ServerConnection) -> None:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ingest.address import Network
 from runtime.cluster import Cluster
@@ -54,26 +53,3 @@ class GatewayConfig:
     """Whether other processes listen on the same port."""
     limits: Limits = field(default_factory=Limits)
     buffers: Buffers = field(default_factory=Buffers)
-
-
-def server_options(limits: Limits) -> dict[str, Any]:
-    """Return the options of ``websockets.asyncio.server.serve`` that the limits ask for."""
-    from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
-
-    return {
-        # µ-law in base64 hardly deflates. Where it is wanted, small windows bound what a connection
-        # holds, and `max_size` bounds what a bomb inflates to.
-        "compression": None,
-        "extensions": [
-            ServerPerMessageDeflateFactory(
-                server_max_window_bits=11, client_max_window_bits=11, compress_settings={"memLevel": 4}
-            )
-        ]
-        if limits.compression
-        else None,
-        "max_size": limits.max_message_bytes,
-        "open_timeout": limits.open_timeout_s,
-        "ping_interval": limits.ping_interval_s,
-        "ping_timeout": limits.ping_timeout_s,
-        "server_header": None,
-    }

@@ -14,6 +14,7 @@ from typing import Any, cast
 import structlog
 from websockets import exceptions
 from websockets.asyncio.server import ServerConnection
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import Event
@@ -28,7 +29,7 @@ from ingest.admission import (
     too_many_handshakes,
 )
 from ingest.auth import Token
-from ingest.config import GatewayConfig
+from ingest.config import GatewayConfig, Limits
 from ingest.credentials import Certificate
 from ingest.limits import ConnectionCounts
 from runtime import telemetry
@@ -210,3 +211,24 @@ class Connection(ServerConnection):
             self._context.report_refusal(self.address, NOT_HTTP.reason)
             self.transport.write(NOT_HTTP.to_http())
         super().send_data()
+
+
+def server_options(limits: Limits) -> dict[str, Any]:
+    """Return the options of ``websockets.asyncio.server.serve`` that the limits ask for."""
+    return {
+        # µ-law in base64 hardly deflates. Where it is wanted, small windows bound what a connection
+        # holds, and `max_size` bounds what a bomb inflates to.
+        "compression": None,
+        "extensions": [
+            ServerPerMessageDeflateFactory(
+                server_max_window_bits=11, client_max_window_bits=11, compress_settings={"memLevel": 4}
+            )
+        ]
+        if limits.compression
+        else None,
+        "max_size": limits.max_message_bytes,
+        "open_timeout": limits.open_timeout_s,
+        "ping_interval": limits.ping_interval_s,
+        "ping_timeout": limits.ping_timeout_s,
+        "server_header": None,
+    }

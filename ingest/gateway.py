@@ -11,8 +11,8 @@ from websockets.asyncio.server import Server, serve
 from websockets.frames import CloseCode
 
 from ingest.address import is_loopback
-from ingest.config import GatewayConfig, server_options
-from ingest.connection import Connection, ConnectionContext
+from ingest.config import GatewayConfig
+from ingest.connection import Connection, ConnectionContext, server_options
 from ingest.credentials import Certificate, TokensFile
 from ingest.limits import ConnectionCounts
 from ingest.publisher import Publisher

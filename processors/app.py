@@ -1,4 +1,4 @@
-"""Where an agent's parts are wired together into a Faust application."""
+"""The wiring of each agent into a Faust application."""
 
 from collections.abc import AsyncIterable
 from typing import Any
@@ -9,6 +9,7 @@ from processors.agents.assemble import Assemble
 from processors.agents.record import Record
 from processors.agents.stream_agent import StreamAgent
 from processors.config import WorkerConfig
+from processors.driver.application import Application
 from processors.driver.batch import Batch, BatchSchema
 from processors.driver.checkpoints import CheckpointTable
 from processors.storage.recordings import Recordings
@@ -26,29 +27,30 @@ from schemas.topics import (
     consumer_group,
 )
 
-#: A worker that says nothing for so long is taken for dead, and its partitions go to others.
+#: A worker without heartbeat for so long is taken for dead, and its partitions go to others.
 SESSION_TIMEOUT_S = 10.0
 HEARTBEAT_S = 3.0
 COMMIT_INTERVAL_S = 0.25
 #: Records taken in one fetch, over all partitions: what a worker holds at once, beside its buffers.
 MAX_POLL_RECORDS = 2000
-#: A batch of records on its way to Kafka.
+#: The largest batch of records sent to Kafka.
 MAX_BATCH_BYTES = 512 * 1024
-#: What one fetch may bring of a partition: of messages, Faust's own; of tracks, more. Each batch waits for
-#: Kafka once or twice, whatever it holds: with 1 MiB `measure` costs a seventh more; with 6 `record` gains
-#: nothing.
+#: What one fetch may bring of a partition: of messages, Faust's default; of tracks, more. Each batch waits
+#: for Kafka once or twice, whatever its size: with 1 MiB `measure` costs a seventh more; with 6 `record`
+#: gains nothing.
 MESSAGE_FETCH_BYTES, TRACK_FETCH_BYTES = 2**20, 3 * 2**20
 #: Batches waiting for the agent.
 BUFFERED_BATCHES = 8
 
 
-def create_agent(
-    agent: str, config: WorkerConfig, partitions: int
-) -> tuple[faust.App, StreamAgent[Any, Any]]:
-    """The Faust application of one agent, ``assemble``, ``measure`` or ``record``, and its shell."""
+def create_agent(name: str, config: WorkerConfig, partitions: int) -> tuple[faust.App, StreamAgent[Any, Any]]:
+    """Return the Faust application of ``assemble``, ``measure`` or ``record``, and the agent in it.
+
+    All topics have ``partitions`` partitions. Raise ValueError for another name, and StoreUrlError.
+    """
     servers = ";".join(f"tapeline://{server.strip()}" for server in config.kafka.servers.split(","))
-    app = faust.App(
-        consumer_group(agent),
+    app = Application(
+        consumer_group(name),
         broker=servers,
         broker_credentials=_credentials(config.kafka),
         store="memory://",
@@ -60,8 +62,7 @@ def create_agent(
         stream_wait_empty=False,
         stream_buffer_maxsize=BUFFERED_BATCHES,
         broker_max_poll_records=MAX_POLL_RECORDS,
-        broker_check_crcs=False,  # fetching checks them
-        consumer_max_fetch_size=MESSAGE_FETCH_BYTES if agent == "assemble" else TRACK_FETCH_BYTES,
+        consumer_max_fetch_size=MESSAGE_FETCH_BYTES if name == "assemble" else TRACK_FETCH_BYTES,
         broker_commit_interval=COMMIT_INTERVAL_S,
         broker_session_timeout=SESSION_TIMEOUT_S,
         broker_heartbeat_interval=HEARTBEAT_S,
@@ -72,19 +73,19 @@ def create_agent(
         producer_max_request_size=MAX_RECORD_BYTES,
     )
     table = CheckpointTable.of(app, partitions)
-    shell = _shell(agent, app, config, table)
-    topic = app.topic(shell.source.name, schema=BatchSchema(key_type=bytes, value_type=bytes))
+    agent = _agent(name, app, config, table)
+    topic = app.topic(agent.source.name, schema=BatchSchema(key_type=bytes, value_type=bytes))
 
     # Named: without a name Faust derives one, and a module's rename would be a new agent.
-    @app.agent(topic, name=agent)
+    @app.agent(topic, name=name)
     async def run(batches: AsyncIterable[Batch]) -> None:
-        await shell.run(batches)
+        await agent.run(batches)
 
-    return app, shell
+    return app, agent
 
 
 def _credentials(kafka: Cluster) -> faust.auth.Credentials | None:
-    """The same access as every other client's, in Faust's words."""
+    """Return the cluster's credentials as Faust takes them."""
     if kafka.uses_sasl:
         return faust.SASLCredentials(
             username=kafka.username,
@@ -95,14 +96,14 @@ def _credentials(kafka: Cluster) -> faust.auth.Credentials | None:
     return faust.SSLCredentials(context=kafka.tls()) if kafka.uses_tls else None
 
 
-def _shell(agent: str, app: faust.App, config: WorkerConfig, table: CheckpointTable) -> StreamAgent[Any, Any]:
+def _agent(name: str, app: faust.App, config: WorkerConfig, table: CheckpointTable) -> StreamAgent[Any, Any]:
     registry = registry_from(config.registry)
     common = (table, config.checkpoints)
-    match agent:
+    match name:
         case "assemble":
             return Assemble(
                 app,
-                agent,
+                name,
                 MESSAGES,
                 *common,
                 assembly=config.assembly,
@@ -115,7 +116,7 @@ def _shell(agent: str, app: faust.App, config: WorkerConfig, table: CheckpointTa
 
             return Measure(
                 app,
-                agent,
+                name,
                 TRACKS,
                 *common,
                 window_ms=config.window_ms,
@@ -125,7 +126,7 @@ def _shell(agent: str, app: faust.App, config: WorkerConfig, table: CheckpointTa
         case "record":
             return Record(
                 app,
-                agent,
+                name,
                 TRACKS,
                 *common,
                 storage=config.storage,
@@ -134,4 +135,4 @@ def _shell(agent: str, app: faust.App, config: WorkerConfig, table: CheckpointTa
                 writer=Writer(RECORDINGS, registry),
             )
         case _:
-            raise ValueError(f"no agent is called {agent!r}: assemble, measure, record")
+            raise ValueError(f"no agent is called {name!r}: assemble, measure, record")

@@ -1,1 +1,1 @@
-"""Faust around the pure part: decode, call core, send."""
+"""The three agents: decode, call core, send."""

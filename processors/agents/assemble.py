@@ -24,20 +24,20 @@ class Assemble(StreamAgent[Record, Event]):
         self._writer = writer
 
     def decoded(self, value: bytes) -> tuple[int, Record]:
-        """The message."""
+        """Return the stream and the message. Raise a SchemaError."""
         record = self._reader.decode(value)
         return record["stream_id"], record
 
     def new_processor(self, stream_id: int, partition: int) -> StreamProcessor[Record, Event]:
-        """An assembler."""
+        """Return an assembler."""
         return StreamAssembler(stream_id, partition, self._assembly)
 
     def restored_processor(self, snapshot: bytes) -> StreamProcessor[Record, Event]:
-        """An assembler from its checkpoint."""
+        """Return an assembler restored from its checkpoint."""
         return StreamAssembler.restore(snapshot, self._assembly)
 
     async def emit(self, tp: TP, outputs: list[tuple[int, Event]]) -> None:
-        """Send events in order, and wait for Kafka to have them all."""
+        """Send events in order, and wait until Kafka has acknowledged them all."""
         await self.send_all(
             TRACKS,
             tp,

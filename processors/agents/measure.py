@@ -39,7 +39,7 @@ class Measure(StreamAgent[Event, Record]):
         return StreamMeter.restore(snapshot, self._window_ms)
 
     async def emit(self, tp: TP, outputs: list[tuple[int, Record]]) -> None:
-        """Send measures, and wait for Kafka to have them all."""
+        """Send measures, and wait until Kafka has acknowledged them all."""
         await self.send_all(
             METRICS,
             tp,

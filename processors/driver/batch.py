@@ -1,4 +1,4 @@
-"""What an agent is handed: all that one fetch brought of one partition."""
+"""The batch an agent receives: all that one fetch brought of one partition."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,28 +9,32 @@ from faust.types import TP
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one fetch brought of one partition; no records: the partition's end was reached.
+    """The records that one fetch brought of one partition. Without records it is a punctuation.
 
-    ``epoch`` is the assignment it was fetched under: a batch of an earlier one is to be ignored.
-    ``start`` is the offset of the first record, or the one at which the partition ends: more than
-    the agent expects means that a fetch was lost on its way. ``seeks`` counts the
-    ``seek_back`` calls before the fetch was begun. ``records`` are aiokafka's ConsumerRecords.
+    A punctuation says that the partition has been read to its end.
     """
 
     tp: TP
     epoch: int
+    """The assignment it was fetched under. A batch of an earlier one is to be ignored."""
     start: int
+    """Offset of the first record; of a punctuation, where the partition ends.
+
+    One above the offset that the agent expects means that a fetch was lost.
+    """
     seeks: int
+    """How often ``seek_back`` was called for the partition before the fetch was begun."""
     records: list[Any]
+    """Records as ``BareRecords`` decodes them: offset, timestamp, key, value, headers."""
 
 
 class BatchSchema(faust.Schema):
-    """Hands a Batch through as it is."""
+    """Passes a batch through undecoded."""
 
     def loads_key(self, app: Any, message: Any, **kwargs: Any) -> Any:
-        """The key: none, a batch has many."""
+        """Return no key: a batch has many."""
         return None
 
     def loads_value(self, app: Any, message: Any, **kwargs: Any) -> Any:
-        """The batch."""
+        """Return the batch."""
         return message.value

@@ -1,51 +1,30 @@
-"""Faust's consumer, which hands out batches and commits what its agent declared."""
+"""Faust's consumer, which hands out batches and commits what its agent declared committable."""
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import suppress
 from time import monotonic
 from typing import Any
 
 from aiokafka.errors import IllegalStateError
-from faust.transport.drivers import aiokafka as stock
+from faust.transport.drivers import aiokafka as upstream
 from faust.types import TP
-from mode.utils.futures import maybe_async, notify
+from mode.utils.futures import notify
 
-from processors.driver import fetcher
 from processors.driver.batch import Batch
+from processors.driver.threadless import ThreadlessConsumer
 
+#: How often a partition that has been read to its end gets an empty batch.
 PUNCTUATION_S = 1.0
 
 
-class ThreadlessConsumer(stock.AIOKafkaConsumerThread):
-    """What Faust runs aiokafka's consumer in, in the agent's own event loop."""
-
-    async def start(self) -> None:
-        """Start the consumer; returns when it has started, and raises what it raises."""
-        fetcher.install()
-        self._thread_started.set()
-        self._thread_running = asyncio.get_running_loop().create_future()
-        self._serving = asyncio.create_task(self._serve())
-        # How it ended has been told by then: ``start`` raises it, later the application crashes of it.
-        self._serving.add_done_callback(lambda task: task.cancelled() or task.exception())
-        await self._thread_running
-
-    async def call_thread(self, fun: Any, *args: Any, **kwargs: Any) -> Any:
-        """Call a method of the consumer."""
-        return await maybe_async(fun(*args, **kwargs))
-
-    async def _gather_remaining_tasks(self) -> None:
-        """Leave the loop's other tasks alone: they are not the consumer's."""
-
-
-class Consumer(stock.Consumer):
-    """Hands out batches, and commits what has been declared safe."""
+class Consumer(upstream.Consumer):
+    """Hands out batches, and commits what has been declared committable."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.epoch = 0
-        self._safe: dict[TP, int] = {}
-        self._ticked: dict[TP, float] = {}
+        self._committable: dict[TP, int] = {}
+        self._last_batch_s: dict[TP, float] = {}
         self._seeks: dict[TP, int] = {}
 
     def _new_consumer_thread(self) -> ThreadlessConsumer:
@@ -54,9 +33,9 @@ class Consumer(stock.Consumer):
     # Batches ---------------------------------------------------------------------------------
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
-        """Fetch; a message per partition, and per record of a changelog."""
+        """Fetch, and yield one message per partition, of a changelog one per record."""
         seeks = dict(self._seeks)
-        # Ticks must not wait for the long poll of an idle partition.
+        # Punctuations must not wait for the long poll of an idle partition.
         records, active = await self._wait_next_records(min(timeout, PUNCTUATION_S / 2))
         epoch = self.epoch
         if records is None or self.should_stop:
@@ -74,7 +53,7 @@ class Consumer(stock.Consumer):
                 for record in fetched:
                     yield tp, self._as_message(tp, record.value, record.offset, record.key)
             elif fetched:
-                self._ticked[tp] = monotonic()
+                self._last_batch_s[tp] = monotonic()
                 batch = Batch(tp, epoch, fetched[0].offset, seeks.get(tp, 0), fetched)
                 yield tp, self._as_message(tp, batch, fetched[-1].offset)
         if self.app.in_recovery:
@@ -82,14 +61,14 @@ class Consumer(stock.Consumer):
         for tp in sorted(active or ()):
             end = self._end_reached(tp) if self.flow_active and self.epoch == epoch else None
             if end is not None:
-                self._ticked[tp] = monotonic()
+                self._last_batch_s[tp] = monotonic()
                 # Faust drops what lies below the offset it has read up to.
                 batch = Batch(tp, epoch, end, seeks.get(tp, 0), [])
                 yield tp, self._as_message(tp, batch, self._read_offset[tp] or 0)
 
     def _end_reached(self, tp: TP) -> int | None:
-        """The end of a partition that has been read up to it, once a second."""
-        if self._is_changelog_tp(tp) or monotonic() - self._ticked.get(tp, 0) < PUNCTUATION_S:
+        """Return where a partition ends that has been read up to there, else None; once a second."""
+        if self._is_changelog_tp(tp) or monotonic() - self._last_batch_s.get(tp, 0) < PUNCTUATION_S:
             return None
         subscription = self._thread._ensure_consumer()._subscription.subscription
         assignment = subscription and subscription.assignment
@@ -101,7 +80,7 @@ class Consumer(stock.Consumer):
         return position if position >= state.highwater else None
 
     def _as_message(self, tp: TP, value: Any, offset: int, key: bytes | None = None) -> Any:
-        return stock.ConsumerMessage(
+        return upstream.ConsumerMessage(
             tp.topic,
             tp.partition,
             offset,
@@ -118,44 +97,44 @@ class Consumer(stock.Consumer):
         )
 
     async def first_needed(self, tp: TP) -> int:
-        """Where the group must read on: what it has committed, else the beginning of the log.
+        """Return the offset to read on from: what the group has committed, else the beginning of the log.
 
-        Stock Faust seeks back to what was committed, but stays where it is when nothing was: a fetch
-        that a rebalance threw away would then be gone.
+        Upstream seeks back to what was committed, but stays where it is when nothing was: a fetch that
+        a rebalance dropped would then be lost.
         """
         consumer = self._thread._ensure_consumer()
-        committed = await self._thread.call_thread(consumer.committed, stock.TopicPartition(*tp))
+        committed = await self._thread.call_thread(consumer.committed, upstream.TopicPartition(*tp))
         if committed is not None:
             return int(committed)
         earliest = await self.earliest_offsets(tp)
         return int(next(iter(earliest.values())))
 
     async def seek_back(self, tp: TP, offset: int) -> None:
-        """Seek back. Batches fetched from then on are fresh; others may be on their way still."""
+        """Seek to an offset. Batches fetched from then on are fresh; stale ones may still be under way."""
         with suppress(IllegalStateError):  # the partition was revoked meanwhile
             await self.seek_wait({tp: offset})
         self._seeks[tp] = self._seeks.get(tp, 0) + 1
 
     def is_fresh(self, batch: Batch) -> bool:
-        """Whether a batch was fetched after the last ``seek_back`` of its partition."""
+        """Return whether a batch was fetched after the last ``seek_back`` of its partition."""
         return batch.seeks == self._seeks.get(batch.tp, 0)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Forget what was safe: it is another worker's to say now."""
+        """Forget what was committable: another worker decides that from now on."""
         self.epoch += 1
-        self._safe.clear()
-        self._ticked.clear()
+        self._committable.clear()
+        self._last_batch_s.clear()
         await super().on_partitions_revoked(revoked)
 
     # Commits ---------------------------------------------------------------------------------
 
     def declare_committable(self, tp: TP, offset: int, epoch: int) -> None:
-        """Everything below the offset may be forgotten by the group."""
+        """Allow the group to commit an offset, unless it was declared under an earlier assignment."""
         if epoch == self.epoch:
-            self._safe[tp] = offset
+            self._committable[tp] = offset
 
     def ack(self, message: Any) -> bool:
-        """An agent is done with a batch, which says nothing about its offsets."""
+        """Count a batch as handled by the agent, which says nothing about its offsets."""
         if message.acked:
             return False
         message.acked = True
@@ -164,11 +143,11 @@ class Consumer(stock.Consumer):
         return True
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        """Batches advance by more than one; nothing is missing."""
+        """Note no gap: batches advance by more than one, and nothing is missing."""
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterable[TP]:
-        return (tp for tp in self._safe if not topics or tp in topics or tp.topic in topics)
+        return (tp for tp in self._committable if not topics or tp in topics or tp.topic in topics)
 
     def _filter_committable_offsets(self, tps: Iterable[TP]) -> Mapping[TP, int]:
-        safe = {tp: self._safe[tp] for tp in tps if tp in self._safe}
-        return {tp: o for tp, o in safe.items() if o > (self._committed_offset.get(tp) or 0)}
+        declared = {tp: self._committable[tp] for tp in tps if tp in self._committable}
+        return {tp: o for tp, o in declared.items() if o > (self._committed_offset.get(tp) or 0)}

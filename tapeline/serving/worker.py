@@ -38,14 +38,14 @@ async def run_agent(agent: str, config: WorkerConfig, operations: str | None) ->
     if not checking.done():
         checking.cancel()
         return 0
-    app, shell = create_agent(agent, config, checking.result())
+    app, made = create_agent(agent, config, checking.result())
     app.finalize()
     log.info("agent_starting", agent=agent, partitions=checking.result())
     collect_rarely()
     keep_freed_memory()
     await app.start()
     log.info("agent_started", agent=agent)
-    measuring = asyncio.create_task(shell.keep_measuring())
+    measuring = asyncio.create_task(made.keep_measuring())
     crashed = asyncio.create_task(app.wait_until_stopped())
     await asyncio.wait({stopped, crashed}, return_when=asyncio.FIRST_COMPLETED)
     measuring.cancel()

@@ -1,13 +1,17 @@
 """Fetches are checked as aiokafka checks them, and no record of them is lost or changed."""
 
+from typing import Any
+
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.driver.fetcher import CheckedBatches
+from processors.driver.fetcher import CheckedBatches, install
 
 VALUES = [b"", b"\0" * 9000, bytes(range(256))]
 
@@ -57,3 +61,50 @@ def test_a_batch_that_was_changed_on_its_way_is_refused(place: int, flipped: int
     batches.next_batch()
     with pytest.raises(CorruptRecordException, match="offset 0 fails its checksum"):
         batches.next_batch()
+
+
+# In aiokafka ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def upstream(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Install our fetcher in aiokafka's module, and put its own back afterwards."""
+    for name in ("MemoryRecords", "PartitionRecords"):
+        monkeypatch.setattr(fetcher, name, getattr(fetcher, name))
+    install()
+    return fetcher
+
+
+def unpacked(upstream: Any, fetched: bytes, check_crcs: bool) -> list[Any]:
+    """Unpack a fetch as aiokafka's fetcher does, by the names in its module."""
+    partition = TopicPartition("voxology.messages", 3)
+    records = upstream.MemoryRecords(fetched)
+    return list(upstream.PartitionRecords(partition, records, None, 0, None, None, check_crcs, 0))
+
+
+@pytest.mark.parametrize("check_crcs", [True, False])
+def test_aiokafka_gets_checked_records_whatever_it_was_set_to(upstream: Any, check_crcs: bool) -> None:
+    records = unpacked(upstream, batch(VALUES), check_crcs)
+    assert [(r.offset, r.key, r.value) for r in records] == [(at, b"k", v) for at, v in enumerate(VALUES)]
+    changed = bytearray(batch(VALUES))
+    changed[-1] ^= 1
+    with pytest.raises(CorruptRecordException, match=r"voxology\.messages-3: the batch at offset 0 fails"):
+        unpacked(upstream, bytes(changed), check_crcs)
+
+
+def test_a_batch_is_checked_once(upstream: Any) -> None:
+    """The check of aiokafka, which costs more, is off."""
+    partition = TopicPartition("voxology.messages", 3)
+    records = upstream.PartitionRecords(
+        partition, upstream.MemoryRecords(batch(VALUES)), None, 0, None, None, True, 0
+    )
+    assert records._check_crcs is False
+
+
+def test_an_aiokafka_that_unpacks_elsewhere_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def elsewhere(self: Any) -> None:
+        """Unpack nothing."""
+
+    monkeypatch.setattr(fetcher.Fetcher, "_proc_fetch_request", elsewhere)
+    with pytest.raises(RuntimeError, match=r"processors/driver/fetcher\.py must follow"):
+        install()

@@ -1,0 +1,145 @@
+"""Background jobs of ``record``: storing with retries, in order within a stream.
+
+Streams are stored side by side, so composing a long call does not delay the others. At most so many jobs as
+there are slots run or wait for one before them; what comes after stays in the log.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from time import monotonic
+from typing import Any, TypeVar
+
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_exponential,
+)
+
+from processors.storage.store import StoreError
+from runtime import telemetry
+from runtime.throttle import LogThrottle
+from schemas.errors import TapelineError
+
+T = TypeVar("T")
+
+#: An operation that may be run several times: each call starts it from its beginning.
+Operation = Callable[[], Coroutine[Any, Any, T]]
+
+#: What the store may raise: its own errors, and the operating system's.
+STORE_ERRORS = (StoreError, OSError, TimeoutError)
+#: The pause after the first failure is doubled after each, up to the longest.
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
+
+
+class StoreGaveUpError(TapelineError):
+    """The store failed for too long."""
+
+
+class RecordingJobs:
+    """Runs jobs in the background: in order within a stream, side by side between streams.
+
+    ``slots`` bounds the jobs that were started and have not ended. ``progress`` is called at each retry:
+    another worker would meet the same store, so the agent counts as working. ``failed`` is called with the
+    stream and the exception of a job that raised; jobs started after it for the same stream do not run.
+    """
+
+    def __init__(
+        self,
+        slots: int,
+        give_up_s: float,
+        log: Any,
+        progress: Callable[[], None],
+        failed: Callable[[int, BaseException], None],
+    ) -> None:
+        self._slots = asyncio.Semaphore(slots)
+        self._give_up_s = give_up_s
+        self._log = log
+        self._progress = progress
+        self._failed = failed
+        self._throttle = LogThrottle()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._latest: dict[int, asyncio.Task[None]] = {}
+
+    async def start(self, stream_id: int, job: Operation[None], still_owned: Callable[[], bool]) -> None:
+        """Wait for a free slot, and start a job, to run after those before it of its stream.
+
+        Start nothing if the stream's partition was revoked meanwhile: another worker stores it.
+        """
+        await self._slots.acquire()
+        if not still_owned():
+            self._slots.release()
+            return
+        task = asyncio.create_task(self._run(job, self._latest.get(stream_id)))
+        self._tasks.add(task)
+        self._latest[stream_id] = task
+        task.add_done_callback(lambda done: self._ended(stream_id, done))
+
+    def cancel(self) -> None:
+        """Cancel all jobs: their partitions were revoked."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def retried(self, stream_id: int, operation: Operation[T]) -> T:
+        """Return what an operation on the store returns, tried again with growing pauses while it fails.
+
+        Raise StoreGaveUpError when it still fails after ``give_up_s``, and what is no store's error at once.
+        """
+        exponential = wait_exponential(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S)
+
+        def pause_s(state: RetryCallState) -> float:
+            # The last attempt is made when the time is over, not a pause later.
+            left_s = self._give_up_s - (state.seconds_since_start or 0.0)
+            return min(exponential(state), max(left_s, 0.0))
+
+        def report(state: RetryCallState) -> None:
+            self._progress()
+            telemetry.STORE_RETRIES.inc()
+            if self._throttle.allows(str(stream_id), monotonic()):
+                self._log.warning(
+                    "store_failed",
+                    stream_id=stream_id,
+                    reason=str(_error(state)),
+                    retry_s=state.upcoming_sleep,
+                )
+
+        def give_up(state: RetryCallState) -> None:
+            error = _error(state)
+            raise StoreGaveUpError(
+                f"the store failed for {self._give_up_s:.0f} s "
+                f"(TAPELINE_STORE_GIVE_UP_S), at last with: {error}"
+            ) from error
+
+        # A cancellation is no store's error: it ends the attempt, or the pause, and is raised.
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(STORE_ERRORS),
+            wait=pause_s,
+            stop=stop_after_delay(self._give_up_s),
+            before_sleep=report,
+            retry_error_callback=give_up,
+        )
+        async for attempt in retrying:
+            with attempt:
+                return await operation()
+        raise AssertionError("retrying ends with a result or an error")
+
+    async def _run(self, job: Operation[None], before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await asyncio.wait({before})
+            if before.cancelled() or before.exception() is not None:
+                # A part stored after one that was not would count as if both were.
+                raise asyncio.CancelledError
+        await job()
+
+    def _ended(self, stream_id: int, task: asyncio.Task[None]) -> None:
+        self._slots.release()
+        self._tasks.discard(task)
+        if self._latest.get(stream_id) is task:
+            del self._latest[stream_id]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failed(stream_id, error)
+
+
+def _error(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None

@@ -1,0 +1,247 @@
+"""Jobs of a stream in order, streams side by side, retries with growing pauses."""
+
+import asyncio
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from processors.agents.recording_jobs import Operation, RecordingJobs, StoreGaveUpError
+from processors.storage.store import StoreError
+from runtime import telemetry
+
+
+class Agent:
+    """What an agent gives its jobs, and what came back."""
+
+    def __init__(self, slots: int = 16, give_up_s: float = 60.0) -> None:
+        self.progressed = 0
+        self.failed: list[tuple[int, BaseException]] = []
+        self.jobs = RecordingJobs(
+            slots, give_up_s, structlog.get_logger(), self._progress, lambda *told: self.failed.append(told)
+        )
+
+    def _progress(self) -> None:
+        self.progressed += 1
+
+
+def owned() -> bool:
+    return True
+
+
+async def settled() -> None:
+    """Let all tasks run that can."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 4)), max_size=30), st.integers(1, 5))
+def test_jobs_of_a_stream_run_one_after_the_other(started: list[tuple[int, int]], slots: int) -> None:
+    """Whatever the streams, the time that each job takes, and the slots."""
+    began: list[tuple[int, int]] = []
+    ended: list[tuple[int, int]] = []
+    running = most = 0
+
+    def job(stream_id: int, number: int, turns: int) -> Operation[None]:
+        async def run() -> None:
+            nonlocal running, most
+            assert [n for s, n in began if s == stream_id] == [n for s, n in ended if s == stream_id]
+            began.append((stream_id, number))
+            running += 1
+            most = max(most, running)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            running -= 1
+            ended.append((stream_id, number))
+
+        return run
+
+    async def run_all() -> Agent:
+        agent = Agent(slots)
+        for number, (stream_id, turns) in enumerate(started):
+            await agent.jobs.start(stream_id, job(stream_id, number, turns), owned)
+        for _ in range(5 * len(started) + 20):
+            await asyncio.sleep(0)
+        return agent
+
+    assert asyncio.run(run_all()).failed == []
+    assert sorted(number for _, number in ended) == list(range(len(started)))
+    for stream_id in range(3):
+        numbers = [number for stream, number in ended if stream == stream_id]
+        assert numbers == sorted(numbers)
+    assert most <= slots
+
+
+async def test_a_stream_that_waits_does_not_delay_another() -> None:
+    agent, gate, done = Agent(), asyncio.Event(), list[int]()
+
+    def job(stream_id: int) -> Operation[None]:
+        async def run() -> None:
+            if stream_id == 1:
+                await gate.wait()
+            done.append(stream_id)
+
+        return run
+
+    for stream_id in (1, 1, 2, 2):
+        await agent.jobs.start(stream_id, job(stream_id), owned)
+    await settled()
+    assert done == [2, 2]
+    gate.set()
+    await settled()
+    assert done == [2, 2, 1, 1]
+
+
+async def test_a_job_waits_for_a_slot_and_is_dropped_if_its_partition_went_meanwhile() -> None:
+    agent, gate, done = Agent(slots=1), asyncio.Event(), list[str]()
+
+    async def first() -> None:
+        await gate.wait()
+        done.append("first")
+
+    async def second() -> None:
+        done.append("second")
+
+    owns = True
+    await agent.jobs.start(1, first, lambda: owns)
+    waiting = asyncio.create_task(agent.jobs.start(2, second, lambda: owns))
+    await settled()
+    assert not waiting.done()
+    owns = False
+    gate.set()
+    await settled()
+    assert waiting.done()
+    assert done == ["first"]
+    await asyncio.wait_for(agent.jobs.start(3, second, owned), 1)
+    await settled()
+    assert done == ["first", "second"], "the slot was given back"
+
+
+async def test_a_job_that_fails_is_told_and_those_after_it_do_not_run() -> None:
+    agent, done = Agent(), list[int]()
+
+    async def fail() -> None:
+        await asyncio.sleep(0)
+        raise ValueError("bug")
+
+    async def succeed() -> None:
+        done.append(1)
+
+    for job in (fail, succeed, succeed):
+        await agent.jobs.start(1, job, owned)
+    await settled()
+    assert done == []
+    assert [(stream_id, str(error)) for stream_id, error in agent.failed] == [(1, "bug")]
+
+
+async def test_a_revocation_cancels_every_job_and_frees_its_slot() -> None:
+    agent, ended = Agent(slots=3), list[str]()
+
+    def job(name: str, pause_s: float) -> Operation[None]:
+        async def run() -> None:
+            async def store() -> None:
+                ended.append(name)
+                raise StoreError("away")
+
+            await agent.jobs.retried(1, store)
+
+        return run
+
+    for name in ("a", "b"):
+        await agent.jobs.start(1, job(name, 0), owned)
+    await agent.jobs.start(2, job("c", 0), owned)
+    await settled()
+    assert ended == ["a", "c"], "b waits for a, which waits to try again"
+    agent.jobs.cancel()
+    await asyncio.sleep(0.3)
+    assert ended == ["a", "c"], "nothing was tried again"
+    assert agent.failed == []
+
+    async def later() -> None:
+        ended.append("later")
+
+    for _ in range(3):
+        await asyncio.wait_for(agent.jobs.start(1, later, owned), 1)
+    await settled()
+    assert ended[2:] == ["later"] * 3
+
+
+# Retries --------------------------------------------------------------------------------------
+
+
+def failing(times: int, error: Callable[[], Exception]) -> tuple[Operation[str], list[float]]:
+    """Return an operation that fails so often, and when it was tried."""
+    tried: list[float] = []
+
+    async def operation() -> str:
+        tried.append(asyncio.get_running_loop().time())
+        if len(tried) <= times:
+            raise error()
+        return "stored"
+
+    return operation, tried
+
+
+@pytest.mark.parametrize("error", [StoreError, OSError, TimeoutError, FileNotFoundError])
+async def test_a_store_that_fails_is_tried_again_after_pauses_that_double(error: type[Exception]) -> None:
+    agent = Agent()
+    before = telemetry.STORE_RETRIES._value.get()
+    operation, tried = failing(3, lambda: error("away"))
+    assert await agent.jobs.retried(1, operation) == "stored"
+    pauses = [later - earlier for earlier, later in pairwise(tried)]
+    assert pauses == pytest.approx([0.1, 0.2, 0.4], abs=0.09)
+    assert agent.progressed == 3, "trying again is progress"
+    assert telemetry.STORE_RETRIES._value.get() - before == 3
+
+
+async def test_a_store_that_fails_for_too_long_is_given_up_when_the_time_is_over() -> None:
+    agent = Agent(give_up_s=0.5)
+    operation, tried = failing(99, lambda: StoreError("disk full"))
+    with pytest.raises(StoreGaveUpError) as caught:
+        await agent.jobs.retried(1, operation)
+    assert str(caught.value) == (
+        "the store failed for 0 s (TAPELINE_STORE_GIVE_UP_S), at last with: disk full"
+    )
+    assert isinstance(caught.value.__cause__, StoreError)
+    assert tried[-1] - tried[0] == pytest.approx(0.5, abs=0.09), "the last pause is cut to what is left"
+
+
+async def test_the_retries_of_a_stream_are_logged_once_a_minute() -> None:
+    agent = Agent()
+    with capture_logs() as logged:
+        for stream_id in (1, 1, 2):
+            operation, _ = failing(2, lambda: StoreError("away"))
+            await agent.jobs.retried(stream_id, operation)
+    said = [(line["event"], line["stream_id"], line["reason"], line["retry_s"]) for line in logged]
+    assert said == [("store_failed", 1, "away", 0.1), ("store_failed", 2, "away", 0.1)]
+
+
+async def test_other_errors_are_raised_at_once() -> None:
+    agent = Agent()
+    operation, tried = failing(99, lambda: ValueError("bug"))
+    with pytest.raises(ValueError, match="bug"):
+        await agent.jobs.retried(1, operation)
+    assert len(tried) == 1
+    assert agent.progressed == 0
+
+
+@pytest.mark.parametrize("after_s", [0.02, 0.25], ids=["in a pause", "in an attempt"])
+async def test_a_cancellation_ends_the_retries(after_s: float) -> None:
+    agent, tried = Agent(), list[int]()
+
+    async def operation() -> None:
+        tried.append(1)
+        if len(tried) == 2:
+            await asyncio.sleep(60)
+        raise StoreError("away")
+
+    task = asyncio.create_task(agent.jobs.retried(1, operation))
+    await asyncio.sleep(after_s)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert len(tried) == (1 if after_s < 0.1 else 2)

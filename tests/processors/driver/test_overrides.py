@@ -1,0 +1,69 @@
+"""What we override in Faust and aiokafka is there to be overridden.
+
+An override of a method that upstream has renamed would be called by nobody, without an error.
+"""
+
+from inspect import isclass, isfunction
+
+import faust
+import pytest
+from aiokafka.consumer import fetcher as aiokafka_fetcher
+from faust.transport.drivers import aiokafka as upstream
+
+from processors.driver.application import Application
+from processors.driver.batch import BatchSchema
+from processors.driver.consumer import Consumer
+from processors.driver.fetcher import BareRecords
+from processors.driver.producer import Producer
+from processors.driver.threadless import ThreadlessConsumer
+from processors.driver.transport import Transport
+
+#: Of each class: what upstream must have.
+OVERRIDDEN = [
+    (Application, faust.App, ["_create_directories"]),
+    (BatchSchema, faust.Schema, ["loads_key", "loads_value"]),
+    (
+        Consumer,
+        upstream.Consumer,
+        [
+            "_new_consumer_thread",
+            "getmany",
+            "on_partitions_revoked",
+            "ack",
+            "_add_gap",
+            "_filter_tps_with_pending_acks",
+            "_filter_committable_offsets",
+        ],
+    ),
+    (
+        ThreadlessConsumer,
+        upstream.AIOKafkaConsumerThread,
+        ["start", "call_thread", "_gather_remaining_tasks"],
+    ),
+    (Producer, upstream.Producer, ["_settings_extra"]),
+    (Transport, upstream.Transport, ["Consumer", "Producer"]),
+    (BareRecords, aiokafka_fetcher.PartitionRecords, ["__iter__", "_consumer_record"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "names"), OVERRIDDEN, ids=[ours.__name__ for ours, _, _ in OVERRIDDEN]
+)
+def test_what_is_overridden_exists_upstream(ours: type, theirs: type, names: list[str]) -> None:
+    assert issubclass(ours, theirs)
+    for name in names:
+        assert hasattr(theirs, name), name
+        assert vars(ours)[name] is not getattr(theirs, name), name
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "names"), OVERRIDDEN, ids=[ours.__name__ for ours, _, _ in OVERRIDDEN]
+)
+def test_nothing_else_is_overridden(ours: type, theirs: type, names: list[str]) -> None:
+    """Each override is listed above. ``__init__`` aside, which no renaming upstream can leave uncalled."""
+    found = [
+        name
+        for name, value in vars(ours).items()
+        if hasattr(theirs, name) and name != "__init__" and (isfunction(value) or isclass(value))
+    ]
+    assert sorted(found) == sorted(names)
