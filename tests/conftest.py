@@ -13,7 +13,7 @@ settings.load_profile("tapeline")
 
 @pytest.fixture(scope="session")
 async def broker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    """A stack of which only the broker runs."""
+    """Run a stack of which only the broker is up."""
     stack = Stack(
         tmp_path_factory.mktemp("stack"),
         settings={
@@ -32,7 +32,7 @@ async def broker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stac
 
 @pytest.fixture(scope="session")
 async def pipeline(broker: Stack) -> Stack:
-    """The whole stack: broker, gateway, three agents, each a process."""
+    """Start the whole stack: broker, gateway, three agents, each a process."""
     await broker.start_agents()
     await broker.start_gateway()
     return broker

@@ -15,7 +15,7 @@ from tapeline.topics.reader import entries
 
 @pytest.fixture
 async def alone(tmp_path: Path) -> AsyncIterator[Stack]:
-    """A broker of its own, whose files are changed."""
+    """Run a broker of its own, whose files are changed."""
     stack = Stack(tmp_path, settings={"TAPELINE_PARTITIONS": "1"})
     try:
         await stack.start_broker()

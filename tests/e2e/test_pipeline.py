@@ -33,7 +33,7 @@ STREAM_IDS = itertools.count(117_000_000)
 
 
 def a_call(*names: str, seconds: float = 3, chunk_ms: int = 176, **kwargs: Any) -> Call:
-    """A call of random audio."""
+    """Make a call of random audio."""
     stream_id = next(STREAM_IDS)
     source = random.Random(stream_id)
     tracks = [SourceTrack(n, source.randbytes(int(seconds * 8000))) for n in names]
@@ -43,7 +43,7 @@ def a_call(*names: str, seconds: float = 3, chunk_ms: int = 176, **kwargs: Any) 
 async def find(
     stack: Stack, topic: str, wanted: Callable[[dict[str, Any]], bool], count: int = 1
 ) -> list[dict[str, Any]]:
-    """The first records of a topic that are wanted, as ``tapeline tap`` shows them."""
+    """Return the first records of a topic that are wanted, as ``tapeline tap`` shows them."""
     reader = Reader()
     found = []
     async with asyncio.timeout(60):
@@ -57,7 +57,7 @@ async def find(
 
 
 async def recording_of(stack: Stack, stream_id: int) -> dict[str, Any]:
-    """What ``voxology.recordings`` says of a stream, once it does."""
+    """Return what ``voxology.recordings`` says of a stream, once it does."""
     (event,) = await find(stack, RECORDINGS.name, lambda r: r["key"] == str(stream_id))
     value: dict[str, Any] = event["value"]
     return value

@@ -80,7 +80,7 @@ class TroubledProxy:
 
 @pytest.fixture
 async def s3(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[TroubledProxy, dict[str, str]]]:
-    """An S3 server behind the proxy, and the variables that lead to it."""
+    """Run an S3 server behind the proxy; yield the variables that lead to it."""
     server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
