@@ -90,7 +90,7 @@ class Receiver:
                 await connection.close(CloseCode.POLICY_VIOLATION, reason)
             if publisher.full:
                 began_s = time.monotonic()
-                await publisher.room()
+                await publisher.wait_for_capacity()
                 telemetry.PAUSED.inc(time.monotonic() - began_s)
             if bucket.left <= 0:
                 wait_s = bucket.wait_s(time.monotonic())

@@ -1,58 +1,45 @@
 """Records that wait on disk for a broker that is away: a queue in SQLite, first in, first out.
 
-It holds calls, so its folder and files are for their owner alone. Every method blocks; the publisher
-calls them in a thread of their own, one at a time.
+It holds calls, so its folder and files are for their owner alone. Every method blocks: the spooler calls
+them in a thread of their own, one at a time.
 """
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 
+from ingest.outgoing import OVERHEAD_BYTES, Headers, Outgoing, size_of
 from schemas.errors import TapelineError
 
-Headers = list[tuple[str, bytes]]
-
-#: What a record costs in memory and on disk, beside its value: key, headers, row.
-OVERHEAD_BYTES = 200
 _ADOPT_BYTES = 16 * 1024 * 1024
 
 _pack = msgspec.msgpack.encode
 _unpack = msgspec.msgpack.Decoder(Headers).decode
 
 
-class Outgoing(NamedTuple):
-    """A record on its way to Kafka."""
-
-    topic: str
-    key: bytes | None
-    value: bytes
-    headers: Headers
-
-    @property
-    def size(self) -> int:
-        """What it counts against a bound, in bytes."""
-        return len(self.value) + OVERHEAD_BYTES
-
-
 class SpoolError(TapelineError):
-    """The spool cannot be used: no room on the disk, another gateway has it, or it is damaged."""
+    """The spool cannot be used: no room on the disk, or another gateway has it."""
+
+
+class SpoolDamagedError(SpoolError):
+    """What the spool holds cannot be read, now or later."""
 
 
 def spool_file(folder: Path, process: int) -> Path:
-    """The spool of a gateway's first process, 0, or of another."""
+    """Return the file of the spool of a gateway's process; the first one is 0."""
     return folder / f"gateway-{process}.sqlite"
 
 
 def spool_files(folder: Path) -> list[Path]:
-    """The spools in a folder."""
+    """Return the files of the spools in a folder."""
     return sorted(folder.glob("gateway-*.sqlite"))
 
 
 def gather(folder: Path) -> None:
-    """Put what processes that are gone have left into the first one's spool. Raises SpoolError."""
+    """Put what processes that are gone have left into the first one's spool. Raise SpoolError."""
     first = spool_file(folder, 0)
     left = [path for path in spool_files(folder) if path != first]
     if left:
@@ -66,7 +53,7 @@ class Spool:
     """A queue of records in one file."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file, or make it. Raises SpoolError."""
+        """Open the file, or make it. Raise SpoolError."""
         self.path = path
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -91,12 +78,12 @@ class Spool:
             ) from error
 
     def append(self, records: Sequence[Outgoing]) -> None:
-        """Put records at the end. Raises SpoolError, and then none is there."""
+        """Put records at the end. Raise SpoolError, and then none is there."""
         last = self._db.execute("SELECT coalesce(max(id), 0) FROM record").fetchone()[0]
         self._insert(last + 1, records)
 
     def prepend(self, records: Sequence[Outgoing]) -> None:
-        """Put records before all others, in their order. Raises SpoolError, and then none is there."""
+        """Put records before all others, in their order. Raise SpoolError, and then none is there."""
         first = self._db.execute("SELECT coalesce(min(id), 1) FROM record").fetchone()[0]
         self._insert(first - len(records), records)
 
@@ -114,32 +101,48 @@ class Spool:
                 self._db.execute("ROLLBACK")
             raise SpoolError(f"the spool {self.path} takes nothing: {error}") from error
         self.count += len(records)
-        self.bytes += sum(record.size for record in records)
+        self.bytes += size_of(records)
 
-    def head(self, most_bytes: int) -> list[tuple[int, Outgoing]]:
-        """The first records, with their numbers: as many as fit, and at least one if there is any."""
+    def head(self, max_bytes: int) -> list[tuple[int, Outgoing]]:
+        """Return the first records, with their numbers: as many as fit, and at least one if there is any.
+
+        Raise SpoolError.
+        """
         found: list[tuple[int, Outgoing]] = []
         size = 0
-        for number, topic, key, value, headers in self._db.execute("SELECT * FROM record ORDER BY id"):
-            record = Outgoing(topic, key, value, _unpack(headers))
-            size += record.size
-            if found and size > most_bytes:
-                break
-            found.append((number, record))
+        try:
+            for number, topic, key, value, headers in self._db.execute("SELECT * FROM record ORDER BY id"):
+                record = Outgoing(topic, key, value, _unpack(headers))
+                size += record.size
+                if found and size > max_bytes:
+                    break
+                found.append((number, record))
+        except (sqlite3.Error, msgspec.MsgspecError) as error:
+            raise self._failed("cannot be read", error) from error
         return found
 
     def remove(self, head: Sequence[tuple[int, Outgoing]]) -> None:
-        """Take out what ``head`` gave."""
-        self._db.execute("DELETE FROM record WHERE id <= ?", (head[-1][0],))
+        """Remove what ``head`` gave. Raise SpoolError, and then it is still there."""
+        try:
+            self._db.execute("DELETE FROM record WHERE id <= ?", (head[-1][0],))
+        except sqlite3.Error as error:
+            raise self._failed("lets nothing go", error) from error
         self.count -= len(head)
-        self.bytes -= sum(record.size for _, record in head)
+        self.bytes -= size_of([record for _, record in head])
         if not self.count:
-            # The file would keep the room, and what the calls said.
-            self._db.execute("VACUUM")
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            # The file would keep the room, and what the calls said. Where the disk has no room for that, it
+            # is done when the spool is empty again, or closed.
+            with suppress(sqlite3.OperationalError):
+                self._db.execute("VACUUM")
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _failed(self, what: str, error: Exception) -> SpoolError:
+        """Return the error to raise; only what SQLite calls operational may pass."""
+        passes = isinstance(error, sqlite3.OperationalError)
+        return (SpoolError if passes else SpoolDamagedError)(f"the spool {self.path} {what}: {error}")
 
     def adopt(self, other: Path) -> None:
-        """Put what another spool holds before all of ours, and delete its file. Raises SpoolError."""
+        """Put what another spool holds before all of ours, and delete its file. Raise SpoolError."""
         left = Spool(other)
         first = self._db.execute("SELECT coalesce(min(id), 1) FROM record").fetchone()[0] - left.count
         while head := left.head(_ADOPT_BYTES):

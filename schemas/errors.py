@@ -13,6 +13,7 @@ TapelineError                      what a person meets, in words
  ├── TokensError                   a tokens file that cannot be used (ingest.auth)
  ├── CertificateError              a certificate that cannot be used (ingest.credentials)
  ├── SpoolError                    the spool cannot be used (ingest.spool)
+ │    └── SpoolDamagedError        what it holds cannot be read
  ├── SequenceJumpError             a number absurdly far ahead (processors.core.assemble.track)
  ├── TooManyTracksError            more track names than a call has (processors.core.assemble.stream)
  ├── IncompletePartsError          stored events do not reach to the end (processors.core.record.manifest)

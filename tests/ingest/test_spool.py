@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.spool import OVERHEAD_BYTES, Outgoing, Spool, SpoolError
+from ingest.outgoing import OVERHEAD_BYTES, Outgoing
+from ingest.spool import Spool, SpoolError
 
 
 def record(number: int) -> Outgoing:

@@ -1,0 +1,128 @@
+"""Carries out what the outbox decides for the spool, in a thread of its own, and tries a failing disk again.
+
+One job at a time: what is under way ends before the next begins, even when its task is cancelled.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import structlog
+
+from ingest.outbox import SPOOL_RETRY_S, Outbox
+from ingest.outgoing import Outgoing
+from ingest.spool import Spool, SpoolDamagedError, SpoolError
+from ingest.spool_job import Append, Read, Remove, SpoolJob
+from runtime import telemetry
+from runtime.throttle import LogThrottle
+
+log = structlog.get_logger()
+
+
+class Spooler:
+    """Moves records between the outbox and the spool.
+
+    ``on_change`` is called after each job: the outbox may have capacity again, or something to send.
+    """
+
+    def __init__(self, spool: Spool, outbox: Outbox, on_change: Callable[[], None]) -> None:
+        self._spool = spool
+        self._outbox = outbox
+        self._on_change = on_change
+        self._thread = ThreadPoolExecutor(1, "spool")
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._job: asyncio.Task[None] | None = None
+        self._stopping = False
+        self._spooling = False
+        self._log_throttle = LogThrottle()
+
+    def wake(self) -> None:
+        """Look whether the outbox has a job."""
+        self._wake.set()
+
+    def start(self) -> asyncio.Task[None]:
+        """Begin with the outbox's jobs; return what does them until stopped. It raises SpoolDamagedError."""
+        self._task = asyncio.create_task(self._run())
+        return self._task
+
+    async def _run(self) -> None:
+        if self._spool.count:
+            log.info("spool_found", records=self._spool.count, bytes=self._spool.bytes)
+        self._spooling = self._outbox.spooling
+        while not self._stopping:
+            job = self._outbox.spool_job(time.monotonic())
+            self._log_spooling()
+            if job is None:
+                await self._wake.wait()
+                self._wake.clear()
+                continue
+            # A task of its own: a write goes on in its thread when what waits for it is cancelled.
+            self._job = asyncio.create_task(self._do(job))
+            await asyncio.shield(self._job)
+            self._on_change()
+
+    async def _do(self, job: SpoolJob) -> None:
+        outbox = self._outbox
+        try:
+            match job:
+                case Append(records):
+                    await self._in_thread(self._spool.append, records)
+                    outbox.appended()
+                    telemetry.SPOOLED.inc(len(records))
+                case Read(max_bytes):
+                    head = await self._in_thread(self._spool.head, max_bytes)
+                    outbox.read(head, time.monotonic())
+                case Remove(head):
+                    await self._in_thread(self._spool.remove, head)
+                    outbox.removed()
+        except SpoolDamagedError:
+            raise
+        except SpoolError as error:
+            now_s = time.monotonic()
+            outbox.append_failed(now_s) if isinstance(job, Append) else outbox.drain_failed(now_s)
+            asyncio.get_running_loop().call_later(SPOOL_RETRY_S, self._wake.set)
+            if self._log_throttle.allows(type(job).__name__, now_s):
+                log.error("spool_failed", job=type(job).__name__.lower(), reason=str(error))
+
+    def _log_spooling(self) -> None:
+        outbox = self._outbox
+        if outbox.spooling and not self._spooling:
+            log.warning("spooling_begins", reason=outbox.spooling_because, memory_bytes=outbox.memory_bytes)
+        elif self._spooling and not outbox.spooling:
+            log.info("spooling_ended", published=outbox.published)
+        self._spooling = outbox.spooling
+
+    async def stop(self) -> None:
+        """Let the job under way end, and begin no other."""
+        self._stopping = True
+        self._wake.set()
+        for task in (self._task, self._job):
+            if task is not None:
+                await asyncio.wait({task})
+                if not task.cancelled():
+                    task.exception()  # it counts as retrieved
+
+    async def prepend(self, records: list[Outgoing]) -> None:
+        """Write what is left at the end before all that the spool holds. Raise SpoolError."""
+        if records:
+            await self._in_thread(self._spool.prepend, records)
+            self._outbox.spooled(records)
+
+    async def append(self, records: list[Outgoing]) -> None:
+        """Write what is left at the end behind all that the spool holds. Raise SpoolError."""
+        if records:
+            await self._in_thread(self._spool.append, records)
+            self._outbox.spooled(records)
+
+    async def close(self) -> None:
+        """Close the spool. Nothing can be done with it any more."""
+        if self._spool.count:
+            log.warning("spool_left", records=self._spool.count, bytes=self._spool.bytes)
+        await self._in_thread(self._spool.close)
+        self._thread.shutdown()
+
+    async def _in_thread(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call, *arguments)
