@@ -8,7 +8,8 @@
 Order within a stream follows from four rules:
 
 1. What is in the queues is older than what goes to the spool. From the first record that goes there until
-   the spool has been read empty, every new record queues up behind it.
+   the spool has been read empty, every new record follows it. (A spool that is empty and takes nothing
+   ends this, too: Kafka takes from memory what was to go there.)
 2. When spooling begins, what waits in memory goes to the spool first. What is in flight stays.
 3. The spool is read when Kafka has acknowledged all that the queues held. What was read is removed from it
    when Kafka has acknowledged all of that.
@@ -45,11 +46,10 @@ class Outbox:
     ``max_spool_bytes`` is None without a spool; ``spool_bytes`` is what the spool holds at the start.
     """
 
-    def __init__(
-        self, max_memory_bytes: int, max_spool_bytes: int | None = None, spool_bytes: int = 0
-    ) -> None:
+    def __init__(self, max_memory_bytes: int, max_spool_bytes: int | None, spool_bytes: int) -> None:
         self._max_memory_bytes = max_memory_bytes
-        self._max_spool_bytes = max_spool_bytes
+        self._has_spool = max_spool_bytes is not None
+        self._max_spool_bytes = max_spool_bytes or 0
         self._queues: dict[tuple[str, int], PartitionQueue] = {}
         self._located = False
         self._partition_of: Callable[[bytes], int]
@@ -65,7 +65,7 @@ class Outbox:
         self.ready: set[PartitionQueue] = set()
         """Queues of which a batch can be sent: records wait, and nothing is in flight."""
         self.connected = False
-        self.spooling = max_spool_bytes is not None
+        self.spooling = self._has_spool
         """Whether new records go to the spool. At the start: what it holds already goes first."""
         self.spooling_because = "Kafka has not been found yet"
         self.queued_bytes = 0
@@ -74,7 +74,6 @@ class Outbox:
         """Of the records on the way to the spool."""
         self.spool_bytes = spool_bytes
         self.published = 0
-        """Records that Kafka has acknowledged."""
         self.full = False
         """Whether memory and spool hold all they may. Never after ``close``."""
         self._update_full()
@@ -97,18 +96,14 @@ class Outbox:
     def close(self) -> None:
         """Exert no backpressure from now on: little is still to come, and it must not wait."""
         self._closing = True
-        self.full = False
+        self._update_full()
 
     def _update_full(self) -> None:
-        if self._closing:
-            return
-        if self._max_spool_bytes is None or not self.spooling:
-            self.full = self.queued_bytes > self._max_memory_bytes
-        else:
-            self.full = (
-                self.unspooled_bytes > self._max_memory_bytes
-                or self.spool_bytes + self.unspooled_bytes > self._max_spool_bytes
-            )
+        memory_bytes = self.unspooled_bytes if self.spooling else self.queued_bytes
+        self.full = not self._closing and (
+            memory_bytes > self._max_memory_bytes
+            or (self.spooling and self.spool_bytes + self.unspooled_bytes > self._max_spool_bytes)
+        )
 
     # In --------------------------------------------------------------------------------------
 
@@ -121,7 +116,7 @@ class Outbox:
             return True
         got_ready = self._enqueue(record, now_s)
         if self.queued_bytes > self._max_memory_bytes:
-            if self._max_spool_bytes is not None:
+            if self._has_spool:
                 self._begin_spooling("memory is full")
                 return True
             self._update_full()
@@ -183,33 +178,29 @@ class Outbox:
 
     def acknowledge(self, queue: PartitionQueue) -> int:
         """Forget the batch in flight, which Kafka has; return the number of its records."""
-        count = len(queue.in_flight)
-        self.published += count
-        self._forget(queue)
-        return count
+        records = queue.take_out()
+        self.queued_bytes -= size_of(records)
+        self.published += len(records)
+        self._update_full()
+        return len(records)
 
     def refuse(self, queue: PartitionQueue) -> Outgoing | None:
-        """Return the record in flight that Kafka will never take: it is forgotten.
+        """Forget and return the record in flight that Kafka will never take.
 
-        Of a batch of several it is not known which one that is: they return to their queue, to be sent one
-        by one; then return None.
+        A batch of several returns to its queue, to be sent one by one; then return None.
         """
         if len(queue.in_flight) > 1:
             queue.take_back()
             queue.limit = 1
             return None
-        [record] = queue.in_flight
-        self._forget(queue)
+        [record] = queue.take_out()
+        self.queued_bytes -= record.size
+        self._update_full()
         return record
 
     def take_back(self, queue: PartitionQueue) -> None:
         """Return the batch in flight to the head of its queue. Kafka may have it all the same."""
         queue.take_back()
-
-    def _forget(self, queue: PartitionQueue) -> None:
-        self.queued_bytes -= size_of(queue.in_flight)
-        queue.forget()
-        self._update_full()
 
     def stalled(self, now_s: float) -> bool:
         """Return whether Kafka should acknowledge records, and does not."""
@@ -219,12 +210,12 @@ class Outbox:
 
     def check_stall(self, now_s: float) -> bool:
         """Begin spooling if Kafka does not acknowledge; return whether this has begun it."""
-        if self.spooling or self._max_spool_bytes is None or not self.stalled(now_s):
+        if self.spooling or not self._has_spool or not self.stalled(now_s):
             return False
         self._begin_spooling("Kafka does not acknowledge")
         return True
 
-    # The spool -------------------------------------------------------------------------------
+    # To the spool, and back ------------------------------------------------------------------
 
     def spool_job(self, now_s: float) -> SpoolJob | None:
         """Return what to do with the spool next, if anything. One job at a time.
@@ -238,7 +229,6 @@ class Outbox:
         if self._drained and may_drain:
             return Remove(self._drained)
         if self._append_failing and idle and self.connected and not self.spool_bytes:
-            # The disk takes nothing, and Kafka has all that is older: it takes the rest from memory.
             self._end_spooling(now_s)
             return None
         if self._to_spool and now_s >= self._append_retry_s:
@@ -249,7 +239,7 @@ class Outbox:
         return None
 
     def _end_spooling(self, now_s: float) -> None:
-        """Send new records to the queues from now on, behind what did not get to the spool."""
+        """Send new records to the queues from now on, behind what has not got to the spool."""
         self.spooling = self._append_failing = False
         records, self._to_spool = self._to_spool, []
         self.unspooled_bytes = 0
@@ -273,11 +263,11 @@ class Outbox:
         self._append_retry_s = now_s + SPOOL_RETRY_S
 
     def read(self, head: Head, now_s: float) -> None:
-        """Take what was read from the spool into the queues; end spooling if it is empty, and stays so."""
+        """Take what was read from the spool into the queues; end spooling if it is empty."""
         self._drained = head
         for _, record in head:
             self._enqueue(record, now_s)
-        if not head and not self._to_spool:
+        if not head:
             self._end_spooling(now_s)
 
     def removed(self) -> None:
@@ -290,17 +280,13 @@ class Outbox:
         """Learn that the spool could not be read, or what was read not removed. It is tried again."""
         self._drain_retry_s = now_s + SPOOL_RETRY_S
 
-    # The end ---------------------------------------------------------------------------------
-
     def take_rest(self) -> tuple[list[Outgoing], list[Outgoing]]:
         """Empty it at the end; return what belongs before all in the spool, and what belongs behind.
 
         Neither holds what was read from the spool: it is still there.
         """
-        older: list[Outgoing] = []
-        if not self._drained:
-            for queue in self._queues.values():
-                older += [*queue.in_flight, *queue.waiting]
+        queues = () if self._drained else self._queues.values()
+        older = [record for queue in queues for record in (*queue.in_flight, *queue.waiting)]
         newer = self._writing + self._to_spool
         self._queues.clear()
         self.ready.clear()

@@ -65,8 +65,9 @@ class PartitionQueue:
         self.in_flight.clear()
         self.waiting_since_s = self.oldest_s
 
-    def forget(self) -> None:
-        """Drop what is in flight: Kafka has it, or will never take it."""
-        self.in_flight.clear()
+    def take_out(self) -> list[Outgoing]:
+        """Return what is in flight, for good: Kafka has it, or will never take it."""
+        records, self.in_flight = self.in_flight, []
         if not self.waiting:
             self.limit = MAX_BATCH_RECORDS
+        return records

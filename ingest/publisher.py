@@ -41,7 +41,7 @@ class Publisher:
         self._live_track_headers = self._writer.headers("live_track")
         self._spooler: Spooler | None = None
         if buffers.spool is None:
-            self._outbox = Outbox(buffers.max_in_flight_bytes)
+            self._outbox = Outbox(buffers.max_in_flight_bytes, None, 0)
         else:
             spool = Spool(buffers.spool)
             self._outbox = Outbox(buffers.max_in_flight_bytes, buffers.max_spool_bytes, spool.bytes)

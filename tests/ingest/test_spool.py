@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.outgoing import OVERHEAD_BYTES, Outgoing
-from ingest.spool import Spool, SpoolError
+from ingest.spool import Spool, SpoolDamagedError, SpoolError
 
 
 def record(number: int) -> Outgoing:
@@ -79,6 +79,40 @@ def test_no_database_is_said_to_be_none(tmp_path: Path) -> None:
     (tmp_path / "a.sqlite").write_bytes(b"nonsense" * 1000)
     with pytest.raises(SpoolError, match="not a database"):
         Spool(tmp_path / "a.sqlite")
+
+
+def test_what_cannot_be_removed_is_still_there(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "a.sqlite")
+    spool.append([record(1), record(2)])
+    spool._db.execute("PRAGMA query_only = ON")
+    with pytest.raises(SpoolError, match="lets nothing go"):
+        spool.remove(spool.head(1000))
+    with pytest.raises(SpoolError, match="takes nothing"):
+        spool.append([record(3)])
+    spool._db.execute("PRAGMA query_only = OFF")
+    assert contents(spool) == [record(1), record(2)]
+    assert spool.count == 2
+    assert spool.bytes == 2 * record(0).size
+
+
+def test_a_file_that_cannot_shrink_now_is_empty_all_the_same(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "a.sqlite")
+    spool.append([record(1), record(2)])
+    reading = spool._db.execute("SELECT * FROM record")
+    reading.fetchone()
+    spool.remove(spool.head(1000))
+    assert (spool.count, spool.bytes, contents(spool)) == (0, 0, [])
+    reading.close()
+    spool.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_record_that_cannot_be_read_is_damage(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "a.sqlite")
+    spool.append([record(1), record(2)])
+    spool._db.execute("UPDATE record SET headers = x'c1' WHERE id = 2")
+    with pytest.raises(SpoolDamagedError, match="cannot be read"):
+        spool.head(1000)
 
 
 Step = st.one_of(

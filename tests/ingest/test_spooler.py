@@ -1,0 +1,193 @@
+"""The spooler, on a real file in a real thread."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+from support import until
+
+from ingest.outbox import Outbox
+from ingest.outgoing import Headers, Outgoing
+from ingest.spool import Spool, SpoolDamagedError
+from ingest.spooler import Spooler
+
+
+def record(number: int, size: int = 10) -> Outgoing:
+    return Outgoing("topic", b"key", (b"%d" % number).ljust(size), [])
+
+
+def numbers(records: list[Outgoing]) -> list[int]:
+    return [int(r.value) for r in records]
+
+
+def left(path: Path) -> list[int]:
+    """Return what the file holds when nobody uses it."""
+    spool = Spool(path)
+    found = numbers([r for _, r in spool.head(1 << 30)])
+    spool.close()
+    return found
+
+
+class Part:
+    """An outbox and its spooler, on a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.spool = Spool(path)
+        self.outbox = Outbox(1 << 20, 1 << 30, self.spool.bytes)
+        self.changes = 0
+        self.spooler = Spooler(self.spool, self.outbox, self._count)
+        self.task = self.spooler.start()
+
+    def _count(self) -> None:
+        self.changes += 1
+
+    def put(self, *records: Outgoing) -> None:
+        for one in records:
+            self.outbox.put(one, 0.0)
+        self.spooler.wake()
+
+    def find_kafka(self) -> None:
+        self.outbox.locate(1, lambda key: 0)
+        self.outbox.connect()
+        self.spooler.wake()
+
+    def send_all(self) -> list[int]:
+        """Let Kafka take what the queues hold."""
+        sent: list[int] = []
+
+        class Batch:
+            def append(
+                self, *, timestamp: None, key: bytes | None, value: bytes, headers: Headers
+            ) -> object | None:
+                sent.append(int(value))
+                return self
+
+        while self.outbox.ready:
+            queue = self.outbox.ready.pop()
+            self.outbox.next_batch(queue, Batch(), 0.0)
+            self.outbox.acknowledge(queue)
+        self.spooler.wake()
+        return sent
+
+    def fill_disk(self) -> None:
+        """Leave no room in the file, as SQLite itself sees it."""
+        [[pages]] = self.spool._db.execute("PRAGMA page_count")
+        self.spool._db.execute(f"PRAGMA max_page_count = {pages}")
+
+    def free_disk(self) -> None:
+        self.spool._db.execute("PRAGMA max_page_count = 1000000")
+
+
+@asynccontextmanager
+async def running(path: Path) -> AsyncIterator[Part]:
+    part = Part(path)
+    try:
+        yield part
+    finally:
+        await part.spooler.stop()
+        await part.spooler.close()
+
+
+async def test_what_comes_before_kafka_goes_to_the_file_and_from_there_to_kafka(tmp_path: Path) -> None:
+    async with running(tmp_path / "a.sqlite") as part:
+        part.put(*(record(n) for n in range(3)))
+        await until(lambda: part.spool.count == 3)
+        part.find_kafka()
+        await until(lambda: bool(part.outbox.ready))
+        assert part.send_all() == [0, 1, 2]
+        with capture_logs() as logs:
+            await until(lambda: not part.outbox.spooling)
+        assert [line["event"] for line in logs] == ["spooling_ended"]
+        assert part.outbox.empty
+        assert part.changes >= 4, "written, read, removed, read empty"
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_next_process_goes_on_where_the_last_one_stopped(tmp_path: Path) -> None:
+    async with running(tmp_path / "a.sqlite") as part:
+        part.put(record(1), record(2))
+        await until(lambda: part.spool.count == 2)
+        await part.spooler.stop()
+        await part.spooler.prepend([record(0)])
+        await part.spooler.append([record(3)])
+        assert part.outbox.spool_bytes == part.spool.bytes
+    with capture_logs() as logs:
+        async with running(tmp_path / "a.sqlite") as part:
+            part.find_kafka()
+            await until(lambda: bool(part.outbox.ready))
+            assert part.send_all() == [0, 1, 2, 3]
+            await until(lambda: part.outbox.empty)
+    assert [line["records"] for line in logs if line["event"] == "spool_found"] == [4]
+
+
+async def test_a_full_disk_is_tried_again_and_keeps_the_order(tmp_path: Path) -> None:
+    async with running(tmp_path / "a.sqlite") as part:
+        part.put(record(0))
+        await until(lambda: part.spool.count == 1)
+        part.fill_disk()
+        with capture_logs() as logs:
+            part.put(record(1, 500_000))
+            await until(lambda: any(line["event"] == "spool_failed" for line in logs))
+        assert "full" in next(line["reason"] for line in logs if line["event"] == "spool_failed")
+        part.put(record(2))
+        assert part.outbox.memory_bytes > 500_000, "it is in memory until the disk takes it"
+        part.free_disk()
+        await until(lambda: part.spool.count == 3, 5)
+        assert part.outbox.memory_bytes == 0
+    assert left(tmp_path / "a.sqlite") == [0, 1, 2]
+
+
+async def test_an_empty_file_on_a_full_disk_keeps_nothing_from_kafka(tmp_path: Path) -> None:
+    async with running(tmp_path / "a.sqlite") as part:
+        part.fill_disk()
+        part.put(record(0, 500_000), record(1))
+        await until(lambda: part.outbox._append_failing)
+        part.find_kafka()
+        await until(lambda: not part.outbox.spooling)
+        assert part.send_all() == [0, 1]
+        assert part.outbox.empty
+
+
+async def test_a_file_that_turns_out_damaged_ends_it(tmp_path: Path) -> None:
+    async with running(tmp_path / "a.sqlite") as part:
+        part.put(*(record(n, 5000) for n in range(20)))
+        await until(lambda: part.spool.count == 20)
+        part.spool._db.execute("UPDATE record SET headers = x'c1' WHERE id = 5")
+        part.find_kafka()
+        with pytest.raises(SpoolDamagedError, match="cannot be read"):
+            await asyncio.wait_for(part.task, 5)
+
+
+async def test_a_write_under_way_ends_when_its_task_is_cancelled(tmp_path: Path) -> None:
+    part = Part(tmp_path / "a.sqlite")
+    part.put(*(record(n, 2000) for n in range(5000)))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    part.task.cancel()
+    await asyncio.wait({part.task})
+    assert part.spool.count == 0, "it has not ended yet"
+    await part.spooler.stop()
+    older, newer = part.outbox.take_rest()
+    assert (older, newer) == ([], []), "it is written once"
+    await part.spooler.append([record(5000)])
+    await part.spooler.close()
+    assert left(tmp_path / "a.sqlite") == list(range(5001))
+
+
+async def test_what_cannot_be_removed_is_not_published_again(tmp_path: Path) -> None:
+    async with running(tmp_path / "a.sqlite") as part:
+        part.put(record(0), record(1))
+        await until(lambda: part.spool.count == 2)
+        part.find_kafka()
+        await until(lambda: bool(part.outbox.ready))
+        part.spool._db.execute("PRAGMA query_only = ON")
+        with capture_logs() as logs:
+            assert part.send_all() == [0, 1]
+            await until(lambda: any(line["event"] == "spool_failed" for line in logs))
+        part.spool._db.execute("PRAGMA query_only = OFF")
+        await until(lambda: not part.outbox.spooling, 5)
+        assert part.send_all() == []
+        assert part.spool.count == 0
