@@ -133,8 +133,13 @@ async def test_agents_tell_their_state_and_their_numbers(pipeline: Stack) -> Non
         url = pipeline.operations[agent]
         assert await ask(f"{url}/healthz") == (200, "ok\n")
         await until(lambda url=url: is_ready(url))
+
+        async def processed(url: str = url, agent: str = agent) -> bool:
+            found = samples((await ask(f"{url}/metrics"))[1])
+            return found.get(f'tapeline_agent_records_processed_total{{part="{agent}"}}', 0) > 0
+
+        await until(processed)
         found = samples((await ask(f"{url}/metrics"))[1])
-        assert found[f'tapeline_agent_records_processed_total{{part="{agent}"}}'] > 0
         assert found[f'tapeline_agent_partitions{{part="{agent}"}}'] == 4
         for name in ("lag_records", "open_streams", "oldest_unsafe_seconds"):
             assert f'tapeline_agent_{name}{{part="{agent}"}}' in found
