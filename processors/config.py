@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from processors.core.assemble.config import AssemblyConfig
-from processors.core.partition import CheckpointConfig
+from processors.core.config import CheckpointConfig
 from runtime.cluster import Cluster
 
 
@@ -12,7 +12,7 @@ class StorageConfig:
     """How recordings are stored."""
 
     part_ms: int = 300_000
-    """Audio of a track after which an open call is spilled to the store."""
+    """Audio of a track after which a call that goes on is spilled to the store. Old events are anyway."""
     memory_bytes: int = 256 * 2**20
     """Bytes of audio that are buffered, of all calls; beyond that the largest are spilled sooner."""
     give_up_s: float = 300.0

@@ -16,7 +16,12 @@ TapelineError                      what a person meets, in words
  │    └── SpoolDamagedError        what it holds cannot be read
  ├── SequenceJumpError             a number absurdly far ahead (processors.core.assemble.track)
  ├── TooManyTracksError            more track names than a call has (processors.core.assemble.stream)
+ ├── CheckpointError               a checkpoint damaged, or of another version (processors.core.snapshot)
+ ├── InconsistentEventsError       a stream's events contradict each other (processors.core.record.track)
  ├── IncompletePartsError          stored events do not reach to the end (processors.core.record.manifest)
+ ├── FencedError                   another worker has taken the partition (processors.driver.fencing)
+ ├── TransactionalIdError          Kafka refuses a transactional id (processors.driver.fencing)
+ ├── PartitionTakenError           another worker writes for ours (processors.agents.ownership)
  ├── StoreUrlError                 no store is at that URL (processors.storage.store)
  ├── StoreGaveUpError              the store failed for too long (processors.agents.recording_jobs)
  ├── AdminEndpointError            the admin endpoint cannot listen (tapeline.serving.health)

@@ -50,6 +50,16 @@ class Payload(msgspec.Struct, frozen=True):
         return _asdict(self)
 
 
+class StreamSettings(msgspec.Struct, frozen=True):
+    """What a stream is assembled by, from its beginning: the Avro record of the same name."""
+
+    rules: int
+    segment_ms: int
+    window_chunks: int
+    window_ms: int
+    max_gap_ms: int
+
+
 class StreamOpened(Payload, frozen=True):
     """A stream's first message was read."""
 
@@ -58,6 +68,11 @@ class StreamOpened(Payload, frozen=True):
     opened_at: int
     sender: str | None
     init: Record | None
+    settings: StreamSettings | None = None
+
+    def to_record(self) -> Record:
+        """Return the Avro record of this kind."""
+        return _asdict(self) | {"settings": self.settings and _asdict(self.settings)}
 
 
 class TrackOpened(Payload, frozen=True):

@@ -44,6 +44,7 @@ class LiveTrack(NamedTuple):
             "connection": self.connection,
             "sender": self.sender,
             "payload": ("tapeline.LiveTrack", payload),
+            "silence": None,
         }
 
     def encode(self, header: bytes) -> bytes:
@@ -64,6 +65,6 @@ class LiveTrack(NamedTuple):
                 text(name),
                 long(track_number),
                 binary(media),
-                b"\x00",  # extra: null
+                b"\x00\x00",  # extra and silence: null
             )
         )

@@ -96,6 +96,7 @@ def to_record(
         "received_at": received_at_us,
         "connection": connection,
         "sender": sender,
+        "silence": None,
         **_take(rest, _ENVELOPE),
     }
     if message_type in PAYLOADS:

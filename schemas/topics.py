@@ -30,12 +30,20 @@ def _kept(days: int, **config: str) -> dict[str, str]:
     }
 
 
-#: Checkpoints of the agents. Compacted alone: `delete` would expire an old open stream.
+#: Checkpoints of the agents. A partition's are read from its first to its last when a worker takes it, so it
+#: is kept close to what counts: the last value of each stream.
 _CHANGELOG = {
+    # Compacted alone: `delete` would expire an old open stream.
     "cleanup.policy": "compact",
     "max.message.bytes": str(MAX_RECORD_BYTES),
+    # The segment that is written to is never compacted. It ends after ten minutes, or at this size: no more
+    # than that is read in vain.
     "segment.ms": "600000",
+    "segment.bytes": str(32 * 2**20),
+    # Compacted as soon as a tenth of it is new. It is small, so that is cheap.
     "min.cleanable.dirty.ratio": "0.1",
+    # How long a deletion stays, for a reader that has read what it deletes already: reading takes seconds.
+    "delete.retention.ms": "3600000",
 }
 
 #: What the gateway received. The broker stamps the time, so every replay and every clock-less
@@ -50,9 +58,7 @@ RECORDINGS = Topic("voxology.recordings", "RecordingEvent", _kept(30))
 #: What could not be used: the original bytes, the reason in the headers.
 DEAD_LETTERS = Topic("voxology.dead-letters", None, _kept(30))
 
-#: Faust's naming: application id, table, `changelog`.
 AGENTS = ("assemble", "measure", "record")
-CHECKPOINT_TABLE = "checkpoints"
 
 
 def consumer_group(agent: str) -> str:
@@ -61,8 +67,8 @@ def consumer_group(agent: str) -> str:
 
 
 def changelog(agent: str) -> Topic:
-    """Return the changelog topic of an agent's checkpoints."""
-    return Topic(f"{consumer_group(agent)}-{CHECKPOINT_TABLE}-changelog", None, _CHANGELOG)
+    """Return the changelog topic of an agent's checkpoints. Its name follows Faust's for a table's."""
+    return Topic(f"{consumer_group(agent)}-checkpoints-changelog", None, _CHANGELOG)
 
 
 #: What a reader may follow.

@@ -14,6 +14,7 @@ from ingest.address import networks
 from ingest.config import Buffers, GatewayConfig, Limits
 from processors.config import StorageConfig, WorkerConfig
 from processors.core.assemble.config import AssemblyConfig
+from processors.core.config import CheckpointConfig
 from runtime.cluster import Cluster, Mechanism, Security
 from schemas.topics import MAX_RECORD_BYTES
 
@@ -154,30 +155,38 @@ class Settings(BaseModel):
     )
     partitions: Positive = Field(8, description="Partitions of every topic, when they are created.")
     replication: Positive = Field(1, description="Replicas of every topic, when they are created.")
-    segment_ms: Positive = Field(
-        _ASSEMBLY.segment_ms, description="Length of a track segment, in milliseconds."
+    segment_ms: Annotated[int, Field(gt=0, le=10_000)] = Field(
+        _ASSEMBLY.segment_ms,
+        description="Length of a track segment, in milliseconds; at most 16,384 samples, or 4,096 beyond the "
+        "16th track. A stream keeps this and the next three as they were when it began.",
     )
-    window_chunks: Positive = Field(
+    window_chunks: Annotated[int, Field(gt=0, le=1024)] = Field(
         _ASSEMBLY.window_chunks,
         description="Messages of a track that may wait behind a gap before it is declared lost.",
     )
-    window_ms: Positive = Field(
+    window_ms: Annotated[int, Field(gt=0, le=60_000)] = Field(
         _ASSEMBLY.window_ms, description="How long they may wait, in milliseconds of the log's time."
     )
-    idle_timeout_s: Positive = Field(
-        _ASSEMBLY.idle_ms // 1000,
-        description="Seconds without a message after which a stream is closed as partial.",
-    )
-    max_gap_s: Positive = Field(
+    max_gap_s: Annotated[int, Field(gt=0, le=14_400)] = Field(
         _ASSEMBLY.max_gap_ms // 1000,
         description="A jump in the sequence that needs more silence than this is refused.",
     )
-    metrics_window_ms: Positive = Field(
+    idle_timeout_s: Annotated[int, Field(gt=0, le=86_400)] = Field(
+        _ASSEMBLY.idle_ms // 1000,
+        description="Seconds of silence, while Kafka answers, after which a stream is closed as partial.",
+    )
+    checkpoint_s: Annotated[int, Field(gt=0, le=60)] = Field(
+        _WORKER.checkpoints.every_ms // 1000,
+        description="Seconds of a stream, by the log's time, that a crash may make an agent read again; less "
+        "means more checkpoints.",
+    )
+    metrics_window_ms: Annotated[int, Field(gt=0, le=600_000)] = Field(
         _WORKER.window_ms, description="Audio between two live measures of a track, in milliseconds."
     )
-    part_ms: Positive = Field(
+    part_ms: Annotated[int, Field(gt=0, le=3_600_000)] = Field(
         _STORAGE.part_ms,
-        description="Milliseconds of a track after which an open call is spilled to the store.",
+        description="Milliseconds of a track after which an open call is spilled to the store; what is half "
+        "a minute old, by the log's time, is spilled anyway.",
     )
     record_memory_bytes: Positive = Field(
         _STORAGE.memory_bytes,
@@ -262,6 +271,7 @@ class Settings(BaseModel):
                 idle_ms=self.idle_timeout_s * 1000,
                 max_gap_ms=self.max_gap_s * 1000,
             ),
+            checkpoints=CheckpointConfig(every_ms=self.checkpoint_s * 1000),
             storage=StorageConfig(
                 part_ms=self.part_ms,
                 memory_bytes=self.record_memory_bytes,

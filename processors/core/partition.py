@@ -3,90 +3,42 @@
 Each stream has a processor (assembler, meter or recorder) that a checkpoint can restore. A checkpoint is
 written only after the processor's outputs have been acknowledged, and an offset is committable only when
 every stream can be restored from its checkpoint and the records from that offset on. So a crash at any
-point costs nothing but repeated work. Pure: the agent moves the bytes and calls in this order::
+point costs nothing but repeated work. Pure: the agent moves the bytes, and calls in this order for each
+batch, "wait" meaning until Kafka has acknowledged it::
 
-    outputs = partition.feed(...)        send them, wait for the acknowledgements
-    for c in partition.due():            write the checkpoint, wait for the acknowledgement
+    partition.begin(fetched_s)           the monotonic time of the batch's fetch
+    outputs = partition.feed(...)        for each record
+    outputs += partition.release()       what has held offsets back for too long
+    for c in partition.opened():         write the checkpoint; wait for all, before any output is sent
+    send the outputs, wait
+    partition.punctuate(fetched_s)       instead of ``feed``, when the fetch showed the partition's end:
+                                         append the silences to it, wait; nothing closes before it is read
+    for c in partition.expired(committed_offset):
+        delete the checkpoint; given is what is committed for certain
+    for c in partition.due():            write the checkpoint, wait; none of what has just expired
         partition.saved(c)
     partition.committable_offset         may be committed
+
+Time is the log's: the highest timestamp that was read. Only silence is measured by a clock, the fetches'.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from sortedcontainers import SortedSet
 
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """Among a processor's outputs: the record it was just fed cannot be used, and why."""
-
-    reason: str
-    detail: str
-
-
-In = TypeVar("In", contravariant=True)
-Out = TypeVar("Out", covariant=True)
-
-
-class StreamProcessor(Protocol[In, Out]):
-    """One stream's state, fed by the records of its partition in the order of the log.
-
-    A restored processor is fed records that it has seen before; they give no outputs.
-    """
-
-    def handle(self, record: In, offset: int, timestamp_ms: int) -> Sequence[Out | Rejected]:
-        """Take a record; the same records give the same outputs."""
-
-    def punctuate(self, now_ms: int) -> Sequence[Out]:
-        """Return what time alone brings about, once the log has been read to its end."""
-
-    @property
-    def deadline_ms(self) -> int | None:
-        """When ``punctuate`` would do something; None for never."""
-
-    @property
-    def closed(self) -> bool:
-        """Whether the stream is over."""
-
-    @property
-    def last_ms(self) -> int:
-        """Kafka timestamp of the last record used."""
-
-    @property
-    def needs_offset(self) -> int | None:
-        """The lowest offset, of records already fed, that a restored processor would need; None for none."""
-
-    def snapshot(self) -> bytes:
-        """Return the state. Its size does not grow with the call."""
-
-
-class NoPunctuation:
-    """Base of a processor that only records change."""
-
-    def punctuate(self, now_ms: int) -> Sequence[Any]:
-        """Return nothing."""
-        return []
-
-    @property
-    def deadline_ms(self) -> int | None:
-        """Never."""
-        return None
-
+from processors.core.config import CheckpointConfig
+from processors.core.expiry import Expiry, expiry_ms
+from processors.core.fetch_order import Disposition, FetchOrder
+from processors.core.log_time import LogTime
+from processors.core.processor import Rejected, StreamProcessor
+from processors.core.silence import SilenceDetector
+from schemas.errors import SchemaError
+from schemas.silence import Silence
 
 A = TypeVar("A")
 B = TypeVar("B")
-
-
-class Disposition(Enum):
-    """What to do with a fetch."""
-
-    TAKE = auto()
-    IGNORE = auto()
-    SEEK_BACK = auto()
-    """Drop it, and seek back to ``next_offset``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,27 +47,15 @@ class Checkpoint:
 
     stream_id: int
     snapshot: bytes | None
-    needs_offset: int | None
+    needs_offset: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CheckpointConfig:
-    """When a stream's state is saved, and when that of a closed one expires."""
-
-    every_records: int = 64
-    """Records of a stream after which its state is saved: what a crash has to repeat."""
-    every_ms: int = 10_000
-    """An idle stream's state is saved after this time."""
-    remember_closed_ms: int = 24 * 3_600_000
-    """How long a closed stream is kept, so that a late record does not open it again."""
-
-
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Entry(Generic[A, B]):
     processor: StreamProcessor[A, B]
-    unsaved_records: int = 0
-    unsaved_since_ms: int = 0
+    closed: bool
     first_unsaved: int | None = None
+    unsaved_since_ms: int = 0
     saved_needs: int | None = None
 
     @property
@@ -126,19 +66,35 @@ class _Entry(Generic[A, B]):
 
 
 class Partition(Generic[A, B]):
-    """The processors of one partition's streams, their checkpoints and offsets."""
+    """The processors of one partition's streams, their checkpoints and offsets.
+
+    ``new`` makes the processor of the stream that a record at an offset begins; None for a record that begins
+    none.
+    """
 
     def __init__(
-        self, new: Callable[[int], StreamProcessor[A, B]], config: CheckpointConfig, next_offset: int = 0
+        self,
+        new: Callable[[int, A, int], StreamProcessor[A, B] | None],
+        config: CheckpointConfig,
+        next_offset: int = 0,
     ) -> None:
         self._new = new
         self._config = config
         self._entries: dict[int, _Entry[A, B]] = {}
-        self._unsaved: set[int] = set()
+        self._unsaved: dict[int, _Entry[A, B]] = {}
+        """In the order of ``unsaved_since_ms``."""
         self._due: set[int] = set()
+        self._opened: list[Checkpoint] = []
         self._low_waters = SortedSet()
+        self._expiry = Expiry()
+        self._fed: dict[int, _Entry[A, B]] = {}
+        """Streams of this batch that are open."""
+        self._fetches = FetchOrder()
+        self._silence = SilenceDetector()
+        self._fetched_s = 0.0
+        self._log = LogTime()
+        self._closed = 0
         self.next_offset = next_offset
-        self._seek_back_from = -1
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -146,12 +102,16 @@ class Partition(Generic[A, B]):
     @property
     def open_streams(self) -> int:
         """Streams that are not closed."""
-        return sum(not entry.processor.closed for entry in self._entries.values())
+        return len(self._entries) - self._closed
 
     def restore(self, stream_id: int, processor: StreamProcessor[A, B]) -> None:
-        """Add a stream whose processor was restored from its checkpoint."""
-        entry = self._entries[stream_id] = _Entry(processor, saved_needs=processor.needs_offset)
-        self._note(stream_id, entry, None)
+        """Add a stream whose processor was restored from its checkpoint. Before the first batch."""
+        self._entries[stream_id] = entry = _Entry(processor, closed=False)
+        if processor.closed:
+            self._note_closed(stream_id, entry)
+        elif processor.silence_wait_ms is not None:
+            # Its silence begins with the first fetch.
+            self._silence.heard(stream_id, processor.silence_wait_ms / 1000, 0.0)
 
     def processor(self, stream_id: int) -> StreamProcessor[A, B] | None:
         """Return a stream's processor; None for an unknown stream."""
@@ -165,107 +125,181 @@ class Partition(Generic[A, B]):
     def check(self, start: int, *, fresh: bool) -> Disposition:
         """Decide about a fetch that starts at an offset; ``fresh``: begun after the last seek back.
 
-        When it starts beyond ``next_offset``, a fetch before it got lost. Other fetches begun before the
-        seek back may still arrive, and are ignored. If seeking back does not bring the missing records
-        either, there are none: the log begins here, or has a hole.
+        One that is taken may start beyond ``next_offset``: then there are no records between.
         """
-        if start <= self.next_offset:
-            return Disposition.TAKE
-        if not fresh:
-            return Disposition.IGNORE
-        if self._seek_back_from != self.next_offset:
-            self._seek_back_from = self.next_offset
-            return Disposition.SEEK_BACK
-        self.next_offset = start
-        return Disposition.TAKE
+        disposition = self._fetches.check(start, self.next_offset, fresh=fresh)
+        if disposition is Disposition.TAKE and start > self.next_offset:
+            self.next_offset = start
+        return disposition
+
+    def begin(self, fetched_s: float) -> None:
+        """Begin a batch, of records or of none, that a fetch brought at a monotonic time in seconds."""
+        self._fetched_s = fetched_s
+        self._silence.fetched(fetched_s)
+        self._log.mark(self.next_offset)
 
     def feed(self, stream_id: int, record: A, offset: int, timestamp_ms: int) -> Sequence[B | Rejected]:
-        """Feed a record to its stream's processor, a new one for a new stream; return its outputs."""
+        """Feed a record to its stream's processor, a new one for a new stream; return its outputs.
+
+        A record that was fed before gives none. At one that a processor raises for, its stream is closed.
+        """
+        if offset < self.next_offset:
+            return ()
+        self.next_offset = offset + 1
+        if timestamp_ms > self._log.now_ms:
+            self._log.now_ms = timestamp_ms
+        return self._feed(stream_id, record, offset, timestamp_ms)
+
+    def _feed(self, stream_id: int, record: A, offset: int, timestamp_ms: int) -> Sequence[B | Rejected]:
         entry = self._entries.get(stream_id)
-        if entry is None:
-            entry = self._entries[stream_id] = _Entry(self._new(stream_id))
-        outputs = entry.processor.handle(record, offset, timestamp_ms)
-        entry.unsaved_records += 1
+        if entry is None or (entry.closed and entry.processor.begins_anew(record, offset, timestamp_ms)):
+            processor = self._new(stream_id, record, offset)
+            if processor is None:
+                return ()
+            entry = self._add(stream_id, processor)
+        outputs = self._handled(entry, record, offset, timestamp_ms)
+        if entry.closed:
+            return outputs  # it stays as it is, and as it was saved
         if entry.first_unsaved is None:
             before = entry.low_water
             entry.first_unsaved = offset
-            entry.unsaved_since_ms = timestamp_ms
-            self._unsaved.add(stream_id)
-            self._note(stream_id, entry, before)
-        if entry.unsaved_records >= self._config.every_records or entry.processor.closed:
+            entry.unsaved_since_ms = self._log.now_ms
+            self._unsaved[stream_id] = entry
+            self._note_low_water(stream_id, entry, before)
+        self._fed[stream_id] = entry
+        if entry.processor.closed:
+            self._note_closed(stream_id, entry)
             self._due.add(stream_id)
-        self.next_offset = offset + 1
+            if entry.processor.begins_anew(record, offset, timestamp_ms):
+                # It ended long ago by the log, and nothing closed it before the first record of the next.
+                outputs = [*outputs, *self._feed(stream_id, record, offset, timestamp_ms)]
         return outputs
+
+    def _handled(
+        self, entry: _Entry[A, B], record: A, offset: int, timestamp_ms: int
+    ) -> Sequence[B | Rejected]:
+        """Return a processor's outputs; close it if it raises: it goes on in no half-changed state."""
+        try:
+            return entry.processor.handle(record, offset, timestamp_ms)
+        except Exception as error:  # a stream that fails must not stop the others
+            reason = type(error).__name__
+            if isinstance(error, SchemaError):
+                reason = reason.removesuffix("Error")
+            failed = () if entry.closed else entry.processor.fail(reason, record, offset, timestamp_ms)
+            return [*failed, Rejected(reason, str(error), error)]
 
     def skip(self, offset: int) -> None:
         """Pass over a record that belongs to no stream."""
-        self.next_offset = offset + 1
+        self.next_offset = max(self.next_offset, offset + 1)
 
     def touch(self, stream_id: int) -> None:
         """Make a stream's checkpoint due: its state changed by something other than a record."""
-        if stream_id in self._entries:
-            self._unsaved.add(stream_id)
+        entry = self._entries.get(stream_id)
+        if entry is not None:
             self._due.add(stream_id)
+            if entry.processor.closed and not entry.closed:
+                self._note_closed(stream_id, entry)
 
-    def punctuate(self, now_ms: int) -> list[tuple[int, Sequence[B]]]:
-        """Return what time alone brings about, by stream. Only once the log has been read to its end."""
-        out = []
-        for stream_id, entry in self._entries.items():
-            deadline = entry.processor.deadline_ms
-            if deadline is not None and now_ms > deadline:
-                out.append((stream_id, entry.processor.punctuate(now_ms)))
-                self.touch(stream_id)
-        for stream_id in self._unsaved:
-            if now_ms - self._entries[stream_id].unsaved_since_ms > self._config.every_ms:
-                self._due.add(stream_id)
+    def release(self) -> list[tuple[int, B]]:
+        """Return, by stream, what is to be stored so that old offsets become committable."""
+        before_offset = self._log.offset_before(self._config.hold_ms)
+        out: list[tuple[int, B]] = []
+        for low_water, stream_id in self._low_waters:
+            if low_water >= before_offset:
+                break
+            out += [(stream_id, o) for o in self._entries[stream_id].processor.release(before_offset)]
         return out
+
+    def opened(self) -> list[Checkpoint]:
+        """Return the checkpoints of the streams that began, which come before their first outputs."""
+        opened, self._opened = self._opened, []
+        return opened
+
+    def punctuate(self, fetched_s: float) -> list[tuple[int, Silence]]:
+        """Return the silences to append, by stream: a fetch at that time showed the partition's end."""
+        due = self._silence.due(fetched_s)
+        return [(stream_id, self._entries[stream_id].processor.silence) for stream_id in due]
 
     def due(self) -> list[Checkpoint]:
         """Return the checkpoints to write now. Only once all outputs so far are acknowledged."""
-        due, self._due = self._due, set()
-        return [
-            Checkpoint(stream_id, entry.processor.snapshot(), entry.processor.needs_offset)
-            for stream_id in sorted(due)
-            if (entry := self._entries.get(stream_id)) is not None
-        ]
+        for stream_id, entry in self._fed.items():
+            wait_ms = entry.processor.silence_wait_ms
+            if wait_ms is not None:
+                self._silence.heard(stream_id, wait_ms / 1000, self._fetched_s)
+        self._fed.clear()
+        for stream_id, entry in self._unsaved.items():
+            if self._log.now_ms - entry.unsaved_since_ms <= self._config.every_ms:
+                break
+            self._due.add(stream_id)
+        due, self._due = sorted(self._due & self._entries.keys()), set()
+        processors = [(stream_id, self._entries[stream_id].processor) for stream_id in due]
+        return [Checkpoint(stream_id, p.snapshot(), p.needs_offset) for stream_id, p in processors]
 
-    def expired(self, now_ms: int) -> list[Checkpoint]:
-        """Drop the closed streams that have been kept for long enough; return what deletes their state."""
-        old = [
-            stream_id
-            for stream_id, entry in self._entries.items()
-            if entry.processor.closed
-            and entry.first_unsaved is None
-            and now_ms - entry.processor.last_ms > self._config.remember_closed_ms
-        ]
-        for stream_id in old:
-            entry = self._entries.pop(stream_id)
-            if entry.low_water is not None:
-                self._low_waters.discard((entry.low_water, stream_id))
-            self._unsaved.discard(stream_id)
-        return [Checkpoint(stream_id, None, None) for stream_id in old]
+    def unsaved(self) -> list[Checkpoint]:
+        """Return the checkpoints of all unsaved streams. Only once all outputs so far are acknowledged."""
+        self._due |= self._unsaved.keys()
+        return self.due()
 
     def saved(self, checkpoint: Checkpoint) -> None:
         """Note that a checkpoint of ``due`` is durable. Only when nothing was fed meanwhile."""
         entry = self._entries[checkpoint.stream_id]
         before = entry.low_water
         entry.first_unsaved = None
-        entry.unsaved_records = 0
         entry.saved_needs = checkpoint.needs_offset
-        self._unsaved.discard(checkpoint.stream_id)
-        self._note(checkpoint.stream_id, entry, before)
+        self._unsaved.pop(checkpoint.stream_id, None)
+        self._note_low_water(checkpoint.stream_id, entry, before)
+
+    def expired(self, committed_offset: int) -> list[Checkpoint]:
+        """Drop the closed streams that are remembered no longer; return what deletes their state.
+
+        Only when no record of theirs can be read again: given is what the group has committed. Before
+        ``due``, which has nothing to say of them then.
+        """
+        now_ms = self._log.now_ms
+        expired: list[Checkpoint] = []
+        for stream_id in self._expiry.passed(now_ms, self.next_offset, committed_offset):
+            entry = self._entries.get(stream_id)
+            if entry is not None and entry.closed and expiry_ms(entry.processor.last_ms) < now_ms:
+                del self._entries[stream_id]
+                self._closed -= 1
+                expired.append(Checkpoint(stream_id, None))
+        return expired
 
     @property
     def committable_offset(self) -> int:
-        """The offset to commit: a restart from there and the checkpoints loses nothing."""
-        return self._low_waters[0][0] if self._low_waters else self.next_offset
+        """The offset to commit: a restart from there and the checkpoints loses nothing.
 
-    @property
-    def resume_offset(self) -> int | None:
-        """The lowest offset that the restored checkpoints refer to; None when they need nothing."""
-        return self._low_waters[0][0] if self._low_waters else None
+        Never beyond ``next_offset``: after a restart checkpoints may be ahead, but what lies behind has not
+        been read, and may be of streams that nobody knows.
+        """
+        low_water = self._low_waters[0][0] if self._low_waters else self.next_offset
+        return min(low_water, self.next_offset)
 
-    def _note(self, stream_id: int, entry: _Entry[A, B], before: int | None) -> None:
+    def _add(self, stream_id: int, processor: StreamProcessor[A, B]) -> _Entry[A, B]:
+        entry = _Entry(processor, closed=False)
+        before = self._entries.get(stream_id)
+        if before is not None:  # closed, long ago by the log's time
+            self._closed -= 1
+            # If that is not saved yet, it happened in this batch: then a checkpoint is due anyway, and must
+            # not come before the outputs.
+            entry.first_unsaved, entry.unsaved_since_ms = before.first_unsaved, before.unsaved_since_ms
+            entry.saved_needs = before.saved_needs
+            if stream_id in self._unsaved:
+                self._unsaved[stream_id] = entry
+        snapshot = processor.beginning() if entry.first_unsaved is None else None
+        if snapshot is not None:
+            self._opened.append(Checkpoint(stream_id, snapshot))
+        self._entries[stream_id] = entry
+        return entry
+
+    def _note_closed(self, stream_id: int, entry: _Entry[A, B]) -> None:
+        entry.closed = True
+        self._closed += 1
+        self._silence.forget(stream_id)
+        self._fed.pop(stream_id, None)
+        self._expiry.note_closed(stream_id, entry.processor.last_ms)
+
+    def _note_low_water(self, stream_id: int, entry: _Entry[A, B], before: int | None) -> None:
         after = entry.low_water
         if after != before:
             if before is not None:

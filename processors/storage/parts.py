@@ -1,8 +1,9 @@
 """A long call's events in the store, while it runs: parts, and what is read back of them.
 
-A part is an Avro object container of ``TrackEvent`` records as they came, named after the first of them::
+A part is an Avro object container of ``TrackEvent`` records as they came, named after the first and the last
+of them, so that what is put late replaces none that reaches further::
 
-    parts/date=…/stream=…/0000000000.avro
+    parts/date=…/stream=…/0000000000-0000000063.avro
 
 Its blocks are a function of its events. (The schema before them has fastavro's order of keys, which varies
 between processes.) Where one part ends and the next begins depends on what else the worker buffered, so after
@@ -24,6 +25,11 @@ from schemas.schema import Record, bare_schema
 
 #: Audio that is kept while a recording is composed: a call of no more is read once.
 KEPT_BYTES = 8 * 2**20
+
+
+def part_name(events: Sequence[Event]) -> str:
+    """Return the name of the part of these events. By name, parts are in the order of their first events."""
+    return f"{events[0].event_index:010d}-{events[-1].event_index:010d}.avro"
 
 
 def encode_part(path: str, events: Iterable[Event]) -> bytes:

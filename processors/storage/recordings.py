@@ -3,25 +3,26 @@
     recordings/date=…/stream=…/caller.wav …    recording.json comes last
 
 Every name and every byte is a function of the stream's events: what is written twice changes nothing,
-and what a crash left half done is done again. The store makes an object visible only when it is whole.
+and what a crash left half done is done again. The store makes an object visible only when it is whole, and
+durable before it says so.
 """
 
 import hashlib
 import json
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-import obstore
 from obstore.store import ObjectStore
 
 from processors.core.audio.wav import wav_header, wav_padding
 from processors.core.record.manifest import MANIFEST, MIX, Outline
-from processors.core.record.track import Track
+from processors.core.record.track import InconsistentEventsError, Track
 from processors.storage.mix import Block, interleaved, mixed
-from processors.storage.parts import KEPT_BYTES, Parts, encode_part
-from processors.storage.store import delete_below, names, read
+from processors.storage.parts import KEPT_BYTES, Parts, encode_part, part_name
+from processors.storage.store import delete_below, delete_staged, names, put, read, writing
 from schemas.events import Event
 
 #: The mix of a call that is not in memory is written in blocks of about so many bytes.
@@ -45,12 +46,12 @@ class Recordings:
         self._parts_root = parts
 
     async def store_part(self, location: str, events: Sequence[Event]) -> None:
-        """Store events of a stream that goes on, under the number of the first.
+        """Store events of a stream that goes on, under the numbers of the first and the last.
 
         Raise CorruptRecordError for an event that does not decode, and what the store raises.
         """
-        path = f"{self._parts(location)}/{events[0].event_index:010d}.avro"
-        await obstore.put_async(self._store, path, encode_part(path, events))
+        path = f"{self._parts(location)}/{part_name(events)}"
+        await put(self._store, path, encode_part(path, events))
 
     async def delete_parts(self, location: str) -> None:
         """Delete the parts of a recording that has been composed and announced."""
@@ -60,7 +61,8 @@ class Recordings:
         """Write a stream's recording from its parts and the events that follow them, the manifest last.
 
         Memory holds a few parts and blocks, however long the call. Raise IncompletePartsError when events
-        are missing, CorruptRecordError for one that does not decode, and what the store raises.
+        are missing, InconsistentEventsError when they contradict each other, CorruptRecordError for one that
+        does not decode, and what the store raises. The manifest is written only if none was raised.
         """
         stored = tail[0].event_index > 0
         parts = Parts(self._store, await names(self._store, self._parts(location)) if stored else [], tail)
@@ -84,7 +86,8 @@ class Recordings:
         manifest = outline.manifest(digests, mix)
         # Indented by msgspec: the standard library indents in Python, at three times the cost.
         text = msgspec.json.format(json.dumps(manifest, ensure_ascii=False), indent=2).encode() + b"\n"
-        await obstore.put_async(self._store, f"{folder}/{MANIFEST}", text)
+        await put(self._store, f"{folder}/{MANIFEST}", text)
+        await delete_staged(self._store, folder)
         return Saved(folder, manifest, hashlib.sha256(text).hexdigest())
 
     async def composed(self, location: str) -> Saved | None:
@@ -102,7 +105,7 @@ class Recordings:
     async def _write(
         self, folder: str, files: dict[str, AsyncIterator[Block]], *, whole: bool
     ) -> dict[str, str]:
-        """Write files into the store and return the SHA-256 of each. Nothing is visible before it is whole.
+        """Write files into the store, durably, and return the SHA-256 of each.
 
         Each in one piece, if ``whole``; else block by block into all files side by side, so that parts are
         read once for all of them, as long as the tracks run in parallel.
@@ -114,26 +117,38 @@ class Recordings:
                 pieces = [block async for block in blocks]
                 content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
                 digests[file].update(content)
-                await obstore.put_async(self._store, f"{folder}/{file}", content, use_multipart=False)
+                await put(self._store, f"{folder}/{file}", content)
             return {file: digest.hexdigest() for file, digest in digests.items()}
-        writers = {file: obstore.open_writer_async(self._store, f"{folder}/{file}") for file in files}
-        while writers:
-            for file, writer in list(writers.items()):
-                more: Block | None = await anext(files[file], None)
-                if more is None:
-                    await writers.pop(file).close()
-                else:
-                    digests[file].update(more)
-                    await writer.write(more)
+        async with AsyncExitStack() as opened:
+            writers = {
+                file: await opened.enter_async_context(writing(self._store, f"{folder}/{file}"))
+                for file in files
+            }
+            while writers:
+                for file, write in list(writers.items()):
+                    more: Block | None = await anext(files[file], None)
+                    if more is None:
+                        del writers[file]
+                    else:
+                        digests[file].update(more)
+                        await write(more)
         return {file: digest.hexdigest() for file, digest in digests.items()}
 
 
 async def _file(track: Track, parts: Parts) -> AsyncIterator[Block]:
-    """Yield a track's file: a WAV for G.711, the bare bytes for anything else."""
-    samples = track.closed.samples
+    """Yield a track's file: a WAV for G.711, the bare bytes for anything else.
+
+    Raise InconsistentEventsError behind audio that is not of the length that the header says.
+    """
+    samples, written = track.closed.samples, 0
     if track.format.is_g711:
         yield wav_header(track.format.encoding, track.format.rate_hz, 1, samples)
     async for block in parts.audio(track.index):
+        written += len(block)
         yield block
+    if written != samples:
+        raise InconsistentEventsError(
+            f"the parts hold {written} samples of track {track.name!r}, its events say {samples}"
+        )
     if track.format.is_g711 and (padding := wav_padding(samples)):
         yield padding

@@ -1,15 +1,24 @@
-"""The object store at a URL, by obstore: local files, S3, GCS, Azure and memory behind one interface."""
+"""The object store at a URL, by obstore: local files, S3, GCS, Azure and memory behind one interface.
 
+What is written is durable before it is reported. The services see to that themselves, for local files we
+do (``durable_files``).
+"""
+
+import asyncio
 import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
 import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
 
+from processors.storage import durable_files
 from schemas.errors import TapelineError
 
 if TYPE_CHECKING:
@@ -21,6 +30,11 @@ StoreError = BaseError
 #: obstore times a request out and retries it once; the agent waits out longer trouble, and reports it.
 _REQUEST_TIMEOUT = timedelta(seconds=20)
 _RETRY: "RetryConfig" = {"max_retries": 1, "retry_timeout": timedelta(seconds=30)}
+
+#: What waits for the disk of a local store, side by side; as many as ``record`` has jobs by default.
+_THREADS = ThreadPoolExecutor(16, "store")
+
+Content = bytes | memoryview
 
 
 class StoreUrlError(TapelineError):
@@ -40,7 +54,11 @@ def open_store(url: str) -> ObjectStore:
         path = Path(unquote(parsed.path))
         if parsed.netloc or not path.is_absolute():
             raise StoreUrlError(f"{url!r}: a file store is an absolute path, file:///path")
-        return LocalStore(path, mkdir=True)
+        try:
+            durable_files.make_root(path)
+            return LocalStore(path)
+        except (BaseError, OSError) as error:
+            raise StoreUrlError(f"{url!r}: the folder cannot be made: {error}") from error
     try:
         return from_url(url, client_options=_client(), retry_config=_RETRY)
     except (BaseError, ValueError) as error:
@@ -72,8 +90,65 @@ async def names(store: ObjectStore, prefix: str) -> list[str]:
     return sorted(found)
 
 
+async def put(store: ObjectStore, path: str, content: Content) -> None:
+    """Write an object in one piece. It is seen only when it is whole, and durable when this returns.
+
+    Raise a StoreError, or an OSError.
+    """
+    if (root := _local_root(store)) is not None:
+        # If this is cancelled, the thread goes on: it leaves the whole object, or nothing.
+        await _in_thread(durable_files.write_file, root, path, content)
+    else:
+        await obstore.put_async(store, path, content, use_multipart=False)
+
+
+@asynccontextmanager
+async def writing(store: ObjectStore, path: str) -> AsyncIterator[Callable[[Content], Awaitable[Any]]]:
+    """Give what writes an object, block by block. It is whole, seen and durable at the end, if all went well.
+
+    Raise a StoreError, or an OSError.
+    """
+    if (root := _local_root(store)) is None:
+        writer = obstore.open_writer_async(store, path)
+        yield writer.write
+        await writer.close()
+        return
+    file = durable_files.DurableFile(root, path)
+    try:
+        yield lambda block: _to_its_end(file.write, block)
+        await _to_its_end(file.keep)
+    finally:
+        await _to_its_end(file.close)
+
+
 async def delete_below(store: ObjectStore, prefix: str) -> None:
-    """Delete whatever lies below a prefix."""
-    paths = await names(store, prefix)
-    if paths:
+    """Delete whatever lies below a prefix; of local files also those staged there, and empty folders."""
+    if (root := _local_root(store)) is not None:
+        await _in_thread(durable_files.delete_tree, root, prefix)
+    elif paths := await names(store, prefix):
         await obstore.delete_async(store, paths)
+
+
+async def delete_staged(store: ObjectStore, folder: str) -> None:
+    """Delete what writers that were killed have left in a folder, beside its objects."""
+    if (root := _local_root(store)) is not None:
+        await _in_thread(durable_files.delete_staged, root, folder)
+
+
+def _local_root(store: ObjectStore) -> Path | None:
+    """Return the folder of a store of local files."""
+    return store.prefix if isinstance(store, LocalStore) else None
+
+
+async def _in_thread(call: Callable[..., None], *arguments: Any) -> None:
+    await asyncio.get_running_loop().run_in_executor(_THREADS, call, *arguments)
+
+
+async def _to_its_end(call: Callable[..., None], *arguments: Any) -> None:
+    """Call in a thread, and return only when that has ended, even if this is cancelled."""
+    ending = asyncio.ensure_future(_in_thread(call, *arguments))
+    try:
+        await asyncio.shield(ending)
+    except asyncio.CancelledError:
+        await asyncio.wait({ending})
+        raise

@@ -8,6 +8,7 @@ from runtime.cluster import Cluster
 from schemas.dead_letter import parse_headers
 from schemas.registry import Registry
 from schemas.schema import Record
+from schemas.silence import is_silence
 from schemas.topics import DEAD_LETTERS, MESSAGES, RECORDINGS, TRACKS
 from tapeline.topics.reader import entries
 
@@ -32,6 +33,7 @@ class Reconciliation:
     saved: int = 0
     failed: int = 0
     not_recorded_yet: int = 0
+    silences: int = 0
     refused_by_gateway: int = 0
     faults: list[str] = field(default_factory=list)
 
@@ -90,8 +92,12 @@ def reconcile(
 async def audit(cluster: Cluster, registry: Registry | None) -> Reconciliation:
     """Reconcile everything in the log. Raise UnknownTopicError and BrokerAwayError."""
     logged: Counter[int | None] = Counter()
+    silences = 0
     async for entry in entries(cluster, MESSAGES, registry):
-        logged[entry.value["stream_id"] if entry.value is not None else None] += 1
+        if entry.value is not None and is_silence(entry.value):
+            silences += 1
+        else:
+            logged[entry.value["stream_id"] if entry.value is not None else None] += 1
     dead_lettered, refused = await _dead_letters(cluster, registry)
     closed: dict[int, Record] = {}
     async for entry in entries(cluster, TRACKS, registry):
@@ -102,7 +108,7 @@ async def audit(cluster: Cluster, registry: Registry | None) -> Reconciliation:
         if entry.value is not None:
             recorded[entry.value["stream_id"]] = entry.value["type"]
     found = reconcile(logged, dead_lettered, closed, recorded)
-    found.refused_by_gateway = refused
+    found.refused_by_gateway, found.silences = refused, silences
     return found
 
 

@@ -1,25 +1,32 @@
 """Recordings made again from ``voxology.messages`` alone, byte for byte the same.
 
 It is done by the pure core of the agents, without them: a stream's records go through the assembler, its
-events through the recorder, its parts into the store.
+events through the recorder, its parts into the store. Each stream is assembled by what it began with; no
+clock closes one, only what the log holds.
 """
 
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
-from processors.agents.stream_agent import CLOCK_SKEW_MS
 from processors.config import StorageConfig
 from processors.core.assemble.config import AssemblyConfig
+from processors.core.assemble.state import as_begun
 from processors.core.assemble.stream import StreamAssembler
-from processors.core.partition import Rejected
+from processors.core.processor import Rejected
 from processors.core.record.stream import BufferedAudio, StorePart, StreamRecorder
+from processors.core.snapshot import CheckpointError
 from processors.storage.recordings import Recordings, Saved
 from runtime.cluster import Cluster
 from schemas.events import Event
 from schemas.registry import Registry
+from schemas.silence import is_silence
 from schemas.topics import MESSAGES
-from tapeline.topics.reader import entries
+from tapeline.checks.begun import Begun, of_events
+from tapeline.topics.reader import Entry, entries
+
+#: What is said of a stream whose settings nobody knows any more, and of one that is open.
+ASSUMED = "nothing tells by which settings it was assembled: today's were taken"
+OPEN = "is still open: the log holds no end with all that was announced, and no silence"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +52,18 @@ class Selection:
 class _Stream:
     assembler: StreamAssembler
     recorder: StreamRecorder
+    remark: str
     events: int = 0
     saved: Saved | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """A stream made again; ``saved`` is None while it is still open."""
+    """A stream made again; ``saved`` is None for one that is not, and ``remark`` says why."""
 
     stream_id: int
     saved: Saved | None
+    remark: str = ""
 
 
 async def rebuild(
@@ -65,13 +74,18 @@ async def rebuild(
     config: AssemblyConfig,
     storage: StorageConfig,
     on_progress: Callable[[int], None] = lambda read: None,
+    begun: Begun | None = None,
 ) -> AsyncIterator[Rebuilt]:
-    """Make the selected streams' recordings in a store; yield each when its last record has been read.
+    """Make the selected streams' recordings in a store; yield each when its closing record has been read.
 
+    ``begun``: what the streams were assembled by, if it is known already; else ``voxology.tracks`` is asked.
     Raise BrokerAwayError, and what the store raises.
     """
     chosen = await _select(cluster, registry, selection)
+    if begun is None:
+        begun = await of_events(cluster, registry, chosen)
     streams: dict[int, _Stream] = {}
+    others: dict[int, str] = {}
     buffered = BufferedAudio()
     read = 0
     async for entry in entries(cluster, MESSAGES, registry):
@@ -82,9 +96,19 @@ async def rebuild(
             continue
         stream_id = entry.value["stream_id"]
         stream = streams.get(stream_id)
-        if stream is None:
-            assembler = StreamAssembler(stream_id, entry.partition, config)
-            stream = streams[stream_id] = _Stream(assembler, StreamRecorder(storage.part_ms, buffered))
+        if stream is None or (
+            stream.assembler.closed
+            and stream.assembler.begins_anew(entry.value, entry.offset, entry.timestamp_ms)
+        ):
+            try:
+                stream = _begin(entry, config, begun, StreamRecorder(storage.part_ms, buffered))
+            except CheckpointError as error:
+                others[stream_id] = str(error)
+                chosen.discard(stream_id)
+                continue
+            if stream is None:
+                continue
+            streams[stream_id] = stream
         was_closed = stream.assembler.closed
         out = stream.assembler.handle(entry.value, entry.offset, entry.timestamp_ms)
         await _record(stream, out, recordings, entry.timestamp_ms)
@@ -92,13 +116,24 @@ async def rebuild(
             largest = max(streams.values(), key=lambda s: s.recorder.audio_bytes).recorder
             await _store(largest, largest.spill(), recordings)
         if stream.assembler.closed and not was_closed:
-            yield Rebuilt(stream_id, stream.saved)
-    now_ms = int(time.time() * 1000) - CLOCK_SKEW_MS
+            yield Rebuilt(stream_id, stream.saved, stream.remark)
     for stream_id, stream in streams.items():
-        if stream.assembler.closed:
-            continue
-        await _record(stream, stream.assembler.punctuate(now_ms), recordings, now_ms)
-        yield Rebuilt(stream_id, stream.saved)
+        if not stream.assembler.closed:
+            yield Rebuilt(stream_id, None, OPEN)
+    for stream_id, remark in others.items():
+        yield Rebuilt(stream_id, None, remark)
+
+
+def _begin(entry: Entry, config: AssemblyConfig, begun: Begun, recorder: StreamRecorder) -> _Stream | None:
+    """Return the stream that a record begins; None for one that begins none. Raise CheckpointError."""
+    assert entry.value is not None
+    settings = begun.get((entry.value["stream_id"], entry.offset))
+    assembler = StreamAssembler.begun_by(
+        entry.value, entry.offset, entry.partition, config if settings is None else as_begun(config, settings)
+    )
+    if assembler is None:
+        return None
+    return _Stream(assembler, recorder, ASSUMED if settings is None else "")
 
 
 async def _select(cluster: Cluster, registry: Registry | None, selection: Selection) -> set[int]:
@@ -108,7 +143,7 @@ async def _select(cluster: Cluster, registry: Registry | None, selection: Select
     began: dict[int, int] = {}
     calls: dict[int, set[str]] = {}
     async for entry in entries(cluster, MESSAGES, registry):
-        if entry.value is not None:
+        if entry.value is not None and not is_silence(entry.value):
             stream_id = entry.value["stream_id"]
             began.setdefault(stream_id, entry.timestamp_ms)
             if entry.value["call_id"] is not None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 from obstore.store import ObjectStore
@@ -16,7 +16,8 @@ from processors.storage.recordings import Recordings
 from processors.storage.store import delete_below, names, open_store, read
 from runtime.cluster import Cluster
 from schemas.registry import Registry
-from tapeline.checks.rebuild import Selection, rebuild
+from tapeline.checks.begun import of_manifests
+from tapeline.checks.rebuild import OPEN, Selection, rebuild
 from tapeline.emulator.oracle import Oracle, OracleTrack
 from tapeline.emulator.voxology import RATE_HZ
 
@@ -56,22 +57,38 @@ async def against_log(
     registry: Registry | None,
     config: AssemblyConfig,
     storage: StorageConfig,
+    on_remark: Callable[[int, str], None] = lambda stream_id, remark: None,
 ) -> AsyncIterator[tuple[int, list[str]]]:
-    """Yield, for each stream of the log, what differs between its recording and one made again from it."""
+    """Yield, for each stream of the log, what differs between its recording and one made again from it.
+
+    It is made again by the settings that its manifest tells. ``on_remark`` is told what is no fault,
+    but makes the comparison worth less: settings that are not known, or rules of another version.
+    """
     memory = open_store("memory://")
+    begun = of_manifests(text for _, text in recorded.values())
     seen = set()
-    async for rebuilt in rebuild(cluster, registry, Recordings(memory), Selection(), config, storage):
+    async for rebuilt in rebuild(
+        cluster, registry, Recordings(memory), Selection(), config, storage, begun=begun
+    ):
         seen.add(rebuilt.stream_id)
+        if rebuilt.remark and rebuilt.remark != OPEN and rebuilt.stream_id in recorded:
+            on_remark(rebuilt.stream_id, rebuilt.remark)
         if rebuilt.saved is not None:
             # Its manifest tells all; the audio would fill the memory, call by call.
             await delete_below(memory, rebuilt.saved.path)
         mine = recorded.get(rebuilt.stream_id)
         if rebuilt.saved is None:
-            yield rebuilt.stream_id, ["recorded, but still open in the log"] if mine else []
+            fault = ["recorded, but still open in the log"] if mine and rebuilt.remark == OPEN else []
+            yield rebuilt.stream_id, fault
         elif mine is None:
             yield rebuilt.stream_id, ["in the log, but not recorded"]
         elif hashlib.sha256(mine[1]).hexdigest() != rebuilt.saved.manifest_sha256:
-            yield rebuilt.stream_id, list(_changes(json.loads(mine[1]), rebuilt.saved.manifest))
+            stored = json.loads(mine[1])
+            again = rebuilt.saved.manifest
+            if stored.get("settings") is None:
+                again = {name: value for name, value in again.items() if name != "settings"}
+                stored.pop("settings", None)
+            yield rebuilt.stream_id, list(_changes(stored, again))
         else:
             yield rebuilt.stream_id, []
     for stream_id in recorded.keys() - seen:

@@ -28,7 +28,8 @@ def rebuild(
 ) -> None:
     """Make recordings again from Kafka alone, byte for byte the same, in any store.
 
-    The settings of the assembly must be those the agents ran with.
+    Each stream is assembled by the settings that it began with. Where nothing in Kafka tells them any more,
+    those given here are taken, and that is said.
     """
     from processors.storage.recordings import Recordings
     from processors.storage.store import open_store
@@ -54,8 +55,8 @@ def rebuild(
                 lambda read: status.update(f"{read} messages read"),
             ):
                 count += rebuilt.saved is not None
-                what = f"-> {rebuilt.saved.path}" if rebuilt.saved else "is still open"
-                typer.echo(f"stream {rebuilt.stream_id} {what}")
+                what = [*([f"-> {rebuilt.saved.path}"] if rebuilt.saved else []), rebuilt.remark]
+                typer.echo(f"stream {rebuilt.stream_id} {'; '.join(filter(None, what))}")
         return count
 
     if not run(main()):
@@ -72,7 +73,10 @@ def verify(
         Path | None, typer.Option(help="Also judge by what `tapeline play --oracle` wrote down here.")
     ] = None,
 ) -> None:
-    """Check the recordings in a store against their manifests' hashes; status 1 when any differs."""
+    """Check the recordings in a store against their manifests' hashes; status 1 when any differs.
+
+    With --log, each is made again by the settings that its manifest tells.
+    """
     from processors.storage.store import open_store
     from runtime.registry import registry_from
     from tapeline.checks.verify import against_log, against_manifest, against_oracle, manifests
@@ -93,6 +97,7 @@ def verify(
                 registry_from(chosen.registry),
                 config.assembly,
                 config.storage,
+                lambda stream_id, remark: typer.echo(f"stream {stream_id}: {remark}"),
             ):
                 found += [(stream_id, f"log: {f}") for f in faults]
         if oracle is not None:

@@ -111,6 +111,7 @@ def token(
     *CLUSTER,
     *("operations", "store", "registry"),
     *ASSEMBLY,
+    *("idle_timeout_s", "checkpoint_s"),
     *("metrics_window_ms", "part_ms", "record_memory_bytes", "store_give_up_s"),
     *LOGGING,
 )

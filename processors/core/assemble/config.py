@@ -5,7 +5,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class AssemblyConfig:
-    """How long to wait for what, and how audio is cut."""
+    """How long to wait for what, and how audio is cut.
+
+    A stream keeps what it began with (``settings_of``), but for ``idle_ms``: how long silence lasted is
+    decided by a worker, once, and stands in the log.
+    """
 
     window_chunks: int = 64
     """Messages that a track's reorder buffer holds."""
@@ -14,6 +18,6 @@ class AssemblyConfig:
     segment_ms: int = 1000
     """Length of a segment."""
     idle_ms: int = 300_000
-    """Silence in the log after which a stream is over."""
+    """How long a stream may be silent before it is closed."""
     max_gap_ms: int = 3_600_000
     """A jump in the sequence that would need more silence than this is refused."""

@@ -4,61 +4,67 @@ How long they wait is told by the log alone, by their number and their Kafka tim
 declares the same messages lost.
 """
 
-from collections.abc import Iterable
-from typing import Any
+import msgspec
 
-from processors.core.assemble.state import CHUNK, Message
+from processors.core.assemble.state import START, Message
+
+#: What a message takes in a checkpoint beside its body, at most.
+_OVERHEAD = 64
 
 
 class ReorderBuffer:
     """Messages by their sequence numbers, each number once.
 
-    The list of messages is the caller's, who puts it into a checkpoint. After a restart the bodies are
-    None until ``refill`` brings them.
+    The dict of messages, in order of arrival, is the caller's, who puts it into a checkpoint.
     """
 
-    def __init__(self, messages: list[Message], max_messages: int, max_wait_ms: int) -> None:
+    def __init__(self, messages: dict[int, Message], max_messages: int, max_wait_ms: int) -> None:
         self._messages = messages
         self._max_messages = max_messages
         self._max_wait_ms = max_wait_ms
-        self._bodies: dict[int, Any] = {message.sequence_number: None for message in messages}
+        self.size = sum(map(_size, messages.values()))
+        """Bytes that the messages take in a checkpoint, at most."""
+        self._oldest_ms: int | None = None
+        """The lowest timestamp of the messages, if it is known."""
 
     def __len__(self) -> int:
         return len(self._messages)
 
     def __contains__(self, sequence_number: int) -> bool:
-        return sequence_number in self._bodies
+        return sequence_number in self._messages
 
     @property
     def first(self) -> int:
         """The lowest sequence number. Only for a buffer that holds messages."""
-        return min(self._bodies)
+        return min(self._messages)
 
     @property
     def last(self) -> int:
         """The highest sequence number; 0 when there is none."""
-        return max(self._bodies, default=0)
+        return max(self._messages, default=0)
 
     @property
     def first_chunk_length(self) -> int:
-        """Bytes of the chunk with the lowest sequence number; 0 when there is none."""
-        chunks = (message for message in self._messages if message.kind is CHUNK)
-        first = min(chunks, key=lambda message: message.sequence_number, default=None)
-        return first.length if first else 0
+        """Bytes of the first chunk by sequence number; 0 when there is none, or a stop comes before it."""
+        numbers = [number for number, message in self._messages.items() if message.kind is not START]
+        first = self._messages[min(numbers)] if numbers else None
+        return first.length if first is not None else 0  # a stop has none
 
-    def add(self, message: Message, body: Any) -> None:
+    def add(self, message: Message) -> None:
         """Let a message wait."""
-        self._messages.append(message)
-        self._bodies[message.sequence_number] = body
+        self._messages[message.sequence_number] = message
+        self.size += _size(message)
+        if self._oldest_ms is not None and message.timestamp_ms < self._oldest_ms:
+            self._oldest_ms = message.timestamp_ms
 
-    def pop(self, sequence_number: int) -> tuple[Message, Any] | None:
-        """Take the message of a number out, with its body; None when it is not there."""
-        if sequence_number in self._bodies:
-            for at, message in enumerate(self._messages):
-                if message.sequence_number == sequence_number:
-                    del self._messages[at]
-                    return message, self._bodies.pop(sequence_number)
-        return None
+    def pop(self, sequence_number: int) -> Message | None:
+        """Take the message of a number out; None when it is not there."""
+        message = self._messages.pop(sequence_number, None)
+        if message is not None:
+            self.size -= _size(message)
+            if message.timestamp_ms == self._oldest_ms:
+                self._oldest_ms = None
+        return message
 
     def is_overdue(self, now_ms: int) -> bool:
         """Tell whether the wait for what is missing is over.
@@ -67,22 +73,17 @@ class ReorderBuffer:
         """
         if not self._messages:
             return False
-        return (
-            len(self._messages) > self._max_messages
-            or now_ms - min(message.timestamp_ms for message in self._messages) >= self._max_wait_ms
-        )
+        if self._oldest_ms is None:
+            self._oldest_ms = min([message.timestamp_ms for message in self._messages.values()])
+        return len(self._messages) > self._max_messages or now_ms - self._oldest_ms >= self._max_wait_ms
 
     def clear(self) -> None:
         """Drop all messages."""
         self._messages.clear()
-        self._bodies.clear()
+        self.size = 0
+        self._oldest_ms = None
 
-    def needed_offsets(self) -> Iterable[int]:
-        """Return the log offsets of the messages."""
-        return (message.offset for message in self._messages)
 
-    def refill(self, offset: int, body: Any) -> None:
-        """Take the body of the record at a log offset again, if its message still waits."""
-        for message in self._messages:
-            if message.offset == offset:
-                self._bodies[message.sequence_number] = body
+def _size(message: Message) -> int:
+    body = message.body
+    return _OVERHEAD + (len(body) if isinstance(body, bytes) else len(msgspec.msgpack.encode(body)))

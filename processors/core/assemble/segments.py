@@ -1,36 +1,63 @@
 """Audio in order, cut into segments of equal length. Pure.
 
-Borders come from sample counts alone, so a replay cuts in the same places, whatever the chunks' sizes.
+Borders come from the records alone, so a replay cuts in the same places, whatever the chunks' sizes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from processors.core.assemble.state import Piece, TrackState
-from schemas.events import Gap, TrackSegment
+import msgspec
+
+from processors.core.assemble.state import Partial, TrackState
+from schemas.events import Gap, StreamSettings, TrackSegment
+
+#: The longest segment of a stream's first tracks, and of the others: so that the audio which fills none yet,
+#: of all 64 tracks that a stream may have, fits a checkpoint. Tracks above 16 kHz notice, or a call of many.
+MAX_SEGMENT_SAMPLES = 16_384
+MAX_SEGMENT_SAMPLES_OF_MANY = 4_096
+FEW_TRACKS = 16
+#: Gaps after which a segment is cut early. Nor may they outgrow a checkpoint.
+MAX_SEGMENT_GAPS = 256
+
+
+class _Piece(msgspec.Struct):
+    """What is left of audio that adjoins, or of a gap."""
+
+    audio: bytes | None
+    """None for silence."""
+    start: int
+    """Samples of the audio that are already emitted."""
+    length: int
+    """Samples left."""
+    first_offset: int
+    last_offset: int
 
 
 class SegmentBuffer:
-    """A track's audio that fills no segment yet: the pieces of the track's state, and their bytes.
+    """A track's audio that fills no segment yet."""
 
-    After a restart the bytes are None until ``refill`` brings them; what nobody brings becomes a gap.
-    """
-
-    def __init__(self, state: TrackState, segment_ms: int) -> None:
+    def __init__(self, state: TrackState, settings: StreamSettings) -> None:
         self._state = state
         self._silence = state.audio_format.silence
-        self._segment_samples = max(1, state.rate_hz * segment_ms // 1000)
-        self._buffered = sum(piece.length for piece in state.pieces)
-        self._audio: dict[int, bytes | None] = {p.offset: None for p in state.pieces if p.offset >= 0}
+        longest = MAX_SEGMENT_SAMPLES if state.index < FEW_TRACKS else MAX_SEGMENT_SAMPLES_OF_MANY
+        self._segment_samples = max(1, min(state.rate_hz * settings.segment_ms // 1000, longest))
+        self._pieces: list[_Piece] = []
+        self._buffered = 0
+        self._gaps = 0
+        self._unpack(state.partial)
 
-    def append(self, offset: int, length: int, audio: bytes | None) -> None:
-        """Add the audio of the chunk at a log offset, ``length`` bytes."""
-        self._state.pieces.append(Piece(offset, 0, length))
-        self._audio[offset] = audio
+    def append(self, offset: int, audio: bytes) -> None:
+        """Add the audio of the chunk at a log offset."""
+        length = len(audio)
+        self._pieces.append(_Piece(audio, 0, length, offset, offset))
         self._buffered += length
 
     def append_silence(self, samples: int) -> None:
         """Fill a gap."""
-        self._state.pieces.append(Piece(-1, 0, samples))
+        if self._pieces and self._pieces[-1].audio is None:
+            self._pieces[-1].length += samples
+        else:
+            self._pieces.append(_Piece(None, 0, samples, -1, -1))
+            self._gaps += 1
         self._buffered += samples
 
     @property
@@ -41,7 +68,9 @@ class SegmentBuffer:
     def cut(self) -> Sequence[TrackSegment]:
         """Take out the segments that are full, with the delivery statistics so far."""
         if self._buffered < self._segment_samples:
-            return ()  # mostly
+            if self._gaps <= MAX_SEGMENT_GAPS:
+                return ()  # mostly
+            return [self._segment(self._buffered)]
         full = self._buffered // self._segment_samples
         return [self._segment(self._segment_samples) for _ in range(full)]
 
@@ -53,28 +82,27 @@ class SegmentBuffer:
         return segments
 
     def _segment(self, samples: int) -> TrackSegment:
-        state, pieces = self._state, self._state.pieces
+        state, pieces = self._state, self._pieces
         audio: list[bytes] = []
         gaps: list[Gap] = []
-        offsets: list[int] = []
+        first_offset = last_offset = -1
         position, missing, used = state.position, samples, 0
         while missing:
             piece = pieces[used]
             taken = min(missing, piece.length)
-            chunk = self._audio.get(piece.offset)
-            if chunk is None:
+            if piece.audio is None:
                 audio.append(self._silence * taken)
-                if gaps and gaps[-1].first_sample + gaps[-1].samples == position:
-                    gaps[-1] = Gap(gaps[-1].first_sample, gaps[-1].samples + taken)
-                else:
-                    gaps.append(Gap(position, taken))
+                gaps.append(Gap(position, taken))
             else:
-                audio.append(chunk[piece.start : piece.start + taken])
-                offsets.append(piece.offset)
+                audio.append(piece.audio[piece.start : piece.start + taken])
+                if first_offset < 0 or piece.first_offset < first_offset:
+                    first_offset = piece.first_offset
+                if piece.last_offset > last_offset:
+                    last_offset = piece.last_offset
             position += taken
             missing -= taken
             if taken == piece.length:
-                self._audio.pop(piece.offset, None)
+                self._gaps -= piece.audio is None
                 used += 1
             else:
                 piece.start += taken
@@ -90,18 +118,45 @@ class SegmentBuffer:
             gaps=gaps,
             heard_at=state.heard_at,
             delivery=state.stats.delivery(),
-            first_offset=min(offsets, default=-1),
-            last_offset=max(offsets, default=-1),
+            first_offset=first_offset,
+            last_offset=last_offset,
         )
         state.position = position
         self._buffered -= samples
         return segment
 
-    def needed_offsets(self) -> Iterable[int]:
-        """Return the log offsets of the chunks that are buffered."""
-        return self._audio
+    # In a checkpoint -------------------------------------------------------------------------
 
-    def refill(self, offset: int, audio: bytes) -> None:
-        """Take the audio of the record at a log offset again, if any of it is still buffered."""
-        if offset in self._audio:
-            self._audio[offset] = audio
+    def packed(self) -> Partial:
+        """Return what is buffered, for a checkpoint."""
+        if not self._pieces:
+            return Partial()
+        audio: list[bytes] = []
+        runs = [0]
+        for piece in self._pieces:
+            silent = piece.audio is None
+            if piece.audio is not None:
+                audio.append(piece.audio[piece.start : piece.start + piece.length])
+            if len(runs) % 2 == silent:
+                runs.append(piece.length)
+            else:
+                runs[-1] += piece.length  # the run before is of the same kind
+        heard = [piece for piece in self._pieces if piece.audio is not None]
+        return Partial(
+            b"".join(audio),
+            runs,
+            min((piece.first_offset for piece in heard), default=-1),
+            max((piece.last_offset for piece in heard), default=-1),
+        )
+
+    def _unpack(self, partial: Partial) -> None:
+        # All of it lies in the same segment, so that what is known of its offsets is all that is needed.
+        at = 0
+        for number, samples in enumerate(partial.runs):
+            if number % 2:
+                self.append_silence(samples)
+            elif samples:
+                piece = partial.audio[at : at + samples]
+                self._pieces.append(_Piece(piece, 0, samples, partial.first_offset, partial.last_offset))
+                self._buffered += samples
+                at += samples

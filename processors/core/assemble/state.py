@@ -1,16 +1,26 @@
-"""What a checkpoint holds of a stream: all of its state but the audio. The order of fields is the format.
+"""What a checkpoint holds of a stream: everything, so that no record has to be read again for it. Pure.
 
-The assemblers read and write these structs, so each value is held once. What is too large for a checkpoint,
-the audio not yet emitted and the bodies of waiting messages, lies beside them, named by its log offset.
+The assemblers read and write these structs, so each value is held once; audio that fills no segment yet is
+kept in pieces beside them, and packed when a snapshot is taken. The order of fields is the format.
+
+A checkpoint must fit a record of its topic, whatever a sender does: see ``MAX_SEGMENT_SAMPLES``
+(``segments``), ``MAX_WAITING_BYTES`` (``stream``), and the bounds of the settings.
 """
 
+from dataclasses import replace
 from enum import IntEnum
 
 import msgspec
 
+from processors.core.assemble.config import AssemblyConfig
 from processors.core.assemble.delivery_stats import DeliveryStats
 from processors.core.audio.formats import ASSUMED, AudioFormat
+from processors.core.snapshot import CheckpointError, decoded
+from schemas.events import StreamSettings
 from schemas.schema import Record
+
+#: Number of the assembly rules that this version follows: what turns the same records into the same events.
+RULES = 1
 
 
 class Kind(IntEnum):
@@ -26,7 +36,7 @@ START, CHUNK, STOP = Kind
 
 
 class Message(msgspec.Struct, array_like=True, frozen=True):
-    """A track's message without its body: its place in the track and in the log."""
+    """A track's message: its place in the track and in the log, and what it holds."""
 
     sequence_number: int
     kind: Kind
@@ -37,21 +47,24 @@ class Message(msgspec.Struct, array_like=True, frozen=True):
     """By the gateway's clock."""
     length: int
     """Bytes of audio; 0 for a start or a stop."""
+    body: bytes | Record
+    """A chunk's audio, or the record of a start or a stop."""
 
 
-class Piece(msgspec.Struct, array_like=True):
-    """Audio that is buffered: what is left of a chunk, or of the silence that fills a gap."""
+class Partial(msgspec.Struct, array_like=True, frozen=True):
+    """The audio of a track that fills no segment yet."""
 
-    offset: int
-    """Where in the log the chunk lies; -1 for silence."""
-    start: int
-    """Samples of the chunk that are already emitted."""
-    length: int
-    """Samples left."""
+    audio: bytes = b""
+    """That of the chunks alone."""
+    runs: list[int] = []
+    """Samples of audio and of silence in turn; the first run is of audio, and may be empty."""
+    first_offset: int = -1
+    """Lowest log offset of the audio; -1 when there is none."""
+    last_offset: int = -1
 
 
 class TrackState(msgspec.Struct, array_like=True):
-    """One track. Its size is bounded by the reorder buffer and the length of a segment."""
+    """One track."""
 
     name: str
     index: int
@@ -73,10 +86,10 @@ class TrackState(msgspec.Struct, array_like=True):
     last_offset: int = -1
     lost_ranges: list[tuple[int, int]] = []
     """The last sequence numbers declared lost, from and up to."""
-    pieces: list[Piece] = []
-    """In order of the audio."""
-    pending: list[Message] = []
-    """The reorder buffer, in order of arrival."""
+    pending: dict[int, Message] = {}
+    """The reorder buffer, by sequence number, in order of arrival."""
+    partial: Partial = Partial()
+    """Only in a snapshot; else the segment buffer holds it."""
 
     @property
     def audio_format(self) -> AudioFormat:
@@ -87,6 +100,8 @@ class TrackState(msgspec.Struct, array_like=True):
 class StreamState(msgspec.Struct, array_like=True):
     """One stream."""
 
+    settings: StreamSettings
+    """First, so that what other rules wrote is told before the rest is decoded."""
     stream_id: int
     partition: int
     call_id: str | None = None
@@ -94,13 +109,55 @@ class StreamState(msgspec.Struct, array_like=True):
     next_index: int = 0
     first_offset: int = -1
     last_offset: int = -1
+    """Of the last record used."""
     seen_offset: int = -1
+    """Of the last record read; none up to it is read twice."""
     last_ms: int = 0
     messages: int = 0
     rejected: int = 0
     duplicate: int = 0
     has_init: bool = False
+    announced: list[str] = []
+    """The tracks that ``init_stream`` names."""
     late_init: Record | None = None
     end: Record | None = None
     closed: bool = False
     tracks: list[TrackState] = []
+
+
+class _Head(msgspec.Struct, array_like=True):
+    """The first field of a checkpoint; what follows is left alone."""
+
+    settings: StreamSettings
+
+
+def restored(snapshot: bytes) -> StreamState:
+    """Return the state in a snapshot. Raise CheckpointError when it is damaged, or another version's."""
+    check_rules(decoded(snapshot, _Head).settings.rules)
+    return decoded(snapshot, StreamState)
+
+
+def check_rules(rules: int) -> None:
+    """Raise CheckpointError unless this version follows the assembly rules of a number."""
+    if rules != RULES:
+        raise CheckpointError(
+            f"a stream was begun by assembly rules {rules}, this version follows {RULES}: "
+            "run the version that began it until its streams are closed"
+        )
+
+
+def settings_of(config: AssemblyConfig) -> StreamSettings:
+    """Return what a stream that begins now is assembled by."""
+    return StreamSettings(RULES, config.segment_ms, config.window_chunks, config.window_ms, config.max_gap_ms)
+
+
+def as_begun(config: AssemblyConfig, settings: StreamSettings) -> AssemblyConfig:
+    """Return the configuration that gives a stream these settings. Raise CheckpointError."""
+    check_rules(settings.rules)
+    return replace(
+        config,
+        segment_ms=settings.segment_ms,
+        window_chunks=settings.window_chunks,
+        window_ms=settings.window_ms,
+        max_gap_ms=settings.max_gap_ms,
+    )

@@ -1,19 +1,35 @@
-"""One stream's messages into its numbered events. Pure: the same records give the same events."""
+"""One stream's messages into its numbered events. Pure: the same records give the same events.
 
-from typing import Any
+Time closes a stream only by a silence, a record of its own in the log (``schemas.silence``).
+"""
 
 import msgspec
 
 from processors.core.assemble.config import AssemblyConfig
-from processors.core.assemble.state import CHUNK, START, STOP, Kind, Message, StreamState, TrackState
+from processors.core.assemble.state import (
+    CHUNK,
+    START,
+    STOP,
+    Message,
+    StreamState,
+    TrackState,
+    restored,
+    settings_of,
+)
 from processors.core.assemble.track import SequenceJumpError, TrackAssembler
-from processors.core.partition import Rejected
+from processors.core.processor import REMEMBERED_MS, Rejected, SelfContained
 from schemas.errors import TapelineError
 from schemas.events import Event, Payload, StreamClosed, StreamOpened
 from schemas.schema import Record
+from schemas.silence import Silence
 
 #: Tracks a stream may have: calls have two or a few; more is somebody inventing names.
 MAX_TRACKS = 64
+#: What the reorder buffers of a stream hold together, in bytes of its checkpoint.
+MAX_WAITING_BYTES = 512 * 1024
+#: How much longer than the window after ``end_stream`` silence is measured. The window is one of the log's
+#: time, the silence is one of a worker's: what was on its way when the window ended still finds its place.
+END_MARGIN_MS = 1000
 
 _KINDS = {"start_track": START, "live_track": CHUNK, "stop_track": STOP}
 
@@ -22,27 +38,45 @@ class TooManyTracksError(TapelineError):
     """More track names than a call has."""
 
 
-class StreamAssembler:
-    """The messages of one stream in, its events out."""
+class StreamAssembler(SelfContained):
+    """The messages of one stream in, its events out. Nothing up to ``seen_offset`` is of it."""
 
-    def __init__(self, stream_id: int, partition: int, config: AssemblyConfig) -> None:
-        self._config = config
-        self._state = StreamState(stream_id, partition)
+    def __init__(self, stream_id: int, partition: int, config: AssemblyConfig, seen_offset: int = -1) -> None:
+        self._idle_ms = config.idle_ms
+        self._state = StreamState(settings_of(config), stream_id, partition, seen_offset=seen_offset)
         self._tracks: dict[str, TrackAssembler] = {}
+        self._answered_index = 0
+        """The next event's number before the record at hand."""
+
+    @classmethod
+    def begun_by(
+        cls, record: Record, offset: int, partition: int, config: AssemblyConfig
+    ) -> "StreamAssembler | None":
+        """Return the assembler of the stream that a record begins; None for a record that begins none."""
+        if record["payload"] is None:
+            return None
+        return cls(record["stream_id"], partition, config, offset - 1)
 
     def handle(self, record: Record, offset: int, timestamp_ms: int) -> list[Event | Rejected]:
-        """Take the message at an offset of the log, with its Kafka timestamp.
+        """Take the record at an offset of the log, with its Kafka timestamp.
 
-        One that was taken before gives no events; a restored stream takes the audio it lacks from it.
+        One that was taken before gives no events. One that comes so long after the end that it begins another
+        stream closes this one, and is not taken (``begins_anew``).
         """
         state = self._state
+        self._answered_index = state.next_index
         if offset <= state.seen_offset:
-            self._refill(record, offset)
             return []
         state.seen_offset = offset
+        if record["payload"] is None:
+            silence = record["silence"]
+            return [*self._close()] if silence is not None and self._ends_by(silence) else []
         out: list[Event | Rejected] = []
-        if not state.closed and state.next_index and timestamp_ms > self._quiet_until_ms():
+        if state.end is not None and timestamp_ms - state.last_ms > state.settings.window_ms:
             out += self._close()
+            if timestamp_ms - state.last_ms > REMEMBERED_MS:
+                state.seen_offset = offset - 1
+                return out
         if state.closed:
             out.append(Rejected("StreamClosed", "the stream had already ended"))
             return out
@@ -56,24 +90,43 @@ class StreamAssembler:
             payloads = self._opened(record, offset, timestamp_ms)
             reason = type(error).__name__.removesuffix("Error")
             out.append(Rejected(reason, str(error)))
+        waiting = 0
         for track in self._tracks.values():
             if track.state.pending:
                 payloads += track.advance(timestamp_ms)
+                waiting += track.waiting_bytes
+        if waiting > MAX_WAITING_BYTES:
+            payloads += self._wait_for_less()
         if payloads:
             out += self._numbered(payloads, offset)
         if state.end is not None and self._all_there():
             out += self._close()
         return out
 
-    def punctuate(self, now_ms: int) -> list[Event]:
-        """Close the stream if it has been quiet for long enough at a time that its log has reached."""
-        deadline = self.deadline_ms
-        return self._close() if deadline is not None and now_ms > deadline else []
+    def fail(self, reason: str, record: Record, offset: int, timestamp_ms: int) -> list[Event]:
+        """Close the stream at a record that ``handle`` raised for, with the next number that is free.
 
-    @property
-    def deadline_ms(self) -> int | None:
-        """When the stream is over if nothing more comes."""
-        return None if self._state.closed or not self._state.next_index else self._quiet_until_ms()
+        Its tracks have no end: what was made of them is not to be relied on.
+        """
+        state = self._state
+        state.seen_offset = offset
+        state.next_index = self._answered_index
+        payloads: list[Payload] = []
+        if not state.next_index:
+            state.first_offset = -1
+            payloads = self._opened(record, offset, timestamp_ms)
+        if state.last_offset == offset:
+            state.rejected += 1  # else it was not counted as a message yet
+        return self._ended(payloads, [f"failed:{reason}"])
+
+    def begins_anew(self, record: Record, offset: int, timestamp_ms: int) -> bool:
+        """Return whether a record comes so long after the stream closed that it begins another."""
+        state = self._state
+        return (
+            record["payload"] is not None
+            and offset > state.seen_offset
+            and timestamp_ms - state.last_ms > REMEMBERED_MS
+        )
 
     @property
     def closed(self) -> bool:
@@ -85,10 +138,29 @@ class StreamAssembler:
         """Kafka timestamp of the last message used."""
         return self._state.last_ms
 
-    def _quiet_until_ms(self) -> int:
-        # Messages may come after the end, out of order, over another connection.
-        wait = self._config.idle_ms if self._state.end is None else self._config.window_ms
-        return self._state.last_ms + wait
+    # Silence ---------------------------------------------------------------------------------
+
+    @property
+    def silence_wait_ms(self) -> int | None:
+        """How long the stream may be silent; None when it is closed, or nothing was heard of it yet."""
+        state = self._state
+        if state.closed or state.first_offset < 0:
+            return None
+        return self._idle_ms if state.end is None else state.settings.window_ms + END_MARGIN_MS
+
+    @property
+    def silence(self) -> Silence:
+        """What to append to the log when it has been silent for so long."""
+        return Silence(self._state.sender, self._state.first_offset, self._state.last_offset)
+
+    def _ends_by(self, silence: Record) -> bool:
+        """Tell whether a silence closes the stream: nothing of it stands between."""
+        state = self._state
+        return (
+            not state.closed
+            and silence["origin_offset"] == state.first_offset
+            and silence["last_offset"] == state.last_offset
+        )
 
     # One message -----------------------------------------------------------------------------
 
@@ -97,18 +169,21 @@ class StreamAssembler:
         kind = _KINDS.get(record["type"])
         if kind is not None:
             track = self._track(payload["name"])
-            body = _body(kind, payload)
+            body = payload["media"] if kind is CHUNK else payload
             length = len(body) if kind is CHUNK else 0
             number, received_us = payload["track_sequence_number"], record["received_at"]
-            payloads = track.receive(Message(number, kind, offset, timestamp_ms, received_us, length), body)
+            message = Message(number, kind, offset, timestamp_ms, received_us, length, body)
+            payloads = track.receive(message)
             return self._opened(record, offset, timestamp_ms) + payloads
         first = not state.next_index
         payloads = self._opened(record, offset, timestamp_ms)
         if record["type"] == "init_stream":
             if state.has_init:
                 state.duplicate += 1
-            elif not first:
-                state.late_init = payload
+            else:
+                state.announced = _names(payload)
+                if not first:
+                    state.late_init = payload
             state.has_init = True
         elif record["type"] == "end_stream":
             if state.end is not None:
@@ -127,33 +202,47 @@ class StreamAssembler:
         state.first_offset = offset
         state.sender = record["sender"]
         init = record["payload"] if record["type"] == "init_stream" else None
-        return [StreamOpened(timestamp_ms, state.sender, init)]
+        return [StreamOpened(timestamp_ms, state.sender, init, state.settings)]
 
     def _track(self, name: str) -> TrackAssembler:
         track = self._tracks.get(name)
         if track is None:
             if len(self._tracks) >= MAX_TRACKS:
                 raise TooManyTracksError(f"a stream has at most {MAX_TRACKS} tracks")
-            track = self._tracks[name] = TrackAssembler(TrackState(name, len(self._tracks)), self._config)
-            self._state.tracks.append(track.state)
+            state = TrackState(name, len(self._tracks))
+            track = self._tracks[name] = TrackAssembler(state, self._state.settings)
+            self._state.tracks.append(state)
         return track
+
+    def _wait_for_less(self) -> list[Payload]:
+        """Declare the oldest gaps lost until what waits behind the others fits a checkpoint."""
+        payloads: list[Payload] = []
+        while True:
+            waiting = [track for track in self._tracks.values() if track.state.pending]
+            if sum(track.waiting_bytes for track in waiting) <= MAX_WAITING_BYTES:
+                return payloads
+            payloads += min(waiting, key=_waits_since).wait_no_longer()
 
     # The end ---------------------------------------------------------------------------------
 
     def _all_there(self) -> bool:
-        return all(t.closed for t in self._state.tracks) and not self._missing_tracks()
+        """Tell whether it is known what should have come, and all of it is there."""
+        expected = {*self._state.announced, *_names(self._state.end)}
+        return (
+            bool(expected)
+            and expected <= self._tracks.keys()
+            and all(track.closed for track in self._state.tracks)
+        )
 
     def _missing_tracks(self) -> list[str]:
         """Return the tracks that the end names and no message was of."""
-        ended = (self._state.end or {}).get("tracks") or []
-        return [t["name"] for t in ended if t["name"] and t["name"] not in self._tracks]
+        return [name for name in _names(self._state.end) if name not in self._tracks]
 
     def _close(self) -> list[Event]:
         state = self._state
         payloads: list[Payload] = []
         for track in self._tracks.values():
             payloads += track.close()
-        state.closed = True
         reasons = [
             *([] if state.has_init else ["no_init_stream"]),
             *([] if state.end is not None else ["no_end_stream"]),
@@ -162,6 +251,11 @@ class StreamAssembler:
             *(f"track_unfinished:{t.name}" for t in state.tracks if not t.finished),
             *(f"chunks_lost:{t.name}" for t in state.tracks if t.stats.lost),
         ]
+        return self._ended(payloads, reasons)
+
+    def _ended(self, payloads: list[Payload], reasons: list[str]) -> list[Event]:
+        state = self._state
+        state.closed = True
         duplicate = state.duplicate + sum(t.stats.duplicate for t in state.tracks)
         late = sum(t.stats.late for t in state.tracks)
         payloads.append(
@@ -181,7 +275,8 @@ class StreamAssembler:
             )
         )
         # What the closed stream still needs to know is that it is closed.
-        self._tracks, state.tracks, state.end, state.late_init = {}, [], None, None
+        self._tracks, state.tracks, state.announced = {}, [], []
+        state.end = state.late_init = None
         return self._numbered(payloads, state.last_offset)
 
     def _numbered(self, payloads: list[Payload], offset: int) -> list[Event]:
@@ -195,32 +290,33 @@ class StreamAssembler:
 
     # Checkpoints -----------------------------------------------------------------------------
 
-    @property
-    def needs_offset(self) -> int | None:
-        """The lowest log offset that a restored stream would have to read again."""
-        offsets = (o for track in self._tracks.values() for o in track.needed_offsets())
-        return min(offsets, default=None)
+    def beginning(self) -> bytes | None:
+        """Return the snapshot that holds what the stream is assembled by, before its first event is sent."""
+        return self.snapshot()
 
     def snapshot(self) -> bytes:
-        """Return the state without its audio, for ``restore``."""
-        return msgspec.msgpack.encode(self._state)
+        """Return the state, for ``restore``."""
+        tracks = [track.snapshot() for track in self._tracks.values()]
+        return msgspec.msgpack.encode(msgspec.structs.replace(self._state, tracks=tracks))
 
     @classmethod
     def restore(cls, snapshot: bytes, config: AssemblyConfig) -> "StreamAssembler":
-        """Return the assembler that a snapshot was taken of."""
-        state = msgspec.msgpack.decode(snapshot, type=StreamState)
+        """Return the assembler that a snapshot was taken of, with the settings it began with.
+
+        Raise CheckpointError for a snapshot of other rules, of another format, or damaged.
+        """
+        state = restored(snapshot)
         stream = cls(state.stream_id, state.partition, config)
         stream._state = state
-        stream._tracks = {track.name: TrackAssembler(track, config) for track in state.tracks}
+        stream._tracks = {track.name: TrackAssembler(track, state.settings) for track in state.tracks}
         return stream
 
-    def _refill(self, record: Record, offset: int) -> None:
-        kind, payload = _KINDS.get(record["type"]), record["payload"]
-        track = self._tracks.get(payload.get("name", ""))
-        if track is not None and kind is not None:
-            track.refill(offset, _body(kind, payload))
+
+def _names(said: Record | None) -> list[str]:
+    """Return the tracks that an ``init_stream`` or ``end_stream`` names."""
+    return [track["name"] for track in (said or {}).get("tracks") or [] if track["name"]]
 
 
-def _body(kind: Kind, payload: Record) -> Any:
-    """Return what is kept of a track's message: a chunk's audio, else the whole record."""
-    return payload["media"] if kind is CHUNK else payload
+def _waits_since(track: TrackAssembler) -> int:
+    """Return where in the log the first message that waits lies."""
+    return next(iter(track.state.pending.values())).offset

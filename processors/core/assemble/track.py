@@ -5,16 +5,14 @@ messages 2 to 7). What arrives ahead of its turn waits in the reorder buffer. Wh
 it has been waited for long enough, it is declared lost and filled with silence.
 """
 
-from collections.abc import Iterable
-from typing import Any
+import msgspec
 
-from processors.core.assemble.config import AssemblyConfig
 from processors.core.assemble.reorder_buffer import ReorderBuffer
 from processors.core.assemble.segments import SegmentBuffer
-from processors.core.assemble.state import CHUNK, START, Message, TrackState
+from processors.core.assemble.state import CHUNK, START, Message, Partial, TrackState
 from processors.core.audio.formats import audio_format
 from schemas.errors import TapelineError
-from schemas.events import Payload, TrackClosed, TrackOpened
+from schemas.events import Payload, StreamSettings, TrackClosed, TrackOpened
 from schemas.schema import Record
 
 #: How many ranges declared lost are remembered, to tell a late message from a duplicate.
@@ -26,26 +24,24 @@ class SequenceJumpError(TapelineError):
 
 
 class TrackAssembler:
-    """The messages of one track in, the events of one track out.
+    """The messages of one track in, the events of one track out."""
 
-    A state from a checkpoint is restored with its audio left out: it names the log offsets that it still
-    needs (``needed_offsets``), and takes what lies there again (``refill``).
-    """
-
-    def __init__(self, state: TrackState, config: AssemblyConfig) -> None:
+    def __init__(self, state: TrackState, settings: StreamSettings) -> None:
         self.state = state
-        self._config = config
-        self._segments = SegmentBuffer(state, config.segment_ms)
-        self._reorder = ReorderBuffer(state.pending, config.window_chunks, config.window_ms)
+        self._settings = settings
+        self._segments = SegmentBuffer(state, settings)
+        state.partial = Partial()  # the buffer's now
+        self._reorder = ReorderBuffer(state.pending, settings.window_chunks, settings.window_ms)
         self._out: list[Payload] = []
+
+    def snapshot(self) -> TrackState:
+        """Return the state as a checkpoint holds it."""
+        return msgspec.structs.replace(self.state, partial=self._segments.packed())
 
     # Any order -------------------------------------------------------------------------------
 
-    def receive(self, message: Message, body: Any) -> list[Payload]:
-        """Take a message; its body is a chunk's audio, or the record of a start or a stop.
-
-        Raise SequenceJumpError for a number absurdly far ahead, which changes nothing.
-        """
+    def receive(self, message: Message) -> list[Payload]:
+        """Take a message. Raise SequenceJumpError for a number absurdly far ahead, which changes nothing."""
         state, number = self.state, message.sequence_number
         if self._is_duplicate(number):
             state.stats.duplicate += 1
@@ -57,11 +53,11 @@ class TrackAssembler:
         if state.closed or number < state.next_seq:
             state.stats.late += 1
         elif number == state.next_seq and not state.pending:
-            self._deliver(message, body)
+            self._deliver(message)
             state.next_seq += 1
         else:
             state.stats.reordered += number < self._reorder.last
-            self._reorder.add(message, body)
+            self._reorder.add(message)
             self._drain()
         return self._taken()
 
@@ -70,6 +66,17 @@ class TrackAssembler:
         while self._reorder.is_overdue(now_ms):
             self._declare_lost()
             self._drain()
+        return self._taken()
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What the reorder buffer adds to a checkpoint, at most."""
+        return self._reorder.size
+
+    def wait_no_longer(self) -> list[Payload]:
+        """Declare lost what is missing before the first message that waits."""
+        self._declare_lost()
+        self._drain()
         return self._taken()
 
     def close(self) -> list[Payload]:
@@ -97,7 +104,7 @@ class TrackAssembler:
         if (number - state.next_seq) * length > self._max_gap_samples:
             raise SequenceJumpError(
                 f"track_sequence_number {number} where {state.next_seq} was next would be "
-                f"a gap of more than {self._config.max_gap_ms / 1000:.0f} s (TAPELINE_MAX_GAP_S)"
+                f"a gap of more than {self._settings.max_gap_ms / 1000:.0f} s (TAPELINE_MAX_GAP_S)"
             )
 
     # In order --------------------------------------------------------------------------------
@@ -105,18 +112,18 @@ class TrackAssembler:
     def _drain(self) -> None:
         state = self.state
         while not state.closed and (found := self._reorder.pop(state.next_seq)) is not None:
-            self._deliver(*found)
+            self._deliver(found)
             state.next_seq += 1
 
-    def _deliver(self, message: Message, body: Any) -> None:
-        state, offset = self.state, message.offset
+    def _deliver(self, message: Message) -> None:
+        state, offset, body = self.state, message.offset, message.body
         state.first_offset = offset if state.first_offset < 0 else min(state.first_offset, offset)
         state.last_offset = max(state.last_offset, offset)
-        if message.kind is CHUNK:
+        if isinstance(body, bytes):  # a chunk's
             self._open(None)
             state.stats.used(message.length)
             state.chunk_length = message.length
-            self._segments.append(offset, message.length, body)
+            self._segments.append(offset, body)
             if state.heard_at is None:
                 # A chunk is sent when its last sample has been heard.
                 heard_ms = state.audio_format.duration_ms(self._segments.end)
@@ -125,6 +132,8 @@ class TrackAssembler:
         elif message.kind is START:
             state.started = True
             self._open(body)
+            if state.heard_at is not None:
+                self._out += self._segments.cut()  # a start with another number than 1, behind a gap
         else:
             self._finish(body)
 
@@ -137,7 +146,7 @@ class TrackAssembler:
             declared = start.get("media_format") or {}
             found = audio_format(declared.get("encoding"), declared.get("sample_rate"))
             state.encoding, state.rate_hz, state.assumed = found.encoding, found.rate_hz, found.assumed
-            self._segments = SegmentBuffer(state, self._config.segment_ms)
+            self._segments = SegmentBuffer(state, self._settings)
         self._out.append(
             TrackOpened(state.name, state.index, state.encoding, state.rate_hz, state.assumed, start)
         )
@@ -149,7 +158,7 @@ class TrackAssembler:
         chunks = first - state.next_seq - (state.next_seq == 1)
         if chunks > 0:
             # A lost chunk is as long as the one before it, else as the first one after it. When no chunk
-            # of the track ever came, nothing tells.
+            # of the track ever came, nothing tells; one behind a stop is none of the track's.
             samples = chunks * (state.chunk_length or self._reorder.first_chunk_length)
             if 0 < samples <= self._max_gap_samples:
                 # The format must be known before the silence is: a lost start means the assumed one.
@@ -164,6 +173,9 @@ class TrackAssembler:
     def _finish(self, stop: Record | None) -> None:
         state, stats = self.state, self.state.stats
         self._open(None)
+        if state.heard_at is None and state.gap_samples:
+            # Filled in before a chunk, and then the stop came before that one: no chunk was the track's.
+            self._segments, state.gap_samples = SegmentBuffer(state, self._settings), 0
         self._out += self._segments.flush()
         # Numbers beyond the stop's: the platform said there are none.
         stats.late += len(self._reorder)
@@ -188,20 +200,8 @@ class TrackAssembler:
 
     @property
     def _max_gap_samples(self) -> int:
-        return max(1, self.state.rate_hz * self._config.max_gap_ms // 1000)
+        return max(1, self.state.rate_hz * self._settings.max_gap_ms // 1000)
 
     def _taken(self) -> list[Payload]:
         out, self._out = self._out, []
         return out
-
-    # After a restart -------------------------------------------------------------------------
-
-    def needed_offsets(self) -> Iterable[int]:
-        """Return the log offsets whose audio or record the state still refers to."""
-        yield from self._segments.needed_offsets()
-        yield from self._reorder.needed_offsets()
-
-    def refill(self, offset: int, body: Any) -> None:
-        """Take what the record at a log offset holds again, if the state refers to it."""
-        self._segments.refill(offset, body)
-        self._reorder.refill(offset, body)

@@ -1,11 +1,14 @@
 """One stream's events into its measures: of each track, and of the conversation. Pure."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from processors.core.measure.conversation import Conversation, ConversationState
 from processors.core.measure.track import MeterState, TrackMeter
-from processors.core.partition import NoPunctuation
-from schemas.events import Event, Segment, StreamClosed, TrackClosed, TrackOpened
+from processors.core.processor import Rejected, SelfContained
+from processors.core.snapshot import decoded
+from schemas.events import Event, Segment, StreamClosed, StreamOpened, TrackClosed, TrackOpened
 from schemas.schema import Record
 
 
@@ -17,23 +20,36 @@ class StreamMeterState(msgspec.Struct, array_like=True):
     closed: bool = False
     tracks: list[MeterState] = []
     conversation: ConversationState = msgspec.field(default_factory=ConversationState)
+    origin_offset: int = -1
+    """``source_offset`` of its first event: those of an earlier stream of the same number lie below."""
+    window_ms: int = 0
+    """How long its windows are, from its beginning: whoever goes on with it measures by the same. 0: an
+    earlier version did not say."""
 
 
-class StreamMeter(NoPunctuation):
+class StreamMeter(SelfContained):
     """The events of one stream in, its ``Metrics`` records out."""
 
     def __init__(self, window_ms: int, state: StreamMeterState | None = None) -> None:
-        self._window_ms = window_ms
         self._state = state or StreamMeterState()
-        self._meters = {s.track_index: TrackMeter(s, window_ms) for s in self._state.tracks}
-        self._conversation = Conversation(self._state.conversation, window_ms)
+        self._state.window_ms = self._window_ms = self._state.window_ms or window_ms
+        self._meters = {s.track_index: TrackMeter(s, self._window_ms) for s in self._state.tracks}
+        self._conversation = Conversation(self._state.conversation, self._window_ms)
 
-    def handle(self, event: Event, offset: int, timestamp_ms: int) -> list[Record]:
-        """Take an event; one that was taken before, by this process or an earlier one, changes nothing."""
-        if event.event_index <= self._state.last_index:
+    def handle(self, event: Event, offset: int, timestamp_ms: int) -> Sequence[Record | Rejected]:
+        """Take an event; one that was taken before, by this process or an earlier one, changes nothing.
+
+        If one before it is missing, nothing is measured any more: that is said once.
+        """
+        state, index = self._state, event.event_index
+        if index <= state.last_index or event.source_offset < state.origin_offset or state.closed:
             return []
-        self._state.last_index = event.event_index
-        self._state.last_ms = timestamp_ms
+        if index != state.last_index + 1:
+            self._drop_state()
+            detail = f"event {index} of a stream came where {state.last_index + 1} was next"
+            return [Rejected("EventsMissing", detail)]
+        state.last_index = index
+        state.last_ms = timestamp_ms
         tracks: list[Record] = []
         conversation: list[Record] = []
         match event.payload:
@@ -53,6 +69,8 @@ class StreamMeter(NoPunctuation):
                 tracks = [self._meters[index].final() for index in sorted(self._meters)]
                 conversation = self._conversation.end()
                 self._drop_state()
+            case StreamOpened():
+                state.origin_offset = event.source_offset
             case _:
                 pass
         if not tracks and not conversation:
@@ -61,10 +79,28 @@ class StreamMeter(NoPunctuation):
             _enveloped(event, "ConversationMetrics", record) for record in conversation
         ]
 
+    def fail(self, reason: str, event: Event, offset: int, timestamp_ms: int) -> Sequence[Record]:
+        """Measure nothing any more; the dead letter says so."""
+        self._drop_state()
+        self._state.last_ms = timestamp_ms
+        self._state.last_index = max(self._state.last_index, event.event_index)
+        self._state.origin_offset = max(self._state.origin_offset, event.source_offset)
+        return ()
+
+    def begins_anew(self, event: Event, offset: int, timestamp_ms: int) -> bool:
+        """Return whether an event is the first of a later stream of the same number."""
+        return event.event_index == 0 and event.source_offset > self._state.origin_offset
+
     def _drop_state(self) -> None:
         """Drop all state but that the stream is closed, which later events still need to know."""
         state = self._state
-        self._state = StreamMeterState(state.last_index, state.last_ms, closed=True)
+        self._state = StreamMeterState(
+            state.last_index,
+            state.last_ms,
+            closed=True,
+            origin_offset=state.origin_offset,
+            window_ms=self._window_ms,
+        )
         self._meters = {}
         self._conversation = Conversation(self._state.conversation, self._window_ms)
 
@@ -78,19 +114,17 @@ class StreamMeter(NoPunctuation):
         """Kafka timestamp of the last event."""
         return self._state.last_ms
 
-    @property
-    def needs_offset(self) -> int | None:
-        """None: meters hold sums, and need no event twice."""
-        return None
-
     def snapshot(self) -> bytes:
         """Return the sums."""
         return msgspec.msgpack.encode(self._state)
 
     @classmethod
     def restore(cls, snapshot: bytes, window_ms: int) -> "StreamMeter":
-        """Return the meter that a snapshot was taken of."""
-        return cls(window_ms, msgspec.msgpack.decode(snapshot, type=StreamMeterState))
+        """Return the meter that a snapshot was taken of, with the windows it began with.
+
+        Raise CheckpointError.
+        """
+        return cls(window_ms, decoded(snapshot, StreamMeterState))
 
 
 def _enveloped(event: Event, kind: str, record: Record) -> Record:

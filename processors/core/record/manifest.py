@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from processors.core.audio.formats import AudioFormat
-from processors.core.record.track import Track, file_name
+from processors.core.record.track import InconsistentEventsError, Track, file_name
 from schemas.errors import TapelineError
 from schemas.events import Event, Segment, StreamClosed, StreamOpened, TrackClosed, TrackOpened
 from schemas.message import PAYLOADS, to_object
@@ -57,7 +57,8 @@ class Outline:
     def add(self, event: Event) -> None:
         """Take an event; one that came before is dropped.
 
-        Raise IncompletePartsError if one before it is missing, CorruptRecordError if it does not decode.
+        Raise IncompletePartsError if one before it is missing, InconsistentEventsError if it does not fit
+        those before it, CorruptRecordError if it does not decode.
         """
         if event.event_index < self._next_index:
             return
@@ -66,16 +67,22 @@ class Outline:
         self._next_index += 1
         match event.payload:
             case Segment() as segment:
-                self._tracks[segment.track_index].add_segment(segment)
+                self._track_of(segment).add_segment(segment)
             case StreamOpened() as opened:
                 self._stream = _Stream(event, opened)
             case TrackOpened() as track:
                 self._tracks[track.track_index] = self._opened(track)
             case TrackClosed() as closed:
-                self._tracks[closed.track_index].end = closed
+                self._track_of(closed).close(closed)
             case StreamClosed() as closed:
-                assert self._stream is not None, "a stream's first event is StreamOpened"
+                if self._stream is None or any(track.end is None for track in self._tracks.values()):
+                    raise InconsistentEventsError(f"stream {event.stream_id} ends before its tracks")
                 self._stream.end = closed
+
+    def _track_of(self, said: Segment | TrackClosed) -> Track:
+        if said.track_index not in self._tracks:
+            raise InconsistentEventsError(f"track {said.track!r} goes on without a beginning")
+        return self._tracks[said.track_index]
 
     def _opened(self, opened: TrackOpened) -> Track:
         taken = {track.file.rpartition(".")[0].lower() for track in self._tracks.values()}
@@ -107,6 +114,7 @@ class Outline:
             "reasons": closed.reasons,
             "opened_at": _iso(opened.opened_at * 1000),
             "closed_at": _iso(closed.closed_at * 1000),
+            "settings": opened.settings and msgspec.structs.asdict(opened.settings),
             "init_stream": init and to_object(init, PAYLOADS["init_stream"][1]),
             "end_stream": end and to_object(end, PAYLOADS["end_stream"][1]),
             "tracks": [self._track(track, digests[track.file]) for track in self.tracks],

@@ -1,8 +1,9 @@
 """When the events of a stream are stored, and as what. Pure.
 
 A short call is composed of the events in memory. Of a longer one, events are stored as a part, named after
-its first event's number, whenever some track has ``part_ms`` of audio, or sooner, when all streams together
-buffer too much (``spill``). So memory is bounded however long the calls are, and however many.
+its first and last event's numbers, whenever some track has ``part_ms`` of audio. Sooner, when all streams
+together buffer too much (``spill``), so that memory is bounded however long the calls are, and however many;
+or when some of it has waited for long (``release``), so that a crash does not bring old events again.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from processors.core.partition import NoPunctuation
+from processors.core.processor import SelfContained
+from processors.core.snapshot import decoded
 from schemas.events import Event, Segment, StreamClosed, StreamOpened, TrackOpened
 
 
@@ -61,9 +63,11 @@ class RecorderState(msgspec.Struct, array_like=True):
     closed: bool = False
     rates: dict[int, int] = {}
     cleaned: bool = False
+    origin_offset: int = -1
+    """``source_offset`` of its first event: those of an earlier stream of the same number lie below."""
 
 
-class StreamRecorder(NoPunctuation):
+class StreamRecorder(SelfContained):
     """The events of one stream in, its parts out.
 
     The agent says when a part is stored (``stored``) and when the recording is (``finish``): only
@@ -88,7 +92,7 @@ class StreamRecorder(NoPunctuation):
     def handle(self, event: Event, offset: int, timestamp_ms: int) -> list[RecorderOutput]:
         """Take an event of ``voxology.tracks``; one that was taken before changes nothing."""
         index = event.event_index
-        if self._state.closed or index <= self._last_index:
+        if self._state.closed or index <= self._last_index or event.source_offset < self._state.origin_offset:
             return []
         if index != self._last_index + 1:
             self._events_missing = True
@@ -104,6 +108,7 @@ class StreamRecorder(NoPunctuation):
                 return [] if self._events_missing else self._buffer(segment)
             case StreamOpened(opened_at=opened_at):
                 self._location = location(opened_at, event.stream_id)
+                self._state.origin_offset = event.source_offset
             case TrackOpened() as track:
                 self._state.rates[track.track_index] = track.sample_rate_hz
             case StreamClosed():
@@ -125,6 +130,23 @@ class StreamRecorder(NoPunctuation):
     def spill(self) -> StorePart:
         """Store what is buffered, to free memory. Only for a recorder that buffers audio."""
         return self._part(last=False)
+
+    def release(self, before_offset: int) -> list[RecorderOutput]:
+        """Store what is buffered, whatever it is, if some of it lies before an offset of the log."""
+        return [self._part(last=False)] if self._events and self._first_offset < before_offset else []
+
+    def fail(self, reason: str, event: Event, offset: int, timestamp_ms: int) -> list[RecorderOutput]:
+        """Give the recording up; ``finish`` closes it when that is announced."""
+        self._events_missing = True
+        self._take_buffered()
+        self._last_index = max(self._last_index, event.event_index)
+        self._last_ms = timestamp_ms
+        self._in_flight.append((self._last_index, offset))  # read again until it is announced
+        return [FailRecording(event.stream_id, event.call_id, f"failed:{reason}")]
+
+    def begins_anew(self, event: Event, offset: int, timestamp_ms: int) -> bool:
+        """Return whether an event is the first of a later stream of the same number."""
+        return event.event_index == 0 and event.source_offset > self._state.origin_offset
 
     def _part(self, *, last: bool) -> StorePart:
         events = self._take_buffered()
@@ -199,8 +221,8 @@ class StreamRecorder(NoPunctuation):
     def restore(
         cls, snapshot: bytes, part_ms: int, buffered: BufferedAudio | None = None
     ) -> "StreamRecorder":
-        """Return the recorder that a snapshot was taken of."""
-        return cls(part_ms, buffered, msgspec.msgpack.decode(snapshot, type=RecorderState))
+        """Return the recorder that a snapshot was taken of. Raise CheckpointError."""
+        return cls(part_ms, buffered, decoded(snapshot, RecorderState))
 
 
 def _events_missing(event: Event) -> FailRecording:

@@ -4,11 +4,16 @@ import re
 from dataclasses import dataclass, field
 
 from processors.core.audio.formats import AudioFormat
+from schemas.errors import TapelineError
 from schemas.events import Segment, TrackClosed
 from schemas.schema import Record
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 _LONGEST_STEM = 64
+
+
+class InconsistentEventsError(TapelineError):
+    """Events of a stream that contradict each other: no recording, rather than a wrong one."""
 
 
 @dataclass(slots=True)
@@ -22,6 +27,7 @@ class Track:
     start: Record | None
     heard_at: int | None = None
     gaps: list[dict[str, int]] = field(default_factory=list)
+    samples: int = 0
     end: TrackClosed | None = None
 
     @property
@@ -31,11 +37,31 @@ class Track:
         return self.end
 
     def add_segment(self, segment: Segment) -> None:
-        """Note when the track began, and the gaps in a segment. Raise CorruptRecordError."""
+        """Note when the track began, and the gaps in a segment.
+
+        Raise InconsistentEventsError unless it adjoins what came before, CorruptRecordError if it does not
+        decode.
+        """
+        if self.end is not None:
+            raise InconsistentEventsError(f"track {self.name!r} goes on after its end")
+        if segment.first_sample != self.samples or segment.samples != len(segment.audio):
+            raise InconsistentEventsError(
+                f"track {self.name!r} has {self.samples} samples, then {len(segment.audio)} bytes "
+                f"that are said to be {segment.samples} samples from {segment.first_sample} on"
+            )
+        self.samples += segment.samples
         if self.heard_at is None:
             self.heard_at = segment.heard_at  # the same in all of them
         for gap in segment.gaps:
             self.add_gap(gap.first_sample, gap.samples)
+
+    def close(self, closed: TrackClosed) -> None:
+        """Note the end. Raise InconsistentEventsError if it says another length than came."""
+        if self.end is not None or closed.samples != self.samples:
+            raise InconsistentEventsError(
+                f"track {self.name!r} has {self.samples} samples, its end says {closed.samples}"
+            )
+        self.end = closed
 
     def add_gap(self, first_sample: int, samples: int) -> None:
         """Note a gap; one that goes on in the next segment is one gap."""

@@ -1,0 +1,101 @@
+"""What a stream's processor is to its partition: a state machine that a checkpoint can restore. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from schemas.silence import Silence
+
+#: How long a closed stream is remembered after its last record, so that a late one does not open it again.
+REMEMBERED_MS = 24 * 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Among a processor's outputs: the record it was just fed cannot be used, and why."""
+
+    reason: str
+    detail: str
+    error: Exception | None = field(default=None, compare=False)
+    """What the processor raised, when that is why: the stream was closed with it."""
+
+
+In = TypeVar("In", contravariant=True)
+Out = TypeVar("Out", covariant=True)
+
+
+class StreamProcessor(Protocol[In, Out]):
+    """One stream's state, fed by the records of its partition in the order of the log.
+
+    A restored processor is fed records that it has seen before; they give no outputs.
+    """
+
+    def handle(self, record: In, offset: int, timestamp_ms: int) -> Sequence[Out | Rejected]:
+        """Take a record; the same records give the same outputs."""
+
+    def fail(self, reason: str, record: In, offset: int, timestamp_ms: int) -> Sequence[Out]:
+        """Close the stream, whatever state it is in: ``handle`` raised at a record.
+
+        Return what tells its consumers so. What ``handle`` was about to return is lost.
+        """
+
+    def begins_anew(self, record: In, offset: int, timestamp_ms: int) -> bool:
+        """Return whether a record begins another stream of the same number. Only for a closed stream."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the stream is over."""
+
+    @property
+    def last_ms(self) -> int:
+        """Kafka timestamp of the last record used."""
+
+    def beginning(self) -> bytes | None:
+        """Return the snapshot to be durable before the first output is sent; None for none."""
+
+    def snapshot(self) -> bytes:
+        """Return the state. Its size does not grow with the call."""
+
+    # What only some have: see SelfContained ---------------------------------------------------
+
+    @property
+    def needs_offset(self) -> int | None:
+        """The lowest offset, of records already fed, that a restored processor would need; None for none."""
+
+    def release(self, before_offset: int) -> Sequence[Out]:
+        """Return what ends the need of records before an offset, once it is durable."""
+
+    @property
+    def silence_wait_ms(self) -> int | None:
+        """How long the stream may be silent before it is closed; None for one that silence does not close."""
+
+    @property
+    def silence(self) -> Silence:
+        """What is appended to the log then. Only for a stream that silence closes."""
+
+
+class SelfContained:
+    """Base of a processor whose snapshot holds everything, and that silence does not close."""
+
+    @property
+    def needs_offset(self) -> int | None:
+        """None: no record is needed again."""
+        return None
+
+    def beginning(self) -> bytes | None:
+        """Return nothing to be saved before the first output."""
+        return None
+
+    def release(self, before_offset: int) -> Sequence[Any]:
+        """Return nothing."""
+        return ()
+
+    @property
+    def silence_wait_ms(self) -> int | None:
+        """None: silence does not close it."""
+        return None
+
+    @property
+    def silence(self) -> Silence:
+        """None is ever asked for."""
+        raise NotImplementedError

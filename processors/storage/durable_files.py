@@ -1,0 +1,147 @@
+"""Files of a local store that a crash of the machine does not undo.
+
+obstore's local store renames a file into place when it is whole, and syncs nothing: the kernel may write
+the new name before the bytes, and both half a minute later. So here a file is written under a staged
+name, synced, renamed, and then its folders are synced up to the store's root, as fsync(2) asks for a new
+name to last. Every function blocks. All raise OSError.
+"""
+
+import errno
+import os
+import re
+import secrets
+from contextlib import closing, suppress
+from pathlib import Path
+
+#: Names under which files are staged: obstore's local store lists none of these, and stages so itself.
+STAGED = re.compile(r".+#\d+")
+
+#: A folder may be removed, as empty, between its making and the first file in it. So often it is made again.
+_MAKE_FOLDER_TRIES = 10
+
+
+class DurableFile:
+    """A new file, seen under its name only when ``keep`` has made it whole and durable.
+
+    It is made with the first write. ``close`` removes what was not kept.
+    """
+
+    def __init__(self, root: Path, path: str) -> None:
+        """Prepare the file ``path`` of the store at ``root``."""
+        self._root = root
+        self._path = _below(root, path)
+        self._staged = self._path.with_name(f"{self._path.name}#{secrets.randbits(40)}")
+        self._descriptor: int | None = None
+
+    def _opened(self) -> int:
+        if self._descriptor is None:
+            self._descriptor = self._open()
+        return self._descriptor
+
+    def _open(self) -> int:
+        for _ in range(_MAKE_FOLDER_TRIES):
+            with suppress(FileNotFoundError):
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                return os.open(self._staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._staged))
+
+    def write(self, block: bytes | memoryview) -> None:
+        """Write at the end."""
+        descriptor, rest = self._opened(), memoryview(block).cast("B")
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+
+    def keep(self) -> None:
+        """Make it durable under its name, in the place of an older one."""
+        os.fsync(self._opened())
+        self._staged.replace(self._path)
+        sync_folders(self._root, self._path.parent)
+
+    def close(self) -> None:
+        """Close it. Unless it was kept, nothing is left of it."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+            self._staged.unlink(missing_ok=True)
+
+
+def _below(root: Path, path: str) -> Path:
+    """Return where a path of the store lies; ValueError where that would not be below its root."""
+    if not {"", ".", ".."}.isdisjoint(path.split("/")):
+        raise ValueError(f"{path!r} is no path in a store")
+    return root / path
+
+
+def write_file(root: Path, path: str, content: bytes | memoryview) -> None:
+    """Write a file of the store at ``root``, in one piece."""
+    with closing(DurableFile(root, path)) as file:
+        file.write(content)
+        file.keep()
+
+
+def sync_folders(root: Path, folder: Path) -> None:
+    """Make a folder's names durable, and those of the folders above it, up to the store's root.
+
+    All of them, each time: whoever made one may not have synced it yet. That of an unchanged folder costs
+    next to nothing.
+    """
+    while True:
+        _sync_folder(folder)
+        if folder == root:
+            return
+        folder = folder.parent
+
+
+def _sync_folder(folder: Path) -> None:
+    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(number)
+    except OSError as error:
+        # Some file systems (of the network, or in user space) cannot sync a folder.
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(number)
+
+
+def make_root(root: Path) -> None:
+    """Make the folder of a store, if there is none, durably."""
+    if not root.is_dir():
+        root.mkdir(parents=True, exist_ok=True)
+        for folder in root.parents:
+            # One that this user may not read existed before.
+            with suppress(PermissionError):
+                _sync_folder(folder)
+
+
+def delete_tree(root: Path, path: str) -> None:
+    """Delete a folder of the store with all in it, and the folders above it that are empty then.
+
+    The root's own folders stay. A folder that is missing is deleted.
+    """
+    doomed = _below(root, path)
+    for folder, _, files in os.walk(doomed, topdown=False):
+        for name in files:
+            Path(folder, name).unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            Path(folder).rmdir()
+    above = doomed.parent
+    while root not in (above, above.parent):
+        try:
+            above.rmdir()
+        except FileNotFoundError:
+            pass
+        except OSError:  # it is not empty
+            break
+        above = above.parent
+    while not above.is_dir():
+        above = above.parent
+    _sync_folder(above)
+
+
+def delete_staged(root: Path, path: str) -> None:
+    """Delete the files staged in a folder of the store: their writers were killed, or came too late."""
+    with suppress(FileNotFoundError), os.scandir(_below(root, path)) as entries:
+        for entry in entries:
+            if STAGED.fullmatch(entry.name):
+                Path(entry.path).unlink(missing_ok=True)
