@@ -4,6 +4,7 @@ from collections.abc import AsyncIterable
 from typing import Any
 
 import faust
+import faust.auth
 
 from processors.agents.assemble import Assemble
 from processors.agents.record import Record
@@ -11,7 +12,8 @@ from processors.agents.stream_agent import StreamAgent
 from processors.config import WorkerConfig
 from processors.driver.application import Application
 from processors.driver.batch import Batch, BatchSchema
-from processors.driver.checkpoints import CheckpointTable
+from processors.driver.checkpoints import CheckpointLog
+from processors.driver.producer import PartitionProducers
 from processors.storage.recordings import Recordings
 from processors.storage.store import open_store
 from runtime.cluster import Cluster
@@ -19,11 +21,14 @@ from runtime.registry import registry_from
 from schemas.codec import Reader, Writer
 from schemas.event_reader import EventReader
 from schemas.topics import (
+    DEAD_LETTERS,
     MAX_RECORD_BYTES,
     MESSAGES,
     METRICS,
     RECORDINGS,
     TRACKS,
+    Topic,
+    changelog,
     consumer_group,
 )
 
@@ -43,22 +48,20 @@ MESSAGE_FETCH_BYTES, TRACK_FETCH_BYTES = 2**20, 3 * 2**20
 BUFFERED_BATCHES = 8
 
 
-def create_agent(name: str, config: WorkerConfig, partitions: int) -> tuple[faust.App, StreamAgent[Any, Any]]:
+def create_agent(name: str, config: WorkerConfig) -> tuple[faust.App, StreamAgent[Any, Any]]:
     """Return the Faust application of ``assemble``, ``measure`` or ``record``, and the agent in it.
 
-    All topics have ``partitions`` partitions. Raise ValueError for another name, and StoreUrlError.
+    Raise ValueError for another name, and StoreUrlError.
     """
     servers = ";".join(f"tapeline://{server.strip()}" for server in config.kafka.servers.split(","))
     app = Application(
         consumer_group(name),
         broker=servers,
         broker_credentials=_credentials(config.kafka),
-        store="memory://",
         autodiscover=False,
         web_enabled=False,
         topic_allow_declare=False,
         topic_disable_leader=True,
-        topic_partitions=partitions,
         stream_wait_empty=False,
         stream_buffer_maxsize=BUFFERED_BATCHES,
         broker_max_poll_records=MAX_POLL_RECORDS,
@@ -68,12 +71,8 @@ def create_agent(name: str, config: WorkerConfig, partitions: int) -> tuple[faus
         broker_heartbeat_interval=HEARTBEAT_S,
         broker_request_timeout=60.0,
         consumer_auto_offset_reset="earliest",
-        producer_acks=-1,
-        producer_max_batch_size=MAX_BATCH_BYTES,
-        producer_max_request_size=MAX_RECORD_BYTES,
     )
-    table = CheckpointTable.of(app, partitions)
-    agent = _agent(name, app, config, table)
+    agent = _agent(name, app, config)
     topic = app.topic(agent.source.name, schema=BatchSchema(key_type=bytes, value_type=bytes))
 
     # Named: without a name Faust derives one, and a module's rename would be a new agent.
@@ -96,19 +95,33 @@ def _credentials(kafka: Cluster) -> faust.auth.Credentials | None:
     return faust.SSLCredentials(context=kafka.tls()) if kafka.uses_tls else None
 
 
-def _agent(name: str, app: faust.App, config: WorkerConfig, table: CheckpointTable) -> StreamAgent[Any, Any]:
+def _producers(name: str, kafka: Cluster, *outputs: Topic) -> PartitionProducers:
+    """Return the producers of an agent, for its ``outputs`` and for what each agent writes."""
+    return PartitionProducers(
+        kafka,
+        consumer_group(name),
+        [topic.name for topic in (*outputs, changelog(name), DEAD_LETTERS)],
+        max_batch_size=MAX_BATCH_BYTES,
+        max_request_size=MAX_RECORD_BYTES,
+    )
+
+
+def _agent(name: str, app: faust.App, config: WorkerConfig) -> StreamAgent[Any, Any]:
     registry = registry_from(config.registry)
-    common = (table, config.checkpoints)
+    common = (CheckpointLog(config.kafka, changelog(name).name), config.checkpoints)
     match name:
         case "assemble":
             return Assemble(
                 app,
                 name,
                 MESSAGES,
+                # It reads back from its own input what it decides about time.
+                _producers(name, config.kafka, MESSAGES, TRACKS),
                 *common,
                 assembly=config.assembly,
                 reader=Reader(registry),
                 writer=Writer(TRACKS, registry),
+                log_writer=Writer(MESSAGES, registry),
             )
         case "measure":
             # Imported here: it brings a compiler, which the others need not hold in memory.
@@ -118,6 +131,7 @@ def _agent(name: str, app: faust.App, config: WorkerConfig, table: CheckpointTab
                 app,
                 name,
                 TRACKS,
+                _producers(name, config.kafka, METRICS),
                 *common,
                 window_ms=config.window_ms,
                 reader=EventReader(registry),
@@ -128,6 +142,7 @@ def _agent(name: str, app: faust.App, config: WorkerConfig, table: CheckpointTab
                 app,
                 name,
                 TRACKS,
+                _producers(name, config.kafka, RECORDINGS),
                 *common,
                 storage=config.storage,
                 recordings=Recordings(open_store(config.store)),

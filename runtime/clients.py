@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import create_conn
-from aiokafka.errors import AuthenticationFailedError, KafkaConnectionError, KafkaError
+from aiokafka.errors import AuthenticationFailedError, KafkaError, KafkaTimeoutError
 
 from runtime.cluster import Cluster
 from schemas.errors import TapelineError
@@ -22,6 +22,8 @@ log = structlog.get_logger()
 RETRY_S = 1.0
 #: How long a client may take to stop.
 STOP_TIMEOUT_S = 2.0
+#: Clients that are being stopped: asyncio itself keeps no task alive.
+_stopping: set[asyncio.Task[None]] = set()
 #: Refusals that no waiting mends.
 _PERMANENT = (AuthenticationFailedError, ssl.SSLError)
 #: How long a tool at a prompt waits.
@@ -60,11 +62,11 @@ async def connected(
     while True:
         client = make(**cluster.options(), **options)
         try:
-            await client.start()
-        except asyncio.CancelledError:
-            await disconnected(client)
-            raise
-        except KafkaConnectionError as error:
+            await _started(client)
+        except KafkaError as error:
+            if not is_broker_away(error):
+                await disconnected(client)
+                raise
             await disconnected(client)
             waited_s = time.monotonic() - began
             if not waiting or waited_s > give_up_s:
@@ -75,17 +77,57 @@ async def connected(
                 log.warning("waiting_for_kafka", servers=str(cluster), reason=str(reason) or repr(reason))
                 waiting = True
             await asyncio.sleep(RETRY_S)
+        except BaseException:
+            await disconnected(client)
+            raise
         else:
             if waiting:
                 log.info("kafka_answers", servers=str(cluster))
             return client
 
 
+async def _started(client: Any) -> None:
+    """Start a client. A cancelled start is finished first, within 2 s: else a connection stays open."""
+    starting = asyncio.create_task(client.start())
+    try:
+        await asyncio.wait({starting})
+    except asyncio.CancelledError:
+        starting.add_done_callback(lambda task: task.cancelled() or task.exception())
+        try:
+            await asyncio.wait({starting}, timeout=STOP_TIMEOUT_S)
+        finally:
+            starting.cancel()
+        raise
+    await starting
+
+
 async def disconnected(client: Any) -> None:
-    """Stop a client, and wait no longer than 2 s: over TLS a broker may take half a minute to close."""
+    """Stop a client, and wait no longer than 2 s: over TLS a broker may take half a minute to close.
+
+    It is stopped in a task of its own. So it stops though the caller is cancelled meanwhile; and aiokafka,
+    which swallows cancellations while it stops, cannot swallow the caller's.
+    """
+    stopping = asyncio.create_task(_stopped(client))
+    _stopping.add(stopping)
+    stopping.add_done_callback(_stopping.discard)
+    await asyncio.wait({stopping})
+    await stopping
+
+
+async def _stopped(client: Any) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(STOP_TIMEOUT_S):
             await (client.stop() if hasattr(client, "stop") else client.close())
+
+
+def is_broker_away(error: BaseException | None) -> bool:
+    """Return whether an error of aiokafka is a trouble of the broker that passes by itself."""
+    while error is not None:
+        if isinstance(error, KafkaTimeoutError) or (isinstance(error, KafkaError) and error.retriable):
+            return True
+        # The producer reports a lost connection wrapped in another error.
+        error = error.__cause__
+    return False
 
 
 async def _reason(cluster: Cluster) -> BaseException:

@@ -21,6 +21,8 @@ class Commands(TyperGroup):
         """Run the command that was asked for. Raise typer.Exit."""
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # whoever read the output has gone: click ends quietly
         except (TapelineError, OSError) as error:
             raise _told(error) from error
         except Exception as error:

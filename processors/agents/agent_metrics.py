@@ -82,9 +82,10 @@ class AgentMetrics:
         assigned = [tp for tp in consumer.assignment() if tp.topic == self._source]
         if not assigned:
             self.progress()  # more workers than partitions: this one waits to be needed
-        ends = {tp.partition: consumer.highwater(tp) or 0 for tp in assigned}
+        ends = {tp.partition: consumer.end_of(tp) for tp in assigned}
         lag = sum(max(ends.get(number, 0) - p.next_offset, 0) for number, p in partitions.items())
-        ready = not (self._app.rebalancing or self._app.in_recovery)
+        # Partitions are assigned before they are restored.
+        ready = not self._app.rebalancing and ends.keys() <= partitions.keys()
         telemetry.READY.labels(self._agent).set(ready)
         telemetry.PARTITIONS.labels(self._agent).set(len(assigned))
         telemetry.LAG.labels(self._agent).set(lag)

@@ -1,24 +1,28 @@
 """``assemble``: messages into clean, ordered, gap-filled tracks."""
 
+import time
 from typing import Any
 
-from faust.types import TP
-
+from processors.agents.ownership import OwnedPartition
 from processors.agents.stream_agent import StreamAgent
 from processors.core.assemble.config import AssemblyConfig
 from processors.core.assemble.stream import StreamAssembler
-from processors.core.partition import StreamProcessor
+from processors.core.processor import StreamProcessor
 from schemas.codec import Reader, Writer
 from schemas.events import Event
 from schemas.schema import Record
-from schemas.topics import TRACKS, key_of
+from schemas.silence import TYPE, Silence
+from schemas.topics import MESSAGES, TRACKS, key_of
 
 
 class Assemble(StreamAgent[Record, Event]):
     """Reads ``voxology.messages``, writes ``voxology.tracks``."""
 
-    def __init__(self, *args: Any, assembly: AssemblyConfig, reader: Reader, writer: Writer) -> None:
+    def __init__(
+        self, *args: Any, assembly: AssemblyConfig, reader: Reader, writer: Writer, log_writer: Writer
+    ) -> None:
         super().__init__(*args)
+        self._log_writer = log_writer
         self._assembly = assembly
         self._reader = reader
         self._writer = writer
@@ -28,19 +32,20 @@ class Assemble(StreamAgent[Record, Event]):
         record = self._reader.decode(value)
         return record["stream_id"], record
 
-    def new_processor(self, stream_id: int, partition: int) -> StreamProcessor[Record, Event]:
-        """Return an assembler."""
-        return StreamAssembler(stream_id, partition, self._assembly)
+    def new_processor(
+        self, record: Record, offset: int, partition: int
+    ) -> StreamProcessor[Record, Event] | None:
+        """Return an assembler; None for a silence, which begins no stream."""
+        return StreamAssembler.begun_by(record, offset, partition, self._assembly)
 
     def restored_processor(self, snapshot: bytes) -> StreamProcessor[Record, Event]:
         """Return an assembler restored from its checkpoint."""
         return StreamAssembler.restore(snapshot, self._assembly)
 
-    async def emit(self, tp: TP, outputs: list[tuple[int, Event]]) -> None:
+    async def emit(self, owned: OwnedPartition[Record, Event], outputs: list[tuple[int, Event]]) -> None:
         """Send events in order, and wait until Kafka has acknowledged them all."""
-        await self.send_all(
-            TRACKS,
-            tp,
+        await owned.producer.send_all(
+            TRACKS.name,
             (
                 (
                     key_of(stream_id),
@@ -48,5 +53,22 @@ class Assemble(StreamAgent[Record, Event]):
                     self._writer.headers(event.kind),
                 )
                 for stream_id, event in outputs
+            ),
+        )
+
+    async def append_silences(
+        self, owned: OwnedPartition[Record, Event], silences: list[tuple[int, Silence]]
+    ) -> None:
+        """Append silences to ``voxology.messages``, and wait until Kafka has acknowledged them all."""
+        now_us = time.time_ns() // 1000
+        await owned.producer.send_all(
+            MESSAGES.name,
+            (
+                (
+                    key_of(stream_id),
+                    self._log_writer.encode(silence.to_record(stream_id, now_us)),
+                    self._log_writer.headers(TYPE),
+                )
+                for stream_id, silence in silences
             ),
         )

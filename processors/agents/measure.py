@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from faust.types import TP
-
+from processors.agents.ownership import OwnedPartition
 from processors.agents.stream_agent import StreamAgent
 from processors.core.measure.frames import warm_up
 from processors.core.measure.stream import StreamMeter
-from processors.core.partition import StreamProcessor
+from processors.core.processor import StreamProcessor
 from schemas.codec import Writer
 from schemas.event_reader import EventReader
 from schemas.events import Event
@@ -30,7 +29,7 @@ class Measure(StreamAgent[Event, Record]):
         event = self._reader.event(value)
         return event.stream_id, event
 
-    def new_processor(self, stream_id: int, partition: int) -> StreamProcessor[Event, Record]:
+    def new_processor(self, record: Event, offset: int, partition: int) -> StreamProcessor[Event, Record]:
         """Return a meter."""
         return StreamMeter(self._window_ms)
 
@@ -38,11 +37,10 @@ class Measure(StreamAgent[Event, Record]):
         """Return a meter from its checkpoint."""
         return StreamMeter.restore(snapshot, self._window_ms)
 
-    async def emit(self, tp: TP, outputs: list[tuple[int, Record]]) -> None:
+    async def emit(self, owned: OwnedPartition[Event, Record], outputs: list[tuple[int, Record]]) -> None:
         """Send measures, and wait until Kafka has acknowledged them all."""
-        await self.send_all(
-            METRICS,
-            tp,
+        await owned.producer.send_all(
+            METRICS.name,
             (
                 (key_of(stream_id), self._writer.encode(record), self._writer.headers(record["type"]))
                 for stream_id, record in outputs

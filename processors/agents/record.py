@@ -3,12 +3,12 @@
 import asyncio
 from typing import Any
 
-from faust.types import TP
-
-from processors.agents.recording_jobs import STORE_ERRORS, RecordingJobs, StoreGaveUpError
+from processors.agents.ownership import OwnedPartition
+from processors.agents.parts_cleaner import PartsCleaner
+from processors.agents.recording_jobs import RecordingJobs, StoreGaveUpError
 from processors.agents.stream_agent import StreamAgent
 from processors.config import StorageConfig
-from processors.core.partition import Partition, StreamProcessor
+from processors.core.processor import StreamProcessor
 from processors.core.record.manifest import IncompletePartsError
 from processors.core.record.spilling import spilled
 from processors.core.record.stream import (
@@ -18,6 +18,8 @@ from processors.core.record.stream import (
     StorePart,
     StreamRecorder,
 )
+from processors.core.record.track import InconsistentEventsError
+from processors.driver.fencing import FencedError
 from processors.storage.recordings import Recordings, Saved
 from runtime import telemetry
 from schemas.codec import Writer
@@ -26,6 +28,9 @@ from schemas.event_reader import EventReader
 from schemas.events import Event
 from schemas.schema import Record as AvroRecord
 from schemas.topics import RECORDINGS, key_of
+
+#: A partition, as this agent owns it.
+Owned = OwnedPartition[Event, RecorderOutput]
 
 
 class Record(StreamAgent[Event, RecorderOutput]):
@@ -40,14 +45,14 @@ class Record(StreamAgent[Event, RecorderOutput]):
     ) -> None:
         super().__init__(*args)
         self._reader = reader
-        self._config = storage
+        self._storage = storage
         self._recordings = recordings
         self._writer = writer
         self._buffered = BufferedAudio()
         self._jobs = RecordingJobs(
             storage.in_flight, storage.give_up_s, self.log, self.metrics.progress, self._job_failed
         )
-        self._cleaning: dict[int, asyncio.Task[None]] = {}
+        self._cleaner = PartsCleaner(recordings.delete_parts, self.log)
         self._crash: asyncio.Future[None] | None = None
 
     def decoded(self, value: bytes) -> tuple[int, Event]:
@@ -55,50 +60,52 @@ class Record(StreamAgent[Event, RecorderOutput]):
         event = self._reader.event(value)
         return event.stream_id, event
 
-    def new_processor(self, stream_id: int, partition: int) -> StreamProcessor[Event, RecorderOutput]:
+    def new_processor(
+        self, record: Event, offset: int, partition: int
+    ) -> StreamProcessor[Event, RecorderOutput]:
         """Return a recorder."""
-        return StreamRecorder(self._config.part_ms, self._buffered)
+        return StreamRecorder(self._storage.part_ms, self._buffered)
 
     def restored_processor(self, snapshot: bytes) -> StreamProcessor[Event, RecorderOutput]:
         """Return a recorder restored from its checkpoint."""
-        return StreamRecorder.restore(snapshot, self._config.part_ms, self._buffered)
+        return StreamRecorder.restore(snapshot, self._storage.part_ms, self._buffered)
 
-    async def emit(self, tp: TP, outputs: list[tuple[int, RecorderOutput]]) -> None:
+    async def emit(self, owned: Owned, outputs: list[tuple[int, RecorderOutput]]) -> None:
         """Start storing; wait only while all slots for jobs are taken.
 
         If the recorders buffer too much, spill those of this partition: its outputs are all started, so
         order within a stream is kept. The other partitions spill in turn, once a second at least.
         """
-        partition = self._partitions[tp.partition]
         for stream_id, output in outputs:
-            await self._start(tp, partition, stream_id, output)
-        recorders = ((stream_id, _recorder(p)) for stream_id, p in partition.processors())
-        for stream_id, part in spilled(recorders, self._buffered, self._config.memory_bytes):
-            await self._start(tp, partition, stream_id, part)
+            await self._start(owned, stream_id, output)
+        recorders = ((stream_id, _recorder(p)) for stream_id, p in owned.streams.processors())
+        for stream_id, part in spilled(recorders, self._buffered, self._storage.memory_bytes):
+            await self._start(owned, stream_id, part)
 
-    async def _start(
-        self,
-        tp: TP,
-        partition: Partition[Event, RecorderOutput],
-        stream_id: int,
-        output: RecorderOutput,
-    ) -> None:
-        recorder = _recorder(partition.processor(stream_id))
+    async def _start(self, owned: Owned, stream_id: int, output: RecorderOutput) -> None:
+        recorder = _recorder(owned.streams.processor(stream_id))
 
         async def job() -> None:
-            if not recorder.closed:  # given up on an earlier part
-                await self._store(output, recorder)
-            partition.touch(stream_id)
+            try:
+                if not recorder.closed:  # given up on an earlier part
+                    await self._store(owned, output, recorder)
+            except FencedError as error:
+                self._ownership.lose(owned, error)
+            except Exception:
+                if self._ownership.holds(owned):
+                    raise  # else it was lost meanwhile, and its producer is closed
+            else:
+                owned.streams.touch(stream_id)
 
-        await self._jobs.start(stream_id, job, lambda: self._partitions.get(tp.partition) is partition)
+        await self._jobs.start(stream_id, job, lambda: self._ownership.holds(owned))
 
     def _job_failed(self, stream_id: int, error: BaseException) -> None:
         self.log.error("agent_failed", stream_id=stream_id, reason=repr(error))
         self._crash = asyncio.ensure_future(self.app.crash(error))
 
-    async def _store(self, output: RecorderOutput, recorder: StreamRecorder) -> None:
+    async def _store(self, owned: Owned, output: RecorderOutput, recorder: StreamRecorder) -> None:
         if isinstance(output, FailRecording):
-            await self._announce_failure(output.stream_id, output.call_id, None, output.reason)
+            await self._announce_failure(owned, output, None, output.reason)
             recorder.finish(keep_parts=True)
             return
         try:
@@ -107,17 +114,17 @@ class Record(StreamAgent[Event, RecorderOutput]):
                 recorder.stored(output.last_index)
                 return
             saved = await self._jobs.retried(output.stream_id, lambda: self._compose(output))
-        except (StoreGaveUpError, IncompletePartsError, SchemaError) as error:
+        except (StoreGaveUpError, IncompletePartsError, InconsistentEventsError, SchemaError) as error:
             path = f"recordings/{output.location}"
-            await self._announce_failure(output.stream_id, output.call_id, path, str(error))
+            await self._announce_failure(owned, output, path, str(error))
             recorder.finish(keep_parts=True)
         else:
-            await self._announce(output, saved)
+            await self._announce(owned, output, saved)
             recorder.finish()
 
     async def _store_part(self, output: StorePart) -> None:
         storing = self._recordings.store_part(output.location, output.events)
-        await asyncio.wait_for(storing, self._config.timeout_s)
+        await asyncio.wait_for(storing, self._storage.timeout_s)
 
     async def _compose(self, output: StorePart) -> Saved:
         try:
@@ -131,7 +138,7 @@ class Record(StreamAgent[Event, RecorderOutput]):
 
     # Announcements ---------------------------------------------------------------------------
 
-    async def _announce(self, output: StorePart, saved: Saved) -> None:
+    async def _announce(self, owned: Owned, output: StorePart, saved: Saved) -> None:
         tracks = [
             {
                 "track": track["track"],
@@ -151,28 +158,28 @@ class Record(StreamAgent[Event, RecorderOutput]):
             "manifest_sha256": saved.manifest_sha256,
             "tracks": tracks,
         }
-        await self._publish(output.stream_id, output.call_id, "RecordingSaved", payload)
+        await self._publish(owned, output, "RecordingSaved", payload)
         telemetry.SAVED.inc()
         self.log.info("recording_saved", stream_id=output.stream_id, path=saved.path)
 
     async def _announce_failure(
-        self, stream_id: int, call_id: str | None, path: str | None, reason: str
+        self, owned: Owned, output: RecorderOutput, path: str | None, reason: str
     ) -> None:
-        payload = {"path": path, "reason": reason}
-        await self._publish(stream_id, call_id, "RecordingFailed", payload)
+        await self._publish(owned, output, "RecordingFailed", {"path": path, "reason": reason})
         telemetry.FAILED.inc()
-        self.log.error("recording_failed", stream_id=stream_id, reason=reason)
+        self.log.error("recording_failed", stream_id=output.stream_id, reason=reason)
 
-    async def _publish(self, stream_id: int, call_id: str | None, kind: str, payload: AvroRecord) -> None:
+    async def _publish(self, owned: Owned, output: RecorderOutput, kind: str, payload: AvroRecord) -> None:
         value = self._writer.encode(
             {
-                "stream_id": stream_id,
-                "call_id": call_id,
+                "stream_id": output.stream_id,
+                "call_id": output.call_id,
                 "type": kind,
                 "payload": (f"tapeline.{kind}", payload),
             }
         )
-        await (await self.send(RECORDINGS, key_of(stream_id), value, self._writer.headers(kind)))
+        record = (key_of(output.stream_id), value, self._writer.headers(kind))
+        await owned.producer.send_all(RECORDINGS.name, [record])
 
     # Deleting parts ----------------------------------------------------------------------------
 
@@ -180,35 +187,27 @@ class Record(StreamAgent[Event, RecorderOutput]):
         self,
         stream_id: int,
         processor: StreamProcessor[Event, RecorderOutput],
-        partition: Partition[Event, RecorderOutput],
+        owned: Owned,
     ) -> None:
         """Delete the parts of a recording that is composed, once its checkpoint says so."""
         recorder = _recorder(processor)
-        if recorder.to_clean is not None and stream_id not in self._cleaning:
-            task = asyncio.create_task(self._clean(recorder.to_clean, stream_id, recorder, partition))
-            self._cleaning[stream_id] = task
-            task.add_done_callback(lambda _: self._cleaning.pop(stream_id, None))
+        if recorder.to_clean is None:
+            return
 
-    async def _clean(
-        self,
-        location: str,
-        stream_id: int,
-        recorder: StreamRecorder,
-        partition: Partition[Event, RecorderOutput],
-    ) -> None:
-        try:
-            await self._recordings.delete_parts(location)
-        except STORE_ERRORS as error:
-            # Tried again when the partition is next restored.
-            self.log.warning("parts_left", location=location, reason=str(error))
-        else:
+        def cleaned() -> None:
             recorder.cleaned()
-            partition.touch(stream_id)
+            owned.streams.touch(stream_id)
+
+        def still_wanted() -> bool:
+            return self._ownership.holds(owned) and owned.streams.processor(stream_id) is recorder
+
+        self._cleaner.clean(recorder.to_clean, still_wanted, cleaned)
 
     async def on_dropped(self) -> None:
         """Stop storing: another worker will store it."""
         self._buffered = BufferedAudio()
         self._jobs.cancel()
+        self._cleaner.cancel()
 
 
 def _recorder(processor: StreamProcessor[Event, RecorderOutput] | None) -> StreamRecorder:

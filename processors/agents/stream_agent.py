@@ -4,9 +4,8 @@ An agent fills in how a value is decoded, what a stream's processor is, and wher
 """
 
 import asyncio
-import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable
 from typing import Any, Generic, TypeVar
 
 import faust
@@ -14,19 +13,25 @@ import structlog
 from faust.types import TP
 
 from processors.agents.agent_metrics import AgentMetrics
+from processors.agents.ownership import OwnedPartition, Ownership
 from processors.agents.partition_queues import PartitionQueues
-from processors.core.partition import CheckpointConfig, Disposition, Partition, Rejected, StreamProcessor
+from processors.core.config import CheckpointConfig
+from processors.core.fetch_order import Disposition
+from processors.core.partition import Checkpoint, Partition
+from processors.core.processor import Rejected, StreamProcessor
 from processors.driver.batch import Batch
-from processors.driver.checkpoints import CheckpointTable
-from processors.driver.producer import Outgoing
+from processors.driver.checkpoints import CheckpointLog
+from processors.driver.fencing import FencedError
+from processors.driver.producer import Outgoing, PartitionProducers
 from schemas.dead_letter import DeadLetter
 from schemas.errors import SchemaError
+from schemas.silence import Silence
 from schemas.topics import DEAD_LETTERS, Topic
 
 log = structlog.get_logger()
 
-#: The broker's clock, which stamps the records, may be ahead of ours by this much.
-CLOCK_SKEW_MS = 1000
+#: Streams restored in a row, between which heartbeats are sent.
+_RESTORED_AT_A_TIME = 100
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -40,18 +45,21 @@ class StreamAgent(ABC, Generic[A, B]):
         app: faust.App,
         name: str,
         source: Topic,
-        table: CheckpointTable,
-        checkpoints: CheckpointConfig,
+        producers: PartitionProducers,
+        checkpoints: CheckpointLog,
+        config: CheckpointConfig,
     ) -> None:
         self.app = app
         self.name = name
         self.source = source
-        self._table = table
+        self._producers = producers
         self._checkpoints = checkpoints
-        self._partitions: dict[int, Partition[A, B]] = {}
+        self._config = config
         self.metrics = AgentMetrics(app, name, source.name)
         self.log = log.bind(agent=name)
-        app.on_partitions_revoked.connect(self._on_revoked)
+        self._ownership: Ownership[A, B] = Ownership(app, self._take, self._save_unsaved, self.log)
+        self._queues = PartitionQueues(self.process, self._failed)
+        app.before_revocation = self._give_up
 
     # For an agent to fill in -----------------------------------------------------------------
 
@@ -60,38 +68,44 @@ class StreamAgent(ABC, Generic[A, B]):
         """Return the stream a value belongs to, and what its processor takes. Raise a SchemaError."""
 
     @abstractmethod
-    def new_processor(self, stream_id: int, partition: int) -> StreamProcessor[A, B]:
-        """Return the processor of a stream that begins."""
+    def new_processor(self, record: A, offset: int, partition: int) -> StreamProcessor[A, B] | None:
+        """Return the processor of the stream that a record begins; None for one that begins none."""
 
     @abstractmethod
     def restored_processor(self, snapshot: bytes) -> StreamProcessor[A, B]:
         """Return the processor of a stream with this checkpoint."""
 
     @abstractmethod
-    async def emit(self, tp: TP, outputs: list[tuple[int, B]]) -> None:
-        """Send the outputs of streams, and return when they are durable.
+    async def emit(self, owned: OwnedPartition[A, B], outputs: list[tuple[int, B]]) -> None:
+        """Send the outputs of streams by the partition's producer, and return when they are durable.
 
         An agent that goes on in the background keeps what it needs by its processors' ``needs_offset``.
         """
 
+    async def append_silences(self, owned: OwnedPartition[A, B], silences: list[tuple[int, Silence]]) -> None:
+        """Append silences to the agent's own source, and return when they are durable."""
+
     def on_durable(
-        self, stream_id: int, processor: StreamProcessor[A, B], partition: Partition[A, B]
+        self, stream_id: int, processor: StreamProcessor[A, B], owned: OwnedPartition[A, B]
     ) -> None:
         """Act on a processor's state being durable: just saved, or just restored."""
 
     async def on_dropped(self) -> None:
-        """Drop what belongs to the partitions: they were revoked."""
+        """Drop what belongs to the partitions: they were given up."""
 
     # The order that makes a crash harmless ---------------------------------------------------
 
     async def run(self, batches: AsyncIterable[Batch]) -> None:
         """Process batches until the worker stops. A failure stops it; what is uncommitted is read again."""
-        queues = PartitionQueues(self.process, self._failed)
         try:
             async for batch in batches:
-                await queues.put(batch)
+                await self._queues.put(batch)
         finally:
-            queues.cancel()
+            await self._queues.cancel()
+
+    async def stop(self) -> None:
+        """Save and commit what can be within seconds. Before the application stops, so the group knows."""
+        await self._give_up()
 
     async def _failed(self, batch: Batch, error: Exception) -> None:
         self.log.exception("agent_failed", partition=batch.tp.partition)
@@ -99,16 +113,26 @@ class StreamAgent(ABC, Generic[A, B]):
 
     async def process(self, batch: Batch) -> None:
         """Take one batch all the way to its commit."""
-        if batch.epoch != self.app.consumer.epoch:
+        owned = await self._ownership.of(batch.tp, batch.epoch)
+        if owned is None:
             return
-        partition = self._partitions.get(batch.tp.partition)
-        if partition is None:
-            partition = await self._restore_partition(batch)
-        if batch.epoch != self.app.consumer.epoch:
-            return
-        self._partitions[batch.tp.partition] = partition
-        expected = partition.next_offset
-        match partition.check(batch.start, fresh=self.app.consumer.is_fresh(batch)):
+        async with owned.busy:
+            if not self._ownership.accepts(owned):
+                return  # it was given up, or lost, while the batch waited
+            try:
+                await self._process(owned, batch)
+            except FencedError as error:
+                self._ownership.lose(owned, error)
+            except BaseException:
+                # Something may be fed that is not durable: its state must not be saved any more. If it was
+                # lost meanwhile, its producer is closed, and to fail by that is no fault.
+                if self._ownership.drop(owned):
+                    raise
+
+    async def _process(self, owned: OwnedPartition[A, B], batch: Batch) -> None:
+        streams = owned.streams
+        expected = streams.next_offset
+        match streams.check(batch.start, fresh=self.app.consumer.is_fresh(batch)):
             case Disposition.IGNORE:
                 return
             case Disposition.SEEK_BACK:
@@ -120,120 +144,130 @@ class StreamAgent(ABC, Generic[A, B]):
             self.log.error(
                 "offsets_missing", partition=batch.tp.partition, expected=expected, found=batch.start
             )
-        outputs, faults = self._feed(partition, batch)
-        await self._reject(batch.tp, faults)
-        if self._still_owns(batch.tp, partition, batch.epoch):
-            await self.emit(batch.tp, outputs)
-            await self._save(partition, batch)
+        streams.begin(batch.fetched_s)
+        outputs, faults = self._feed(streams, batch)
+        outputs += streams.release()
+        await self._reject(owned, faults)
+        if self._ownership.holds(owned):
+            await self._checkpoints.save(owned.producer, batch.tp.partition, streams.opened())
+            await self.emit(owned, outputs)
+            if batch.shows_end and (silences := streams.punctuate(batch.fetched_s)):
+                await self.append_silences(owned, silences)
+            await self._save(owned, streams.due)
+            await owned.producer.keep()
         self.metrics.count(batch, len(outputs))
 
     def _feed(
-        self, partition: Partition[A, B], batch: Batch
+        self, streams: Partition[A, B], batch: Batch
     ) -> tuple[list[tuple[int, B]], list[tuple[Any, Rejected]]]:
         outputs: list[tuple[int, B]] = []
         faults: list[tuple[Any, Rejected]] = []
         for record in batch.records:
             try:
                 stream_id, decoded = self.decoded(record.value or b"")
-                for output in partition.feed(stream_id, decoded, record.offset, record.timestamp):
+                for output in streams.feed(stream_id, decoded, record.offset, record.timestamp):
                     if isinstance(output, Rejected):
+                        if output.error is not None:
+                            self.log.error(
+                                "stream_failed",
+                                partition=batch.tp.partition,
+                                stream_id=stream_id,
+                                offset=record.offset,
+                                exc_info=output.error,
+                            )
                         faults.append((record, output))
                     else:
                         outputs.append((stream_id, output))
             except SchemaError as error:
                 reason = type(error).__name__.removesuffix("Error")
                 faults.append((record, Rejected(reason, str(error))))
-                partition.skip(record.offset)
-            except Exception as error:  # a stream that fails must not stop the others
+                streams.skip(record.offset)
+            except Exception as error:  # nothing that can be fed
                 self.log.exception("record_failed", partition=batch.tp.partition, offset=record.offset)
                 faults.append((record, Rejected(type(error).__name__, str(error))))
-                partition.skip(record.offset)
-        if not batch.records:
-            for stream_id, timed in partition.punctuate(int(time.time() * 1000) - CLOCK_SKEW_MS):
-                outputs += [(stream_id, output) for output in timed]
+                streams.skip(record.offset)
+        if batch.next_offset > streams.next_offset:
+            # Markers of transactions, aborted records, what compaction removed: nothing to be fed.
+            streams.skip(batch.next_offset - 1)
         return outputs, faults
 
-    async def _save(self, partition: Partition[A, B], batch: Batch) -> None:
-        tp = batch.tp
-        due = partition.due()
-        old = [] if batch.records else partition.expired(int(time.time() * 1000))
-        if not self._still_owns(tp, partition, batch.epoch):
+    async def _save(self, owned: OwnedPartition[A, B], to_save: Callable[[], list[Checkpoint]]) -> None:
+        streams = owned.streams
+        if not self._ownership.holds(owned):
             return
-        await self._table.save(tp.partition, (*due, *old))
-        if not self._still_owns(tp, partition, batch.epoch):
+        expired = streams.expired(self.app.consumer.committed_offset(owned.tp))
+        checkpoints = to_save()  # none of what has just expired
+        await self._checkpoints.save(owned.producer, owned.tp.partition, (*checkpoints, *expired))
+        if not self._ownership.holds(owned):
             return
-        for checkpoint in due:
-            processor = partition.processor(checkpoint.stream_id)
+        for checkpoint in checkpoints:
+            processor = streams.processor(checkpoint.stream_id)
             assert processor is not None
-            partition.saved(checkpoint)
-            self.on_durable(checkpoint.stream_id, processor, partition)
-        if batch.records or due:
-            self.app.consumer.declare_committable(tp, partition.committable_offset, batch.epoch)
-
-    def _still_owns(self, tp: TP, partition: Partition[A, B], epoch: int) -> bool:
-        """Return whether the partition is still assigned to this worker, after an await."""
-        return self._partitions.get(tp.partition) is partition and epoch == self.app.consumer.epoch
+            streams.saved(checkpoint)
+            self.on_durable(checkpoint.stream_id, processor, owned)
+        self.app.consumer.declare_committable(owned.tp, streams.committable_offset, owned.epoch)
 
     # Partitions come and go ------------------------------------------------------------------
 
-    async def _restore_partition(self, batch: Batch) -> Partition[A, B]:
-        """Return a partition with its streams restored, to be read on from where they need it."""
-        number = batch.tp.partition
-        needed = await self.app.consumer.first_needed(batch.tp)
-        partition: Partition[A, B] = Partition(
-            lambda stream_id: self.new_processor(stream_id, number), self._checkpoints, needed
-        )
-        for stream_id, snapshot in self._table.of_partition(number):
-            partition.restore(stream_id, self.restored_processor(snapshot))
-        if partition.resume_offset is not None:
-            partition.next_offset = min(partition.next_offset, partition.resume_offset)
-        for stream_id, processor in partition.processors():
-            self.on_durable(stream_id, processor, partition)
+    async def _take(self, tp: TP, epoch: int) -> OwnedPartition[A, B]:
+        """Return a partition that no other worker can write for, its streams restored."""
+        number = tp.partition
+        producer = await self._producers.take(number)
+        try:
+            # Only now, when nothing can be written to it any more by others.
+            snapshots = await self._checkpoints.read(number, self.metrics.progress)
+            streams = await self._restored(tp, snapshots)
+        except BaseException:
+            await producer.close()
+            raise
+        owned = OwnedPartition(tp, epoch, streams, producer)
+        for stream_id, processor in streams.processors():
+            self.on_durable(stream_id, processor, owned)
         self.log.info(
-            "partition_restored",
-            partition=number,
-            streams=partition.open_streams,
-            offset=partition.next_offset,
+            "partition_restored", partition=number, streams=streams.open_streams, offset=streams.next_offset
         )
-        return partition
+        return owned
 
-    async def _on_revoked(self, *args: Any, **kwargs: Any) -> None:
-        self._partitions.clear()
+    async def _restored(self, tp: TP, snapshots: Iterable[tuple[int, bytes]]) -> Partition[A, B]:
+        """Return a partition with its streams restored, to be read on from where they need it."""
+        needed = await self.app.consumer.first_needed(tp)
+        streams: Partition[A, B] = Partition(
+            lambda _, record, offset: self.new_processor(record, offset, tp.partition), self._config, needed
+        )
+        for count, (stream_id, snapshot) in enumerate(snapshots, 1):
+            streams.restore(stream_id, self.restored_processor(snapshot))
+            if not count % _RESTORED_AT_A_TIME:
+                await asyncio.sleep(0)
+        return streams
+
+    async def _give_up(self) -> None:
+        await self._ownership.give_up(self._queues.cancel)
         self.metrics.revoked()
         await self.on_dropped()
+
+    async def _save_unsaved(self, owned: OwnedPartition[A, B]) -> None:
+        await self._save(owned, owned.streams.unsaved)
 
     async def keep_measuring(self) -> None:
         """Update the agent's gauges once a second, for ever."""
         while True:
-            self.metrics.measure(self._partitions)
+            self.metrics.measure({n: owned.streams for n, owned in self._ownership.partitions.items()})
             await asyncio.sleep(1)
 
     # Sending ---------------------------------------------------------------------------------
 
-    async def send_all(self, topic: Topic, tp: TP, records: Iterable[Outgoing]) -> None:
-        """Send records to the same partition of a topic; return when Kafka has acknowledged them all."""
-        await self.app.producer.send_all(topic.name, tp.partition, records)
-
-    async def send(
-        self, topic: Topic, key: bytes | None, value: bytes, headers: list[tuple[str, bytes]]
-    ) -> Any:
-        """Send a record; return an awaitable that is done when Kafka has acknowledged it."""
-        return await self.app.producer.send(topic.name, key, value, None, None, headers)
-
-    async def _reject(self, tp: TP, faults: Iterable[tuple[Any, Rejected]]) -> None:
-        acknowledgements = []
+    async def _reject(self, owned: OwnedPartition[A, B], faults: Iterable[tuple[Any, Rejected]]) -> None:
+        letters: list[Outgoing] = []
         for record, fault in faults:
             letter = DeadLetter(
                 fault.reason,
                 fault.detail,
                 self.name,
-                topic=tp.topic,
-                partition=tp.partition,
+                topic=owned.tp.topic,
+                partition=owned.tp.partition,
                 offset=record.offset,
             )
             self.log.warning("record_rejected", reason=fault.reason, offset=record.offset)
             self.metrics.rejected(fault.reason)
-            acknowledgements.append(
-                await self.send(DEAD_LETTERS, record.key, record.value or b"", letter.headers())
-            )
-        await asyncio.gather(*acknowledgements)
+            letters.append((record.key, record.value or b"", letter.headers()))
+        await owned.producer.send_all(DEAD_LETTERS.name, letters)

@@ -1,4 +1,4 @@
-"""The batch an agent receives: all that one fetch brought of one partition."""
+"""The batch an agent receives: what one fetch brought of one partition."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,23 +9,29 @@ from faust.types import TP
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The records that one fetch brought of one partition. Without records it is a punctuation.
-
-    A punctuation says that the partition has been read to its end.
-    """
+    """Records that one fetch brought of one partition, or the news that the partition ends here."""
 
     tp: TP
     epoch: int
     """The assignment it was fetched under. A batch of an earlier one is to be ignored."""
     start: int
-    """Offset of the first record; of a punctuation, where the partition ends.
+    """Where it begins: one above the offset that the agent expects means that a fetch was lost."""
+    next_offset: int
+    """Where the batch after it begins. From ``start`` to here there is nothing but the records.
 
-    One above the offset that the agent expects means that a fetch was lost.
+    Offsets may have holes: markers of transactions, aborted records, what compaction has removed.
     """
-    seeks: int
-    """How often ``seek_back`` was called for the partition before the fetch was begun."""
+    seek: int
+    """The number of the seek that the fetch came after. A later seek has a higher one."""
     records: list[Any]
     """Records as ``BareRecords`` decodes them: offset, timestamp, key, value, headers."""
+    fetched_s: float
+    """``time.monotonic()`` when the fetch was answered that brought the records, or showed the end."""
+
+    @property
+    def shows_end(self) -> bool:
+        """Whether it is a punctuation: a fetch has just shown that the partition ends at ``start``."""
+        return not self.records and self.start == self.next_offset
 
 
 class BatchSchema(faust.Schema):

@@ -1,55 +1,109 @@
-"""The Faust table of checkpoints, with writes that can be waited for."""
+"""The log of an agent's checkpoints: written by a partition's producer, read when the partition is taken."""
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
-import faust
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from processors.core.partition import Checkpoint
-from schemas.topics import CHECKPOINT_TABLE, key_of
+from processors.driver.producer import Outgoing, PartitionProducer
+from runtime.clients import connected, disconnected
+from runtime.cluster import Cluster
+from schemas.topics import key_of
 
-if TYPE_CHECKING:
-    from processors.driver.producer import Outgoing
+log = structlog.get_logger()
+
+#: Bytes that one fetch brings, and partitions that are read side by side: together they bound the memory.
+FETCH_BYTES, AT_ONCE = 4 * 2**20, 4
+#: Records handed out at a time, between which heartbeats are sent.
+PIECE_RECORDS = 2000
+#: How often a long restore tells how far it is.
+REPORT_S = 5.0
 
 _PARTITION_BYTES = 4
 
 
-class CheckpointTable(faust.Table):
-    """Key: stream_id in decimal digits. Value: the partition in 4 bytes, then the snapshot.
+class CheckpointLog:
+    """A compacted topic of checkpoints.
 
-    An upstream table sends its changelog in the background and ignores failures. Here a write is done when
-    Kafka has acknowledged it.
+    Key: stream_id in decimal digits. Value: the partition in 4 bytes, then the snapshot. The last
+    value of a key counts; none deletes it.
     """
 
-    @classmethod
-    def of(cls, app: faust.App, partitions: int) -> "CheckpointTable":
-        """Add the table to an application whose topics have this many partitions."""
-        table = cls(
-            app,
-            name=CHECKPOINT_TABLE,
-            key_type=bytes,
-            value_type=bytes,
-            partitions=partitions,
+    def __init__(self, cluster: Cluster, topic: str) -> None:
+        self._cluster = cluster
+        self.topic = topic
+        self._slots = asyncio.Semaphore(AT_ONCE)
+
+    async def save(self, producer: PartitionProducer, number: int, checkpoints: Iterable[Checkpoint]) -> None:
+        """Write checkpoints, deleting those without a snapshot; return when Kafka has acknowledged them.
+
+        Raise FencedError.
+        """
+        prefix = number.to_bytes(_PARTITION_BYTES, "big")
+        records: list[Outgoing] = [
+            (key_of(c.stream_id), None if c.snapshot is None else prefix + c.snapshot, [])
+            for c in checkpoints
+        ]
+        await producer.send_all(self.topic, records)
+
+    async def read(
+        self, number: int, on_progress: Callable[[], None] = lambda: None
+    ) -> Iterator[tuple[int, bytes]]:
+        """Return the stream and the snapshot of each checkpoint of a partition. Wait for the broker.
+
+        Fence the partition first: what an earlier producer still wrote is then there.
+        """
+        async with self._slots:
+            values = await self._values(number, on_progress)
+        return self._decoded(number, values)
+
+    async def _values(self, number: int, on_progress: Callable[[], None]) -> dict[bytes, bytes]:
+        consumer: Any = await connected(
+            AIOKafkaConsumer,
+            self._cluster,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            max_partition_fetch_bytes=FETCH_BYTES,
         )
-        app.tables.add(table)
-        return table
+        began_s = reported_s = time.monotonic()
+        values: dict[bytes, bytes] = {}
+        count = 0
+        try:
+            tp = TopicPartition(self.topic, number)
+            consumer.assign([tp])
+            end = (await consumer.end_offsets([tp]))[tp]
+            while (position := await consumer.position(tp)) < end:
+                for record in (await consumer.getmany(tp, timeout_ms=500, max_records=PIECE_RECORDS)).get(
+                    tp, ()
+                ):
+                    count += 1
+                    if record.value is None:
+                        values.pop(record.key, None)
+                    else:
+                        values[record.key] = record.value
+                on_progress()
+                if time.monotonic() - reported_s > REPORT_S:
+                    reported_s = time.monotonic()
+                    log.info("restoring", topic=self.topic, partition=number, offset=position, end=end)
+        finally:
+            await disconnected(consumer)
+        log.info(
+            "checkpoints_read",
+            topic=self.topic,
+            partition=number,
+            records=count,
+            streams=len(values),
+            seconds=round(time.monotonic() - began_s, 3),
+        )
+        return values
 
-    async def save(self, partition: int, checkpoints: Iterable[Checkpoint]) -> None:
-        """Write checkpoints, deleting those without a snapshot; return when Kafka has acknowledged them."""
-        records: list[Outgoing] = []
-        for checkpoint in checkpoints:
-            key, value = key_of(checkpoint.stream_id), None
-            if checkpoint.snapshot is not None:
-                value = partition.to_bytes(_PARTITION_BYTES, "big") + checkpoint.snapshot
-                self.data[key] = value
-            else:
-                self.data.pop(key, None)
-            records.append((key, value, []))
-        await self.app.producer.send_all(self.changelog_topic_name, partition, records)
-
-    def of_partition(self, partition: int) -> Iterator[tuple[int, bytes]]:
-        """Yield the ``stream_id`` and the snapshot of each stream of a partition."""
-        prefix = partition.to_bytes(_PARTITION_BYTES, "big")
-        for key, value in list(self.data.items()):
+    def _decoded(self, number: int, values: dict[bytes, bytes]) -> Iterator[tuple[int, bytes]]:
+        prefix = number.to_bytes(_PARTITION_BYTES, "big")
+        for key, value in values.items():
             if value[:_PARTITION_BYTES] == prefix:
                 yield int(key), value[_PARTITION_BYTES:]

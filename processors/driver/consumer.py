@@ -1,8 +1,8 @@
 """Faust's consumer, which hands out batches and commits what its agent declared committable."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import suppress
-from time import monotonic
 from typing import Any
 
 from aiokafka.errors import IllegalStateError
@@ -12,8 +12,9 @@ from mode.utils.futures import notify
 
 from processors.driver.batch import Batch
 from processors.driver.threadless import ThreadlessConsumer
+from runtime.clients import STOP_TIMEOUT_S
 
-#: How often a partition that has been read to its end gets an empty batch.
+#: How often a partition that has been read to its end gets an empty batch, if fetches keep showing its end.
 PUNCTUATION_S = 1.0
 
 
@@ -24,8 +25,10 @@ class Consumer(upstream.Consumer):
         super().__init__(*args, **kwargs)
         self.epoch = 0
         self._committable: dict[TP, int] = {}
-        self._last_batch_s: dict[TP, float] = {}
-        self._seeks: dict[TP, int] = {}
+        # When the fetch was answered that the last batch of a partition came of.
+        self._last_fetched_s: dict[TP, float] = {}
+        # The number of the last ``seek_back`` of a partition.
+        self._sought_back: dict[TP, int] = {}
 
     def _new_consumer_thread(self) -> ThreadlessConsumer:
         return ThreadlessConsumer(self, loop=self.loop, thread_loop=self.loop, beacon=self.beacon)
@@ -33,62 +36,79 @@ class Consumer(upstream.Consumer):
     # Batches ---------------------------------------------------------------------------------
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
-        """Fetch, and yield one message per partition, of a changelog one per record."""
-        seeks = dict(self._seeks)
+        """Fetch, and yield a batch for each piece of a fetch, and for each end that a fetch has shown."""
         # Punctuations must not wait for the long poll of an idle partition.
-        records, active = await self._wait_next_records(min(timeout, PUNCTUATION_S / 2))
+        fetches, active = await self._wait_next_records(min(timeout, PUNCTUATION_S / 2))
         epoch = self.epoch
-        if records is None or self.should_stop:
+        if fetches is None or self.should_stop:
             return
         if not self.flow_active:
             await self.perform_seek()
             return
-        for tp, fetched in records.items():
+        for tp, fetched in fetches.items():
             if not self.flow_active or self.epoch != epoch:
                 return
             if active is not None and tp not in active and tp not in self._buffered_partitions:
                 continue
-            self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
-            if self._is_changelog_tp(tp):
-                for record in fetched:
-                    yield tp, self._as_message(tp, record.value, record.offset, record.key)
-            elif fetched:
-                self._last_batch_s[tp] = monotonic()
-                batch = Batch(tp, epoch, fetched[0].offset, seeks.get(tp, 0), fetched)
-                yield tp, self._as_message(tp, batch, fetched[-1].offset)
-        if self.app.in_recovery:
-            return
+            self.app.monitor.track_tp_end_offset(tp, self.end_of(tp))
+            self._last_fetched_s[tp] = fetched.fetched_s
+            yield (
+                tp,
+                self._as_message(
+                    Batch(
+                        tp,
+                        epoch,
+                        fetched.start,
+                        fetched.next_offset,
+                        fetched.seek,
+                        list(fetched),
+                        fetched.fetched_s,
+                    )
+                ),
+            )
         for tp in sorted(active or ()):
-            end = self._end_reached(tp) if self.flow_active and self.epoch == epoch else None
-            if end is not None:
-                self._last_batch_s[tp] = monotonic()
-                # Faust drops what lies below the offset it has read up to.
-                batch = Batch(tp, epoch, end, seeks.get(tp, 0), [])
-                yield tp, self._as_message(tp, batch, self._read_offset[tp] or 0)
+            shown = self._shown_end(tp) if self.flow_active and self.epoch == epoch else None
+            if shown is not None:
+                end, seek, answered_s = shown
+                self._last_fetched_s[tp] = answered_s
+                yield tp, self._as_message(Batch(tp, epoch, end, end, seek, [], answered_s))
 
-    def _end_reached(self, tp: TP) -> int | None:
-        """Return where a partition ends that has been read up to there, else None; once a second."""
-        if self._is_changelog_tp(tp) or monotonic() - self._last_batch_s.get(tp, 0) < PUNCTUATION_S:
+    def _shown_end(self, tp: TP) -> tuple[int, int, float] | None:
+        """Return where a partition ends that was read up to there, after which seek, and when it was shown.
+
+        None if it has not been read up to there, or no fetch has shown it for a second since the last batch.
+        """
+        state = self._state(tp)
+        # The end is None until the first fetch has told where it is.
+        if state is None or not state.has_valid_position or state.lso is None:
             return None
+        due_s = self._last_fetched_s.get(tp, -PUNCTUATION_S) + PUNCTUATION_S
+        if state.answered_s < due_s or state.position < state.lso:
+            return None
+        return state.position, state.seek_number, state.answered_s
+
+    def end_of(self, tp: TP) -> int:
+        """Return where a partition ended, for a reader of committed records, at its last fetch; else 0."""
+        state = self._state(tp)
+        return (state and state.lso) or 0
+
+    def _state(self, tp: TP) -> Any:
         subscription = self._thread._ensure_consumer()._subscription.subscription
         assignment = subscription and subscription.assignment
-        state = assignment and assignment.state_value(tp)
-        # The high watermark is None until the first fetch has told where the log ends.
-        if not state or not state.has_valid_position or state.highwater is None:
-            return None
-        position: int = state.position
-        return position if position >= state.highwater else None
+        return assignment and assignment.state_value(tp)
 
-    def _as_message(self, tp: TP, value: Any, offset: int, key: bytes | None = None) -> Any:
+    def _as_message(self, batch: Batch) -> Any:
+        tp = batch.tp
         return upstream.ConsumerMessage(
             tp.topic,
             tp.partition,
-            offset,
+            # Faust drops what lies below the offset it has read up to, which after a seek is that seek's.
+            batch.next_offset,
             0.0,
             0,
             None,
-            key,
-            value,
+            None,
+            batch,
             None,
             0,
             0,
@@ -113,17 +133,20 @@ class Consumer(upstream.Consumer):
         """Seek to an offset. Batches fetched from then on are fresh; stale ones may still be under way."""
         with suppress(IllegalStateError):  # the partition was revoked meanwhile
             await self.seek_wait({tp: offset})
-        self._seeks[tp] = self._seeks.get(tp, 0) + 1
+        state = self._state(tp)
+        if state is not None:
+            self._sought_back[tp] = state.seek_number
 
     def is_fresh(self, batch: Batch) -> bool:
         """Return whether a batch was fetched after the last ``seek_back`` of its partition."""
-        return batch.seeks == self._seeks.get(batch.tp, 0)
+        return batch.seek >= self._sought_back.get(batch.tp, 0)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Forget what was committable: another worker decides that from now on."""
+        """Let the agent save and commit; then forget what was committable: others decide that from now on."""
+        await self.app.before_revocation()
         self.epoch += 1
         self._committable.clear()
-        self._last_batch_s.clear()
+        self._last_fetched_s.clear()
         await super().on_partitions_revoked(revoked)
 
     # Commits ---------------------------------------------------------------------------------
@@ -132,6 +155,20 @@ class Consumer(upstream.Consumer):
         """Allow the group to commit an offset, unless it was declared under an earlier assignment."""
         if epoch == self.epoch:
             self._committable[tp] = offset
+
+    def committed_offset(self, tp: TP) -> int:
+        """Return the offset that the group has committed, as far as is known; 0 for none."""
+        return self._committed_offset.get(tp) or 0
+
+    async def commit_declared(self, timeout_s: float) -> None:
+        """Commit what was declared committable, now; wait no longer than a time for Kafka."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self.force_commit()
+
+    async def commit_and_end_transactions(self) -> None:
+        """Commit when the consumer stops. Upstream waits for ever for the coordinator of one that crashed."""
+        await self.commit_declared(STOP_TIMEOUT_S)
 
     def ack(self, message: Any) -> bool:
         """Count a batch as handled by the agent, which says nothing about its offsets."""

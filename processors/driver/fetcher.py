@@ -12,12 +12,22 @@ without ``install`` aiokafka checks, with it ``CheckedBatches`` does.
 from typing import Any
 
 import crc32c
+from aiokafka import codec
 from aiokafka.consumer import fetcher
-from aiokafka.errors import CorruptRecordException
+from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
 from aiokafka.record.memory_records import MemoryRecords
 
 # Where the fields of a batch begin (Kafka's protocol guide, "Record Batch"), behind its base offset.
 _LENGTH, _LENGTH_END, _MAGIC, _CRC, _CRC_END = 8, 12, 16, 17, 21
+#: The low byte of the batch's attributes, and the bits of the codec in it.
+_ATTRIBUTES, _CODEC_BITS = 22, 0b111
+#: By their numbers in Kafka's protocol: each codec's name, and whether it can be unpacked here.
+_CODECS = {
+    1: ("gzip", codec.has_gzip),
+    2: ("snappy", codec.has_snappy),
+    3: ("lz4", codec.has_lz4),
+    4: ("zstd", codec.has_zstd),
+}
 
 
 class CheckedBatches:
@@ -33,7 +43,10 @@ class CheckedBatches:
         self.has_next = self._batches.has_next
 
     def next_batch(self) -> Any:
-        """Return the next batch. Raise CorruptRecordException if its checksum does not fit."""
+        """Return the next batch.
+
+        Raise CorruptRecordException if its checksum does not fit, and UnsupportedCodecError.
+        """
         batch = self._batches.next_batch()
         end = _LENGTH_END + int.from_bytes(self._left[_LENGTH:_LENGTH_END], "big")
         raw, self._left = self._left[:end], self._left[end:]
@@ -47,7 +60,18 @@ class CheckedBatches:
                 f"{self.source}: the batch at offset {offset} fails its checksum: it was changed on the "
                 "broker's disk or on its way; nothing is read past it"
             )
+        if raw[_MAGIC] >= 2 and (number := raw[_ATTRIBUTES] & _CODEC_BITS):
+            self._check_codec(number, raw)
         return batch
+
+    def _check_codec(self, number: int, raw: memoryview) -> None:
+        name, supported = _CODECS.get(number, (f"codec number {number}", lambda: False))
+        if not supported():
+            offset = int.from_bytes(raw[:_LENGTH], "big")
+            raise UnsupportedCodecError(
+                f"{self.source}: the batch at offset {offset} is compressed by {name}, which cannot be "
+                "unpacked here: install the package `cramjam`"
+            )
 
 
 class BareRecords(fetcher.PartitionRecords):  # type: ignore[misc]

@@ -1,36 +1,115 @@
-"""Faust's producer, idempotent, and sending by the batch."""
+"""The producer of a partition: fenced, idempotent, and sending by the batch."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from contextlib import suppress
+from time import monotonic
 from typing import Any
 
-from faust.transport.drivers import aiokafka as upstream
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+
+from processors.driver import fencing
+from processors.driver.fencing import FencedError, is_fenced
+from runtime.cluster import Cluster
 
 #: A record to send: key, value, headers.
-Outgoing = tuple[bytes, bytes | None, list[tuple[str, bytes]]]
+Outgoing = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
+
+#: How often Kafka is reminded of the producer's epoch, which it forgets after a day.
+RENEW_S = 6 * 3600.0
+#: How long a producer may take to send what it was given, when it is closed.
+CLOSE_TIMEOUT_S = 2.0
 
 
-class Producer(upstream.Producer):
-    """Retries without duplicates and without reordering; sends many records as one batch."""
+class PartitionProducers:
+    """Makes the producer of each partition: for these topics, at that partition's number of each."""
 
-    def _settings_extra(self) -> Mapping[str, Any]:
-        return {"acks": "all", "enable_idempotence": True}
+    def __init__(self, cluster: Cluster, group: str, topics: Iterable[str], **options: Any) -> None:
+        """``options``: more of what aiokafka's producer takes."""
+        fencing.check_internals()
+        self._cluster = cluster
+        self._group = group
+        self._topics = tuple(topics)
+        self._options = {"acks": "all", **options}
 
-    async def send_all(self, topic: str, partition: int, records: Iterable[Outgoing]) -> None:
-        """Send records to a partition, in order; return when Kafka has acknowledged them all.
+    def transactional_id(self, number: int) -> str:
+        """Return the name by which the producers of a partition fence each other."""
+        return f"{self._group}-{number}"
 
-        A record larger than a batch goes in one of its own. Raise what aiokafka raises:
+    async def take(self, number: int) -> "PartitionProducer":
+        """Return the partition's producer, when no earlier one can write any more. Wait for the broker.
+
+        Raise TransactionalIdError and FencedError.
+        """
+        partitions = [TopicPartition(topic, number) for topic in self._topics]
+        producer = await fencing.fence(
+            self._cluster, self.transactional_id(number), partitions, **self._options
+        )
+        return PartitionProducer(self, number, producer)
+
+    async def renew(self, number: int, producer: Any) -> None:
+        """Have Kafka remember the epoch of a partition's producer. Raise FencedError."""
+        partitions = [TopicPartition(topic, number) for topic in self._topics]
+        await fencing.renew(
+            self._cluster, self.transactional_id(number), partitions, producer, **self._options
+        )
+
+
+class PartitionProducer:
+    """Writes for one partition, to that number of each topic, until another worker takes the partition."""
+
+    def __init__(self, producers: PartitionProducers, number: int, producer: Any) -> None:
+        self._producers = producers
+        self._number = number
+        self._producer = producer
+        self._renew_at_s = monotonic() + RENEW_S
+
+    async def send_all(self, topic: str, records: Iterable[Outgoing]) -> None:
+        """Send records, in order; return when Kafka has acknowledged them all.
+
+        A record larger than a batch goes in one of its own. Raise FencedError, and what aiokafka raises:
         MessageSizeTooLargeError if the record is larger than the topic takes.
         """
-        producer = self._ensure_producer()
         acknowledgements = []
-        batch = producer.create_batch()
+        batch = self._producer.create_batch()
         for key, value, headers in records:
             if batch.append(timestamp=None, key=key, value=value, headers=headers) is None:
-                acknowledgements.append(await producer.send_batch(batch, topic, partition=partition))
-                batch = producer.create_batch()
+                acknowledgements.append(await self._send(topic, batch))
+                batch = self._producer.create_batch()
                 # A batch takes its first record whatever its size.
                 batch.append(timestamp=None, key=key, value=value, headers=headers)
         if batch.record_count():
-            acknowledgements.append(await producer.send_batch(batch, topic, partition=partition))
-        await asyncio.gather(*acknowledgements)
+            acknowledgements.append(await self._send(topic, batch))
+        # Each is waited for: after a failure the others fail too, and would be reported as forgotten.
+        for result in await asyncio.gather(*acknowledgements, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise self._reported(result) from result
+
+    async def _send(self, topic: str, batch: Any) -> Any:
+        return await self._producer.send_batch(batch, topic, partition=self._number)
+
+    def _reported(self, error: BaseException) -> BaseException:
+        if not is_fenced(error):
+            return error
+        return FencedError(
+            f"another worker took partition {self._number}: "
+            f"a newer producer of {self._producers.transactional_id(self._number)!r} has started"
+        )
+
+    async def keep(self) -> None:
+        """Have Kafka remember the producer's epoch, if that is due. Raise FencedError."""
+        if monotonic() >= self._renew_at_s:
+            await self._producers.renew(self._number, self._producer)
+            self._renew_at_s = monotonic() + RENEW_S
+
+    async def close(self) -> None:
+        """Close it within about 2 s. What was not acknowledged by then may or may not be written."""
+        with suppress(TimeoutError, KafkaError):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._producer.stop()
+                return
+        # The broker is away, and aiokafka would wait for it.
+        sending = self._producer._sender.sender_task
+        sending.cancel()
+        await self._producer.client.close()

@@ -1,12 +1,17 @@
-"""aiokafka's consumer in the agent's event loop."""
+"""aiokafka's consumer in the agent's event loop, reading what is committed."""
 
 import asyncio
 from typing import Any
 
+import aiokafka
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from faust.transport.drivers import aiokafka as upstream
 from mode.utils.futures import maybe_async
 
-from processors.driver import fetcher
+from processors.driver import fetched, fetcher
+
+#: How long the broker may hold a fetch of partitions that have nothing new: as long as an end is old news.
+FETCH_WAIT_MS = 500
 
 
 class ThreadlessConsumer(upstream.AIOKafkaConsumerThread):
@@ -15,6 +20,7 @@ class ThreadlessConsumer(upstream.AIOKafkaConsumerThread):
     async def start(self) -> None:
         """Start the consumer; return when it has started, and raise what it raises."""
         fetcher.install()
+        fetched.install()
         self._thread_started.set()
         self._thread_running = asyncio.get_running_loop().create_future()
         self._serving = asyncio.create_task(self._serve())
@@ -22,6 +28,31 @@ class ThreadlessConsumer(upstream.AIOKafkaConsumerThread):
         # Retrieving it here keeps asyncio from logging it once more.
         self._serving.add_done_callback(lambda task: task.cancelled() or task.exception())
         await self._thread_running
+
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+        """Return aiokafka's consumer; upstream's reads records of transactions that were aborted."""
+        conf = self.app.conf
+        self._assignor = RoundRobinPartitionAssignor
+        return aiokafka.AIOKafkaConsumer(
+            bootstrap_servers=upstream.server_list(transport.url, transport.default_port),
+            client_id=conf.broker_client_id,
+            group_id=conf.id,
+            isolation_level="read_committed",
+            partition_assignment_strategy=[self._assignor],
+            enable_auto_commit=False,
+            auto_offset_reset=conf.consumer_auto_offset_reset,
+            max_poll_records=conf.broker_max_poll_records,
+            max_poll_interval_ms=int((conf.broker_max_poll_interval or 0) * 1000),
+            max_partition_fetch_bytes=conf.consumer_max_fetch_size,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+            request_timeout_ms=int(conf.broker_request_timeout * 1000),
+            session_timeout_ms=int(conf.broker_session_timeout * 1000),
+            rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
+            heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
+            metadata_max_age_ms=conf.consumer_metadata_max_age_ms,
+            connections_max_idle_ms=conf.consumer_connections_max_idle_ms,
+            **upstream.credentials_to_aiokafka_auth(conf.broker_credentials, conf.ssl_context),
+        )
 
     async def call_thread(self, fun: Any, *args: Any, **kwargs: Any) -> Any:
         """Call a method of the consumer, and await it if it is a coroutine."""

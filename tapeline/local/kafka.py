@@ -79,6 +79,7 @@ def properties(port: int, controller_port: int, data: Path) -> str:
         "group.initial.rebalance.delay.ms": "0",
         "offsets.topic.num.partitions": "1",
         "offsets.topic.replication.factor": "1",
+        "transaction.state.log.num.partitions": "1",
         "transaction.state.log.replication.factor": "1",
         "transaction.state.log.min.isr": "1",
         "share.coordinator.state.topic.replication.factor": "1",

@@ -17,6 +17,8 @@ log = structlog.get_logger()
 
 #: How long a worker may take to stop before it is killed; what it had not finished is read again.
 STOP_TIMEOUT_S = 30
+#: How long a worker takes at most to leave its group, when it has saved what it could.
+LEAVE_TIMEOUT_S = 5
 
 
 async def run_agent(agent: str, config: WorkerConfig, operations: str | None) -> int:
@@ -38,7 +40,7 @@ async def run_agent(agent: str, config: WorkerConfig, operations: str | None) ->
     if not checking.done():
         checking.cancel()
         return 0
-    app, made = create_agent(agent, config, checking.result())
+    app, made = create_agent(agent, config)
     app.finalize()
     log.info("agent_starting", agent=agent, partitions=checking.result())
     collect_rarely()
@@ -50,7 +52,10 @@ async def run_agent(agent: str, config: WorkerConfig, operations: str | None) ->
     await asyncio.wait({stopped, crashed}, return_when=asyncio.FIRST_COMPLETED)
     measuring.cancel()
     failed = app.crashed
-    await app.stop()
+    if not failed:
+        await made.stop()
+    # Nothing is left but to leave the group, and Faust waits for a broker that is away.
+    await asyncio.wait({asyncio.create_task(app.stop())}, timeout=LEAVE_TIMEOUT_S)
     if server is not None:
         await server.stop()
     log.info("agent_stopped", agent=agent, failed=failed)

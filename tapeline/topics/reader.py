@@ -28,6 +28,8 @@ async def records(
 ) -> AsyncIterator[Any]:
     """Yield aiokafka's ConsumerRecords of a topic, in the order of each partition.
 
+    Those of transactions that were aborted, or are not over yet, are left out.
+
     ``exit_at_end``: up to where the topic ended when this began. ``since_ms``: only those that Kafka has
     stamped with this time or a later one. Raise UnknownTopicError and BrokerAwayError.
     """
@@ -35,6 +37,7 @@ async def records(
     consumer = AIOKafkaConsumer(
         **cluster.options(),
         enable_auto_commit=False,
+        isolation_level="read_committed",
         auto_offset_reset="earliest" if from_beginning else "latest",
     )
     await consumer.start()
@@ -115,21 +118,26 @@ async def stream_entries(
     """Yield what ``voxology.messages`` still has of a stream, by its place. Raise BrokerAwayError."""
     reader = Reader(registry)
     consumer = await connected(
-        AIOKafkaConsumer, cluster, TOOL_PATIENCE_S, enable_auto_commit=False, auto_offset_reset="earliest"
+        AIOKafkaConsumer,
+        cluster,
+        TOOL_PATIENCE_S,
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+        auto_offset_reset="earliest",
     )
     try:
         tp = TopicPartition(MESSAGES.name, partition)
         consumer.assign([tp])
         (beginning,) = (await consumer.beginning_offsets([tp])).values()
         (end,) = (await consumer.end_offsets([tp])).values()
-        position, end = max(first_offset, beginning), min(last_offset + 1, end)
-        consumer.seek(tp, position)
-        while position < end:
+        end = min(last_offset + 1, end)
+        consumer.seek(tp, max(first_offset, beginning))
+        # The position passes over offsets without a record too: the markers of transactions.
+        while await consumer.position(tp) < end:
             for record in (await consumer.getmany(timeout_ms=_POLL_MS)).get(tp, ()):
-                position = record.offset + 1
                 if record.key == key and record.offset < end:
                     with suppress(SchemaError):
                         yield reader.decode(record.value or b"")
-            on_progress(position - first_offset)
+            on_progress(await consumer.position(tp) - first_offset)
     finally:
         await disconnected(consumer)

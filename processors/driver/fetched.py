@@ -1,0 +1,91 @@
+"""Where each fetch began and ended, when, and after which seek: what aiokafka knows and does not tell.
+
+aiokafka hands out lists of records. A list says neither which offsets without a record lie around its own
+(markers of transactions, aborted records, what compaction removed), nor when the broker answered; and of a
+fetch that brought nothing but such offsets it hands out nothing. So a hole could not be told from a fetch
+that was lost, nor an end that was just seen from one seen long ago.
+"""
+
+from itertools import count
+from time import monotonic
+from typing import Any
+
+from aiokafka.consumer import fetcher, subscription_state
+
+#: Numbers the seeks of all partitions and assignments: a later one has a higher number.
+_SEEKS = count(1)
+
+
+class Fetched(list[Any]):
+    """The records of a fetch, or of a piece of it. True even without records, if it moved the position."""
+
+    def __init__(self, records: list[Any], start: int, next_offset: int, seek: int, fetched_s: float) -> None:
+        super().__init__(records)
+        self.start = start
+        self.next_offset = next_offset
+        self.seek = seek
+        self.fetched_s = fetched_s
+
+    def __bool__(self) -> bool:
+        return self.next_offset > self.start
+
+
+class FetchResult(fetcher.FetchResult):  # type: ignore[misc]
+    """An answered fetch, whose pieces say where they begin and end."""
+
+    def getall(self, max_records: int | None = None) -> Any:
+        """Return up to so many records as ``Fetched``; an empty list if the fetch is not wanted any more."""
+        state = self._assignment.state_value(self._topic_partition)
+        if not self.check_assignment(self._topic_partition) or not self.has_more():
+            return []
+        start = state.position
+        records = super().getall(max_records)
+        return Fetched(records, start, state.position, state.seek_number, self._created)
+
+
+class PartitionState(subscription_state.TopicPartitionState):  # type: ignore[misc]
+    """An assigned partition, which remembers its last seek, and when a fetch of it was last answered."""
+
+    answered_s: float | None = None
+    """By ``time.monotonic()``; aiokafka itself notes the time of day, which may be set."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.seek_number = next(_SEEKS)
+        """Of the last seek; to be assigned counts as one."""
+
+    def seek(self, position: int) -> None:
+        """Go to an offset. What was fetched before is not handed out any more."""
+        super().seek(position)
+        self.seek_number = next(_SEEKS)
+
+    @property
+    def timestamp(self) -> int | None:
+        """Return the time of day of the last answer, in ms, as aiokafka sets it."""
+        return self._timestamp
+
+    @timestamp.setter
+    def timestamp(self, timestamp_ms: int | None) -> None:
+        self._timestamp = timestamp_ms
+        if timestamp_ms is not None:
+            self.answered_s = monotonic()
+
+
+def install() -> None:
+    """Have all consumers of this process tell where their fetches begin and end, and when.
+
+    Raise RuntimeError for an aiokafka that keeps this elsewhere.
+    """
+    answering = fetcher.Fetcher._proc_fetch_request.__code__.co_names
+    handing_out = fetcher.Fetcher.fetched_records.__code__.co_names
+    assigning = subscription_state.Assignment.__init__.__code__.co_names
+    if not (
+        {"FetchResult", "timestamp", "lso"} <= set(answering)
+        and "FetchResult" in handing_out
+        and "TopicPartitionState" in assigning
+    ):
+        raise RuntimeError(
+            "this aiokafka keeps its fetches elsewhere: processors/driver/fetched.py must follow"
+        )
+    fetcher.FetchResult = FetchResult
+    subscription_state.TopicPartitionState = PartitionState
