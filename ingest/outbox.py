@@ -14,6 +14,10 @@ Order within a stream follows from four rules:
 3. The spool is read when Kafka has acknowledged all that the queues held. What was read is removed from it
    when Kafka has acknowledged all of that.
 4. What Kafka did not take returns to the head of its queue, in order.
+5. Since an outage meets all processes of a gateway, and a stream may have gone on over another one, they
+   take turns by the age of their records (``turns``): what is more recent than the others' oldest record
+   stays in the spool, and spooling ends when no other process holds an old one. A process that spools
+   because its own memory is full is waited for by nobody.
 
 Three bounds hold if ``full`` is asked before each ``put``. ``r`` is the size of the largest record:
 
@@ -25,19 +29,17 @@ Three bounds hold if ``full`` is asked before each ``put``. ``r`` is the size of
 Whoever calls reports what happens, and passes the time: seconds of a monotonic clock.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import cycle
+from collections.abc import Callable, Sequence
 
-from ingest.outgoing import OVERHEAD_BYTES, Outgoing, size_of
+from ingest.outgoing import Outgoing, size_of
 from ingest.partition_queue import BatchBuilder, PartitionQueue
+from ingest.partition_queues import PartitionQueues
 from ingest.spool_job import Append, Head, Read, Remove, SpoolJob
+from ingest.turns import Limit
+from ingest.unspooled import SPOOL_RETRY_S, Unspooled
 
-#: A batch that Kafka has not acknowledged for so long: new records go to the spool.
-STALL_S = 1.0
 #: What is read from the spool at once.
 SPOOL_READ_BYTES = 4 * 1024 * 1024
-#: A disk that failed is tried again after so long.
-SPOOL_RETRY_S = 1.0
 
 
 class Outbox:
@@ -50,33 +52,37 @@ class Outbox:
         self._max_memory_bytes = max_memory_bytes
         self._has_spool = max_spool_bytes is not None
         self._max_spool_bytes = max_spool_bytes or 0
-        self._queues: dict[tuple[str, int], PartitionQueue] = {}
-        self._located = False
-        self._partition_of: Callable[[bytes], int]
-        self._any_partition: Iterator[int]
-        self._to_spool: list[Outgoing] = []
-        self._writing: list[Outgoing] = []
+        self._queues = PartitionQueues()
+        self._unspooled = Unspooled()
         self._drained: Head = ()
         """What was read from the spool, and is still there."""
-        self._append_retry_s = self._drain_retry_s = -float("inf")
-        self._append_failing = False
+        self._drain_retry_s = -float("inf")
         self._closing = False
+        self._limit = Limit()
 
-        self.ready: set[PartitionQueue] = set()
+        self.ready = self._queues.ready
         """Queues of which a batch can be sent: records wait, and nothing is in flight."""
         self.connected = False
         self.spooling = self._has_spool
         """Whether new records go to the spool. At the start: what it holds already goes first."""
         self.spooling_because = "Kafka has not been found yet"
-        self.queued_bytes = 0
-        """Of the records in the queues, in flight or not."""
-        self.unspooled_bytes = 0
-        """Of the records on the way to the spool."""
+        self.takes_turns = self.spooling
+        """Whether other processes are to wait for what is held here: Kafka was away."""
         self.spool_bytes = spool_bytes
         self.published = 0
         self.full = False
         """Whether memory and spool hold all they may. Never after ``close``."""
         self._update_full()
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes of the records in the queues, in flight or not."""
+        return self._queues.bytes
+
+    @property
+    def unspooled_bytes(self) -> int:
+        """Bytes of the records on the way to the spool."""
+        return self._unspooled.bytes
 
     @property
     def memory_bytes(self) -> int:
@@ -110,60 +116,34 @@ class Outbox:
     def put(self, record: Outgoing, now_s: float) -> bool:
         """Take a new record; return whether the sender or the spooler has something new to do."""
         if self.spooling:
-            self._to_spool.append(record)
-            self.unspooled_bytes += len(record.value) + OVERHEAD_BYTES
+            self._unspooled.put(record)
             self._update_full()
             return True
-        got_ready = self._enqueue(record, now_s)
-        if self.queued_bytes > self._max_memory_bytes:
+        got_ready = self._queues.put(record, now_s)
+        if self._queues.bytes > self._max_memory_bytes:
             if self._has_spool:
-                self._begin_spooling("memory is full")
+                self._begin_spooling("memory is full", takes_turns=False)
                 return True
             self._update_full()
         return got_ready
 
-    def _enqueue(self, record: Outgoing, now_s: float) -> bool:
-        """Put a record at the end of its queue; return whether a batch of that can be sent now."""
-        topic, key, value, _ = record
-        # A record without a key may lie in any partition.
-        partition = next(self._any_partition) if key is None else self._partition_of(key)
-        queue = self._queues.get((topic, partition))
-        if queue is None:
-            queue = self._queues[topic, partition] = PartitionQueue(topic, partition)
-        self.queued_bytes += len(value) + OVERHEAD_BYTES
-        waiting = queue.waiting
-        waiting.append(record)
-        if len(waiting) > 1:
-            return False
-        queue.waiting_since_s = now_s
-        if queue.in_flight:
-            return False
-        self.ready.add(queue)
-        return True
-
-    def _begin_spooling(self, reason: str) -> None:
+    def _begin_spooling(self, reason: str, *, takes_turns: bool) -> None:
         self.spooling = True
         self.spooling_because = reason
-        for queue in self._queues.values():
-            self._to_spool += queue.waiting
-            queue.waiting.clear()
-        self.ready.clear()
-        self.unspooled_bytes = size_of(self._to_spool)
-        self.queued_bytes -= self.unspooled_bytes
+        self.takes_turns = takes_turns
+        self._unspooled.extend(self._queues.take_waiting())
         self._update_full()
 
     # To Kafka --------------------------------------------------------------------------------
 
     def locate(self, partitions: int, partition_of: Callable[[bytes], int]) -> None:
         """Learn how many partitions each topic has, and which of them a key lies in."""
-        self._any_partition = cycle(range(partitions))
-        self._partition_of = partition_of
-        self._located = True
+        self._queues.locate(partitions, partition_of)
 
     def connect(self) -> None:
         """Learn of a new connection to Kafka. Nothing is in flight on it yet."""
         self.connected = True
-        self.ready.update(queue for queue in self._queues.values() if queue.waiting)
+        self._queues.make_ready()
 
     def disconnect(self) -> None:
         """Learn that the connection to Kafka is given up. What is in flight is still to be reported."""
@@ -178,24 +158,20 @@ class Outbox:
 
     def acknowledge(self, queue: PartitionQueue) -> int:
         """Forget the batch in flight, which Kafka has; return the number of its records."""
-        records = queue.take_out()
-        self.queued_bytes -= size_of(records)
-        self.published += len(records)
-        self._update_full()
-        return len(records)
+        count = self._queues.acknowledge(queue)
+        self.published += count
+        if self.full:
+            self._update_full()
+        return count
 
     def refuse(self, queue: PartitionQueue) -> Outgoing | None:
         """Forget and return the record in flight that Kafka will never take.
 
         A batch of several returns to its queue, to be sent one by one; then return None.
         """
-        if len(queue.in_flight) > 1:
-            queue.take_back()
-            queue.limit = 1
-            return None
-        [record] = queue.take_out()
-        self.queued_bytes -= record.size
-        self._update_full()
+        record = self._queues.refuse(queue)
+        if self.full:
+            self._update_full()
         return record
 
     def take_back(self, queue: PartitionQueue) -> None:
@@ -206,14 +182,37 @@ class Outbox:
         """Return whether Kafka should acknowledge records, and does not."""
         if not self.connected:
             return bool(self.queued_bytes)
-        return any(queue.in_flight and now_s - queue.sent_s > STALL_S for queue in self._queues.values())
+        return self._queues.stalled(now_s)
 
     def check_stall(self, now_s: float) -> bool:
         """Begin spooling if Kafka does not acknowledge; return whether this has begun it."""
-        if self.spooling or not self._has_spool or not self.stalled(now_s):
+        if not self._has_spool or not self.stalled(now_s):
             return False
-        self._begin_spooling("Kafka does not acknowledge")
+        if self.spooling:
+            self.takes_turns = True
+            return False
+        self._begin_spooling("Kafka does not acknowledge", takes_turns=True)
         return True
+
+    # Turns with other processes --------------------------------------------------------------
+
+    def oldest_us(self, spool_us: int | None) -> int | None:
+        """Return when the oldest record was received that other processes are to wait for.
+
+        ``spool_us``: the oldest in the spool.
+        """
+        if not self.takes_turns:
+            return None
+        first = self._unspooled.first
+        held = (spool_us, self._queues.oldest_us(), first.received_at_us if first is not None else None)
+        return min((us for us in held if us is not None), default=None)
+
+    def wait_for(self, oldest_us: int | None, now_us: int) -> bool:
+        """Learn when the oldest record was received that another process holds; return whether it matters."""
+        changed = self._limit.set(oldest_us, now_us)
+        if self._limit.until_us is not None and not self.spooling:
+            self._begin_spooling("another process publishes what is older", takes_turns=True)
+        return changed
 
     # To the spool, and back ------------------------------------------------------------------
 
@@ -228,47 +227,43 @@ class Outbox:
         may_drain = idle and now_s >= self._drain_retry_s
         if self._drained and may_drain:
             return Remove(self._drained)
-        if self._append_failing and idle and self.connected and not self.spool_bytes:
+        limit, unspooled = self._limit, self._unspooled
+        may_end = not self.spool_bytes and limit.until_us is None
+        if unspooled.failing and idle and self.connected and may_end:
             self._end_spooling(now_s)
             return None
-        if self._to_spool and now_s >= self._append_retry_s:
-            self._writing, self._to_spool = self._to_spool, []
-            return Append(self._writing)
-        if may_drain and self._located and (self.spool_bytes or not self._to_spool):
-            return Read(SPOOL_READ_BYTES)
+        if records := unspooled.begin(now_s):
+            return Append(records)
+        has_next = (self.spool_bytes and not limit.reached) or (may_end and not unspooled)
+        if may_drain and self._queues.located and has_next:
+            return Read(SPOOL_READ_BYTES, limit.ask())
         return None
 
     def _end_spooling(self, now_s: float) -> None:
         """Send new records to the queues from now on, behind what has not got to the spool."""
-        self.spooling = self._append_failing = False
-        records, self._to_spool = self._to_spool, []
-        self.unspooled_bytes = 0
-        for record in records:
-            self._enqueue(record, now_s)
+        self.spooling = self.takes_turns = False
+        for record in self._unspooled.take_all():
+            self._queues.put(record, now_s)
         self._update_full()
 
     def appended(self) -> None:
         """Learn that the spool has what was to be written."""
-        self.spooled(self._writing)
-        self.unspooled_bytes -= size_of(self._writing)
-        self._writing = []
-        self._append_failing = False
+        self.spooled(self._unspooled.written())
         self._update_full()
 
     def append_failed(self, now_s: float) -> None:
         """Learn that the spool has nothing of what was to be written. It is tried again."""
-        self._to_spool = self._writing + self._to_spool
-        self._writing = []
-        self._append_failing = True
-        self._append_retry_s = now_s + SPOOL_RETRY_S
+        self._unspooled.failed(now_s)
 
     def read(self, head: Head, now_s: float) -> None:
         """Take what was read from the spool into the queues; end spooling if it is empty."""
         self._drained = head
         for _, record in head:
-            self._enqueue(record, now_s)
+            self._queues.put(record, now_s)
         if not head:
-            self._end_spooling(now_s)
+            self._limit.reach()
+            if self._limit.until_us is None and not self.spool_bytes:
+                self._end_spooling(now_s)
 
     def removed(self) -> None:
         """Learn that the spool no longer has what was read last."""
@@ -285,14 +280,10 @@ class Outbox:
 
         Neither holds what was read from the spool: it is still there.
         """
-        queues = () if self._drained else self._queues.values()
-        older = [record for queue in queues for record in (*queue.in_flight, *queue.waiting)]
-        newer = self._writing + self._to_spool
-        self._queues.clear()
-        self.ready.clear()
-        self._writing, self._to_spool, self._drained = [], [], ()
-        self.queued_bytes = self.unspooled_bytes = 0
-        return older, newer
+        older = self._queues.take_all()
+        if self._drained:
+            older, self._drained = [], ()
+        return older, self._unspooled.take_all()
 
     def spooled(self, records: Sequence[Outgoing]) -> None:
         """Learn that the spool has these records, too."""

@@ -16,6 +16,8 @@ class Outgoing(NamedTuple):
     key: bytes | None
     value: bytes
     headers: Headers
+    received_at_us: int
+    """When it came, in microseconds since the epoch."""
 
     @property
     def size(self) -> int:

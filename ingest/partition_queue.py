@@ -17,7 +17,7 @@ class BatchBuilder(Protocol):
 
 
 class PartitionQueue:
-    """Records that wait, and before them those in flight. The outbox counts their bytes."""
+    """Records that wait, and before them those in flight. ``PartitionQueues`` counts their bytes."""
 
     __slots__ = (
         "in_flight",
@@ -51,7 +51,7 @@ class PartitionQueue:
             return False
         append = batch.append
         while waiting and len(in_flight) < limit:
-            _, key, value, headers = waiting[0]
+            _, key, value, headers, _ = waiting[0]
             if append(timestamp=None, key=key, value=value, headers=headers) is None:
                 break
             in_flight.append(waiting.popleft())

@@ -60,16 +60,19 @@ class Publisher:
         content = accepted.content
         if isinstance(content, LiveTrack):
             value, headers = content.encode(self._writer.header), self._live_track_headers
+            received_at_us = content.received_at
         else:
             value, headers = self._writer.encode(content), self._writer.headers(accepted.type)
-        record = Outgoing(MESSAGES.name, key_of(accepted.stream_id), value, headers)
+            received_at_us = content["received_at"]
+        record = Outgoing(MESSAGES.name, key_of(accepted.stream_id), value, headers, received_at_us)
         if self._outbox.put(record, time.monotonic()):
             self._on_change()
 
     def reject(self, rejection: Rejection) -> None:
         """Send a dead letter on its way to ``voxology.dead-letters``."""
         key = None if rejection.stream_id is None else key_of(rejection.stream_id)
-        record = Outgoing(DEAD_LETTERS.name, key, rejection.value, rejection.letter.headers())
+        headers, now_us = rejection.letter.headers(), time.time_ns() // 1000
+        record = Outgoing(DEAD_LETTERS.name, key, rejection.value, headers, now_us)
         if self._outbox.put(record, time.monotonic()):
             self._on_change()
         self.rejected += 1

@@ -23,8 +23,9 @@ from aiokafka.errors import (
 )
 from aiokafka.partitioner import DefaultPartitioner
 
-from ingest.outbox import STALL_S, Outbox
+from ingest.outbox import Outbox
 from ingest.partition_queue import PartitionQueue
+from ingest.partition_queues import STALL_S
 from runtime import telemetry
 from runtime.clients import check_topics, connected
 from runtime.cluster import Cluster

@@ -18,9 +18,13 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Read the oldest records of the spool: as many as fit, and at least one if there is any."""
+    """Read the oldest records of the spool: as many as fit, and at least one if there is any.
+
+    None that were received after ``until_us``, in microseconds since the epoch: others go first.
+    """
 
     max_bytes: int
+    until_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,24 +1,33 @@
 """Carries out what the outbox decides for the spool, in a thread of its own, and tries a failing disk again.
 
-One job at a time: what is under way ends before the next begins, even when its task is cancelled.
+One job at a time: what is under way ends before the next begins, even when its task is cancelled. Between
+jobs it tells the gateway's other processes how old our oldest record is, and the outbox what they tell.
 """
 
 import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import structlog
 
-from ingest.outbox import SPOOL_RETRY_S, Outbox
+from ingest.heads import Heads
+from ingest.outbox import Outbox
 from ingest.outgoing import Outgoing
 from ingest.spool import Spool, SpoolDamagedError, SpoolError
 from ingest.spool_job import Append, Read, Remove, SpoolJob
+from ingest.turns import Turns
+from ingest.unspooled import SPOOL_RETRY_S
 from runtime import telemetry
 from runtime.throttle import LogThrottle
 
 log = structlog.get_logger()
+
+#: So often it is looked what the other processes hold; and so often while they take turns.
+LOOK_S = 0.25
+TURN_S = 0.02
 
 
 class Spooler:
@@ -29,6 +38,10 @@ class Spooler:
 
     def __init__(self, spool: Spool, outbox: Outbox, on_change: Callable[[], None]) -> None:
         self._spool = spool
+        self._heads = Heads(spool.path)
+        self._turns = Turns()
+        self._look_s = -float("inf")
+        """When to look next."""
         self._outbox = outbox
         self._on_change = on_change
         self._thread = ThreadPoolExecutor(1, "spool")
@@ -53,16 +66,41 @@ class Spooler:
             log.info("spool_found", records=self._spool.count, bytes=self._spool.bytes)
         self._spooling = self._outbox.spooling
         while not self._stopping:
+            if time.monotonic() >= self._look_s:
+                await self._take_turns()
+            spooling = self._outbox.spooling
             job = self._outbox.spool_job(time.monotonic())
             self._log_spooling()
+            if spooling and not self._outbox.spooling:
+                self._on_change()  # what did not get to the spool is in the queues now
             if job is None:
-                await self._wake.wait()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._look_s - time.monotonic()):
+                        await self._wake.wait()
                 self._wake.clear()
                 continue
             # A task of its own: a write goes on in its thread when what waits for it is cancelled.
             self._job = asyncio.create_task(self._do(job))
             await asyncio.shield(self._job)
             self._on_change()
+
+    async def _take_turns(self) -> None:
+        """Tell the other processes what is held here, and learn what they hold."""
+        outbox = self._outbox
+        try:
+            others = await self._in_thread(self._heads.exchange, outbox.oldest_us(self._spool.first_us))
+        except OSError as error:
+            if self._log_throttle.allows("turns", time.monotonic()):
+                log.error("spool_failed", job="turns", reason=str(error))
+        else:
+            given_up = set(self._turns.given_up)
+            oldest_us = self._turns.oldest_us(others, time.monotonic(), connected=outbox.connected)
+            for name in set(self._turns.given_up) - given_up:
+                log.error("spool_not_waited_for", spool=name)
+            if outbox.wait_for(oldest_us, time.time_ns() // 1000):
+                self._on_change()
+        taking_turns = outbox.takes_turns and outbox.connected
+        self._look_s = time.monotonic() + (TURN_S if taking_turns else LOOK_S)
 
     async def _do(self, job: SpoolJob) -> None:
         outbox = self._outbox
@@ -72,8 +110,8 @@ class Spooler:
                     await self._in_thread(self._spool.append, records)
                     outbox.appended()
                     telemetry.SPOOLED.inc(len(records))
-                case Read(max_bytes):
-                    head = await self._in_thread(self._spool.head, max_bytes)
+                case Read(max_bytes, until_us):
+                    head = await self._in_thread(self._spool.head, max_bytes, until_us)
                     outbox.read(head, time.monotonic())
                 case Remove(head):
                     await self._in_thread(self._spool.remove, head)
@@ -121,6 +159,8 @@ class Spooler:
         """Close the spool. Nothing can be done with it any more."""
         if self._spool.count:
             log.warning("spool_left", records=self._spool.count, bytes=self._spool.bytes)
+        with suppress(OSError):
+            await self._in_thread(self._heads.exchange, self._spool.first_us)
         await self._in_thread(self._spool.close)
         self._thread.shutdown()
 
