@@ -4,15 +4,16 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.set-up
-KILLS  ?= 20
+KILLS   ?= 20
+FREEZES ?= $(KILLS)
 # No file of these packages may have fewer of its statements run by the tests, in per cent.
 FLOOR  ?= 90
 FLOORED = ingest processors schemas
 # All that the targets below and the tools make; .gitignore lists the same.
 MADE   := $(VENV) .tapeline dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache \
-	.pytest_cache .ruff_cache *.egg-info
+	.mutants .pytest_cache .ruff_cache *.egg-info
 
-.PHONY: help setup demo test check coverage bench chaos lock dist clean
+.PHONY: help setup demo test check coverage bench chaos mutants lock dist clean
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -52,8 +53,12 @@ coverage: setup ## Every test, and how much of each package they run; htmlcov/ s
 bench: setup ## What a message costs, and how many calls fit; docs/performance.md has the other benchmarks
 	@$(BIN)/python -m benchmarks speed capacity growth-cost workers measuring
 
-chaos: setup ## Calls while processes are killed: make chaos KILLS=20 SEED=1
-	@$(BIN)/python -m benchmarks.chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+chaos: setup ## Calls while processes are killed and frozen: make chaos KILLS=20 FREEZES=20 CALLS=40 SEED=1
+	@$(BIN)/python -m benchmarks.chaos --kills $(KILLS) --freezes $(FREEZES) \
+		$(if $(CALLS),--calls $(CALLS)) $(if $(SEED),--seed $(SEED))
+
+mutants: setup ## Mutation testing of the pure core, all or make mutants FILES=processors/core/partition.py
+	@$(BIN)/python -m benchmarks.mutants $(FILES)
 
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-header pyproject.toml

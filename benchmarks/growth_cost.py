@@ -7,7 +7,9 @@ from pathlib import Path
 from benchmarks.plots import plot
 from processors.core.assemble.config import AssemblyConfig
 from processors.core.assemble.stream import StreamAssembler
-from processors.core.partition import CheckpointConfig, Partition, Rejected
+from processors.core.config import CheckpointConfig
+from processors.core.partition import Partition
+from processors.core.processor import Rejected
 from schemas.codec import Reader, Writer
 from schemas.events import Event
 from schemas.live_track import LiveTrack
@@ -42,7 +44,7 @@ def _cost(streams: int, chunks: int) -> float:
     """Return the CPU a message, in microseconds, of concurrent streams whose chunks come in turn."""
     config = AssemblyConfig()
     partition: Partition[Record, Event | Rejected] = Partition(
-        lambda stream_id: StreamAssembler(stream_id, 0, config), CheckpointConfig()
+        lambda _, record, at: StreamAssembler.begun_by(record, at, 0, config), CheckpointConfig()
     )
     reader, writer, header = Reader(), Writer(TRACKS), Writer(MESSAGES).header
     media = random.Random(1).randbytes(8 * CHUNK_MS)

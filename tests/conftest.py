@@ -3,11 +3,18 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from tapeline.local.stack import Stack
 
 settings.register_profile("tapeline", deadline=None, print_blob=True)
+#: Of a mutant it matters only that a test fails, and it must fail in every run.
+settings.register_profile(
+    "mutants",
+    settings.get_profile("tapeline"),
+    derandomize=True,
+    phases=(Phase.explicit, Phase.generate),
+)
 settings.load_profile("tapeline")
 
 

@@ -15,16 +15,17 @@ import pytest
 import soundfile
 from moto.server import ThreadedMotoServer
 from obstore.store import ObjectStore
-from support import call_events, record_all
+from support import DELIVERY, call_events, record_all
 
 from processors.core.record.manifest import IncompletePartsError
+from processors.core.record.track import InconsistentEventsError
 from processors.storage.parts import Parts, encode_part
 from processors.storage.recordings import Recordings, Saved
 from processors.storage.store import StoreError, StoreUrlError, delete_below, names, open_store, read
 from schemas.codec import Reader, Writer
 from schemas.errors import CorruptRecordError
 from schemas.event_reader import EventReader
-from schemas.events import Event, Segment, TrackClosed
+from schemas.events import Event, Segment, TrackClosed, TrackSegment
 from schemas.topics import TRACKS
 
 LOCATION = "date=2026-11-18/stream=5"
@@ -134,6 +135,57 @@ async def test_however_a_call_is_stored_while_it_runs_its_recording_is_the_same(
 async def test_parts_that_overlap_give_the_same_recording(store: ObjectStore) -> None:
     saved, _ = await recorded(store)
     assert await record_all(Recordings(store), call_events()[0], part_ms=2500) == saved
+
+
+async def test_a_part_that_is_put_late_replaces_none_that_reaches_further(store: ObjectStore) -> None:
+    """Another worker, which had the partition before, puts what it had when it lost it."""
+    events, _ = call_events()
+    expected = await Recordings(store).compose(LOCATION, events)
+    recordings = Recordings(store)
+    for late in (events[:6], events[:3], events[2:5], events[4:7]):
+        await recordings.store_part(LOCATION, events[:7])
+        await recordings.store_part(LOCATION, late)
+        assert await recordings.compose(LOCATION, events[7:]) == expected
+        await recordings.delete_parts(LOCATION)
+
+
+@pytest.mark.parametrize("kept_bytes", [8 * 2**20, 5000])
+async def test_a_recording_that_would_not_be_what_it_says_is_not_made(
+    store: ObjectStore, kept_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part that changes while it is composed of; segments cut otherwise under the same numbers."""
+    monkeypatch.setattr(f"{Parts.__module__}.KEPT_BYTES", kept_bytes)
+    events, _ = call_events()
+    recordings = Recordings(store)
+    others = [
+        msgspec.structs.replace(e, payload=TrackSegment(*_cut_otherwise(e.payload)))
+        if isinstance(e.payload, Segment)
+        else e
+        for e in events
+    ]
+    await recordings.store_part(LOCATION, events[:5])
+    with pytest.raises(InconsistentEventsError, match="7000 bytes"):
+        await recordings.compose(LOCATION, others[5:])
+    assert await names(store, "recordings") == []
+    read_part = Parts._read
+
+    async def changing(parts: Parts, number: int) -> Any:
+        """Give the part as it is the first time it is read, and shorter after that."""
+        found = await read_part(parts, number)
+        changed = number == 0 and parts._first[1:] != []
+        return [e for e in found if not isinstance(e.payload, Segment)] if changed else found
+
+    monkeypatch.setattr(Parts, "_read", changing)
+    if kept_bytes < 8 * 2**20:
+        with pytest.raises(InconsistentEventsError, match="its events say 24000"):
+            await recordings.compose(LOCATION, events[5:])
+        assert await recordings.composed(LOCATION) is None
+
+
+def _cut_otherwise(segment: Segment) -> tuple[Any, ...]:
+    audio = bytes(segment.audio)[:7000]
+    first = segment.first_sample // 8000 * 7000
+    return (segment.track, segment.track_index, first, 7000, audio, [], 0, DELIVERY, 1, 2)
 
 
 async def test_a_missing_part_is_no_recording(store: ObjectStore) -> None:

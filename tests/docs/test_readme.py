@@ -7,6 +7,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from annotated_types import Le
 from prometheus_client.metrics import MetricWrapperBase
 
 from runtime import telemetry
@@ -96,8 +97,19 @@ def test_every_metric_is_documented_as_declared() -> None:
         assert f"| `{name}` | {family.type} | {labels} | {family.documentation} |" in text
 
 
+def test_the_agents_settings_have_the_defaults_and_bounds_that_are_documented() -> None:
+    text = re.sub(r"(?<=\d),(?=\d{3})", "", (ROOT / "docs" / "operations.md").read_text())
+    agents = text.partition("For the agents:")[2]
+    table = re.findall(r"^\| `TAPELINE_(\w+)` \| (\d+) \| (\d+) \|", agents, re.MULTILINE)
+    assert len(table) == 8
+    for name, default, most in table:
+        field = Settings.model_fields[name.lower()]
+        assert field.default == int(default)
+        assert [m.le for m in field.metadata if isinstance(m, Le)] == [int(most)]
+
+
 def test_the_limits_have_the_defaults_that_are_documented() -> None:
-    text = (ROOT / "docs" / "operations.md").read_text()
+    text = (ROOT / "docs" / "operations.md").read_text().partition("For the agents:")[0]
     table = dict(re.findall(r"^\| `TAPELINE_(MAX_\w+)` \| (1 MiB|64 MiB|1 GiB|\d+)", text, re.MULTILINE))
     sizes = {"1 MiB": 2**20, "64 MiB": 2**26, "1 GiB": 2**30}
     assert len(table) == 8

@@ -180,7 +180,6 @@ async def test_a_full_store_fails_the_recording_and_rebuild_makes_it_later(
     assert [f for f in tmp_path.rglob("*") if f.is_file() and "stream=7002" in str(f)] == []
     status, _, error = await tapeline(
         *("rebuild", "--stream", "7002", "--store", tmp_path.as_uri(), "--kafka", pipeline.kafka),
-        *("--idle-timeout-s", "4"),
     )
     assert status == 0, error
     (folder,) = tmp_path.glob("recordings/*/stream=7002")

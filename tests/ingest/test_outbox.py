@@ -2,16 +2,18 @@
 
 import pytest
 
-from ingest.outbox import SPOOL_READ_BYTES, SPOOL_RETRY_S, STALL_S, Outbox
+from ingest.outbox import SPOOL_READ_BYTES, Outbox
 from ingest.outgoing import OVERHEAD_BYTES, Headers, Outgoing
 from ingest.partition_queue import PartitionQueue
+from ingest.partition_queues import STALL_S
 from ingest.spool_job import Append, Read, Remove
+from ingest.unspooled import SPOOL_RETRY_S
 
 SIZE = OVERHEAD_BYTES + 10
 
 
 def record(number: int, key: bytes | None = b"0") -> Outgoing:
-    return Outgoing("topic", key, b"%10d" % number, [])
+    return Outgoing("topic", key, b"%10d" % number, [], number)
 
 
 def numbers(records: list[Outgoing]) -> list[int]:

@@ -35,7 +35,7 @@ class Batch:
     def append(self, *, timestamp: None, key: bytes | None, value: bytes, headers: Headers) -> object | None:
         if self.records and self._bytes + len(value) > MAX_BATCH_BYTES:
             return None
-        self.records.append(Outgoing(headers[0][0], key, value, headers))
+        self.records.append(Outgoing(headers[0][0], key, value, headers, 0))
         self._bytes += len(value)
         return self
 
@@ -100,7 +100,8 @@ class World(RuleBasedStateMachine):
             self.count += 1
             value = b"%s%d" % (kind, self.count) + b"." * padding
             topic = "letters" if key is None else "messages"
-            record = Outgoing(topic, key, value, [(topic, b"")])
+            at_us = int(self.now_s * 1e6) + self.count
+            record = Outgoing(topic, key, value, [(topic, b"")], at_us)
             self.pending[topic, key].append(value)
             self.memory[value] = record.size
             self.largest = max(self.largest, record.size)
@@ -212,6 +213,13 @@ class World(RuleBasedStateMachine):
         self.now_s += seconds
         self.outbox.check_stall(self.now_s)
 
+    @precondition(lambda self: self.max_spool_bytes is not None)
+    @rule(age_s=st.sampled_from([None, None, 0.5, 2.0, 5.0]))
+    def hear_of_another(self, age_s: float | None) -> None:
+        """Hear how old the oldest record is that another process holds."""
+        now_us = int(self.now_s * 1e6)
+        self.outbox.wait_for(None if age_s is None else now_us - int(age_s * 1e6), now_us)
+
     # The disk --------------------------------------------------------------------------------
 
     @precondition(lambda self: self.max_spool_bytes is not None)
@@ -251,7 +259,7 @@ class World(RuleBasedStateMachine):
             for record in job.records:
                 del self.memory[record.value]
         elif isinstance(job, Read):
-            head = self._head(min(job.max_bytes, SPOOL_READ_BYTES))
+            head = self._head(min(job.max_bytes, SPOOL_READ_BYTES), job.until_us)
             self.outbox.read(head, self.now_s)
             for _, record in head:
                 assert record.value not in self.memory
@@ -271,9 +279,11 @@ class World(RuleBasedStateMachine):
         else:
             self.disk += enumerate(records, self.disk[-1][0] + 1 if self.disk else 0)
 
-    def _head(self, max_bytes: int) -> list[tuple[int, Outgoing]]:
+    def _head(self, max_bytes: int, until_us: int | None) -> list[tuple[int, Outgoing]]:
         head: list[tuple[int, Outgoing]] = []
         for number, record in self.disk:
+            if until_us is not None and record.received_at_us > until_us:
+                break
             if head and sum(r.size for _, r in head) + record.size > max_bytes:
                 break
             head.append((number, record))
@@ -344,6 +354,7 @@ class World(RuleBasedStateMachine):
         if not self.count:
             return
         self.now_s += 2
+        self.outbox.wait_for(None, int(self.now_s * 1e6))
         self.go_well(5 * self.count + 10)
         assert not any(self.pending.values())
         assert not self.memory

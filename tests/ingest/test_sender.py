@@ -45,7 +45,7 @@ class Part:
     def put(self, topic: str, key: bytes, values: list[bytes]) -> None:
         now_s = asyncio.get_running_loop().time()
         for value in values:
-            if self.outbox.put(Outgoing(topic, key, value, [("type", b"test")]), now_s):
+            if self.outbox.put(Outgoing(topic, key, value, [("type", b"test")], 0), now_s):
                 self.sender.wake()
 
 

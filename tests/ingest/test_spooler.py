@@ -16,7 +16,7 @@ from ingest.spooler import Spooler
 
 
 def record(number: int, size: int = 10) -> Outgoing:
-    return Outgoing("topic", b"key", (b"%d" % number).ljust(size), [])
+    return Outgoing("topic", b"key", (b"%d" % number).ljust(size), [], number)
 
 
 def numbers(records: list[Outgoing]) -> list[int]:
@@ -144,7 +144,7 @@ async def test_an_empty_file_on_a_full_disk_keeps_nothing_from_kafka(tmp_path: P
     async with running(tmp_path / "a.sqlite") as part:
         part.fill_disk()
         part.put(record(0, 500_000), record(1))
-        await until(lambda: part.outbox._append_failing)
+        await until(lambda: part.outbox._unspooled.failing)
         part.find_kafka()
         await until(lambda: not part.outbox.spooling)
         assert part.send_all() == [0, 1]
@@ -164,7 +164,8 @@ async def test_a_file_that_turns_out_damaged_ends_it(tmp_path: Path) -> None:
 async def test_a_write_under_way_ends_when_its_task_is_cancelled(tmp_path: Path) -> None:
     part = Part(tmp_path / "a.sqlite")
     part.put(*(record(n, 2000) for n in range(5000)))
-    await asyncio.sleep(0)
+    while not part.outbox._unspooled._writing:
+        await asyncio.sleep(0)
     await asyncio.sleep(0)
     part.task.cancel()
     await asyncio.wait({part.task})
@@ -191,3 +192,58 @@ async def test_what_cannot_be_removed_is_not_published_again(tmp_path: Path) -> 
         await until(lambda: not part.outbox.spooling, 5)
         assert part.send_all() == []
         assert part.spool.count == 0
+
+
+async def test_what_a_full_disk_did_not_take_goes_to_kafka_when_it_answers(tmp_path: Path) -> None:
+    async with running(tmp_path / "a.sqlite") as part:
+        part.spool._db.execute("PRAGMA query_only = ON")
+        part.put(record(0), record(1))
+        await until(lambda: part.outbox._unspooled.failing)
+        before = part.changes
+        part.find_kafka()
+        await until(lambda: not part.outbox.spooling, 5)
+        await until(lambda: part.changes > before)
+        assert part.send_all() == [0, 1], "the sender is told of what it can send"
+        part.spool._db.execute("PRAGMA query_only = OFF")
+
+
+async def test_two_processes_publish_one_after_the_other_by_the_age_of_what_they_hold(tmp_path: Path) -> None:
+    """As after an outage in which a stream moved from the first to the second, and back."""
+    second_us = 1_000_000
+    async with running(tmp_path / "a.sqlite") as first, running(tmp_path / "b.sqlite") as second:
+        for number in (1, 2, 5):
+            first.put(record(number)._replace(received_at_us=number * second_us))
+        for number in (3, 4):
+            second.put(record(number)._replace(received_at_us=number * second_us))
+        await until(lambda: (first.spool.count, second.spool.count) == (3, 2))
+        await until(lambda: len(list(tmp_path.glob("*.head"))) == 2)
+        second.find_kafka()
+        await asyncio.sleep(0.3)
+        assert second.send_all() == [], "the first has older ones"
+        first.find_kafka()
+        published: list[int] = []
+        async with asyncio.timeout(20):
+            while len(published) < 5:
+                published += first.send_all() + second.send_all()
+                await asyncio.sleep(0.01)
+        assert published == [1, 2, 3, 4, 5]
+        await until(lambda: not first.outbox.spooling and not second.outbox.spooling)
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_who_has_nothing_itself_spools_while_another_holds_what_is_old(tmp_path: Path) -> None:
+    async with running(tmp_path / "b.sqlite") as second:
+        second.find_kafka()
+        await until(lambda: not second.outbox.spooling)
+        async with running(tmp_path / "a.sqlite") as first:
+            first.put(record(1))
+            await until(lambda: second.outbox.spooling)
+            second.put(record(2)._replace(received_at_us=2_000_000))
+            await until(lambda: second.spool.count == 1)
+            assert second.send_all() == []
+            first.find_kafka()
+            await until(lambda: bool(first.outbox.ready))
+            assert first.send_all() == [1]
+            await until(lambda: bool(second.outbox.ready))
+            assert second.send_all() == [2]
+            await until(lambda: not second.outbox.spooling)

@@ -56,7 +56,7 @@ async def test_an_agents_consumer_checks_what_it_fetches(
     for name in ("MemoryRecords", "PartitionRecords"):
         monkeypatch.setattr(aiokafka_fetcher, name, getattr(aiokafka_fetcher, name))
     monkeypatch.chdir(tmp_path)
-    app, _ = create_agent("assemble", WorkerConfig(broker.cluster), 4)
+    app, _ = create_agent("assemble", WorkerConfig(broker.cluster, "memory:///"))
     assert app.conf.broker_check_crcs
     app.finalize()
     await app.start()

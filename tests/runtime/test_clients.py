@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import time
+from contextlib import suppress
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
@@ -39,3 +40,42 @@ async def test_a_client_that_does_not_stop_is_left() -> None:
     began = time.monotonic()
     await disconnected(Stuck())
     assert time.monotonic() - began < 5
+
+
+async def test_stopping_a_client_swallows_no_cancellation_and_goes_on_by_itself() -> None:
+    stopped = asyncio.Event()
+
+    class Swallowing:
+        async def stop(self) -> None:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.1)
+            stopped.set()
+
+    caller = asyncio.create_task(disconnected(Swallowing()))
+    await asyncio.sleep(0.01)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert not stopped.is_set()
+    await asyncio.wait_for(stopped.wait(), 1)
+
+
+async def test_a_client_whose_start_is_cancelled_is_started_and_stopped() -> None:
+    calls: list[str] = []
+
+    class Slow:
+        def __init__(self, **options: object) -> None: ...
+
+        async def start(self) -> None:
+            await asyncio.sleep(0.1)
+            calls.append("started")
+
+        async def stop(self) -> None:
+            calls.append("stopped")
+
+    caller = asyncio.create_task(connected(Slow, Cluster("127.0.0.1:1")))
+    await asyncio.sleep(0.01)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert calls == ["started", "stopped"]

@@ -26,7 +26,7 @@ def fastavros(schema: Any, value: Any) -> bytes:
 
 def payloads(name: str) -> list[str]:
     fields = {field["name"]: field["type"] for field in bare_schema(name)["fields"]}
-    return [branch["name"] for branch in fields["payload"]]
+    return [branch["name"] for branch in fields["payload"] if branch != "null"]
 
 
 @pytest.mark.parametrize(("name", "payload"), [(n, p) for n in RECORDS for p in payloads(n)])

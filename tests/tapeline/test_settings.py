@@ -73,7 +73,8 @@ def test_a_wrong_listen_address_is_refused(listen: str) -> None:
 
 
 def test_the_units_of_settings_reach_the_agents() -> None:
-    worker = Settings(idle_timeout_s=7, max_gap_s=3, store_give_up_s=9).worker()
+    worker = Settings(idle_timeout_s=7, max_gap_s=3, store_give_up_s=9, checkpoint_s=4).worker()
+    assert worker.checkpoints.every_ms == 4000
     assert worker.assembly.idle_ms == 7000
     assert worker.assembly.max_gap_ms == 3000
     assert worker.storage.give_up_s == 9
@@ -81,3 +82,23 @@ def test_the_units_of_settings_reach_the_agents() -> None:
 
 def test_the_usual_ports() -> None:
     assert (usual_port("kafka"), usual_port("listen")) == (9092, 8765)
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        ("segment_ms", 10_000),
+        ("window_chunks", 1024),
+        ("window_ms", 60_000),
+        ("max_gap_s", 14_400),
+        ("idle_timeout_s", 86_400),
+        ("checkpoint_s", 60),
+        ("metrics_window_ms", 600_000),
+        ("part_ms", 3_600_000),
+    ],
+)
+def test_what_a_checkpoint_must_hold_is_bounded(name: str, most: int) -> None:
+    assert getattr(Settings(**{name: most}), name) == most
+    for wrong, says in ((most + 1, f"less than or equal to {most}"), (0, "greater than 0")):
+        with pytest.raises(ValidationError, match=f"{name}\n.*{says}"):
+            Settings(**{name: wrong})

@@ -3,19 +3,24 @@
 from collections.abc import Sequence
 
 from processors.agents.agent_metrics import UncommittedBatches
-from processors.core.partition import CheckpointConfig, NoPunctuation, Partition
+from processors.core.config import CheckpointConfig
+from processors.core.partition import Partition
+from processors.core.processor import SelfContained
 
 
-class Idle(NoPunctuation):
+class Idle(SelfContained):
     """A processor that puts nothing out, and needs nothing once it is saved."""
 
     closed = False
     last_ms = 0
-    needs_offset = None
 
     def handle(self, record: str, offset: int, timestamp_ms: int) -> Sequence[str]:
         """Take a record."""
         return []
+
+    def begins_anew(self, record: str, offset: int, timestamp_ms: int) -> bool:
+        """Return that nothing begins again."""
+        return False
 
     def snapshot(self) -> bytes:
         """Return no state."""
@@ -23,7 +28,7 @@ class Idle(NoPunctuation):
 
 
 def partition(first: int) -> Partition[str, str]:
-    return Partition(lambda _: Idle(), CheckpointConfig(every_records=1), first)
+    return Partition(lambda *_: Idle(), CheckpointConfig(), first)
 
 
 def feed(batches: UncommittedBatches, into: Partition[str, str], number: int, offset: int, ms: int) -> None:
@@ -34,7 +39,7 @@ def feed(batches: UncommittedBatches, into: Partition[str, str], number: int, of
 
 
 def save(into: Partition[str, str]) -> None:
-    for checkpoint in into.due():
+    for checkpoint in into.unsaved():
         into.saved(checkpoint)
 
 

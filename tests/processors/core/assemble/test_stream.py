@@ -4,17 +4,26 @@ import base64
 import itertools
 import json
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.protocol import Accepted, parse
 from processors.core.assemble.config import AssemblyConfig
-from processors.core.assemble.stream import MAX_TRACKS, StreamAssembler
-from processors.core.partition import Rejected
+from processors.core.assemble.state import settings_of
+from processors.core.assemble.stream import (
+    END_MARGIN_MS,
+    MAX_TRACKS,
+    MAX_WAITING_BYTES,
+    StreamAssembler,
+)
+from processors.core.processor import Rejected
+from processors.core.snapshot import CheckpointError
 from schemas.codec import Reader, Writer
 from schemas.events import (
     Event,
@@ -28,6 +37,9 @@ from schemas.schema import Record
 from schemas.topics import MESSAGES, TRACKS
 
 CONFIG = AssemblyConfig(window_chunks=4, window_ms=1000, segment_ms=20, idle_ms=60_000)
+OTHERS = AssemblyConfig(window_chunks=1, window_ms=1, segment_ms=7, idle_ms=60_000, max_gap_ms=1)
+#: The most that settings allow.
+LARGEST = AssemblyConfig(window_chunks=1024, window_ms=60_000, segment_ms=10_000)
 WRITER, READER = Writer(MESSAGES), Reader()
 STREAM = 117179172
 
@@ -106,14 +118,20 @@ class Heard:
         return found
 
 
-def hear(messages: list[Record], *, now_ms: int | None = None, step_ms: int = 20) -> Heard:
+def hear(messages: list[Record], *, silent: bool = False, step_ms: int = 20) -> Heard:
+    """Return what a stream makes of messages, and of the silence behind them."""
     stream = StreamAssembler(STREAM, 3, CONFIG)
     out: list[Event | Rejected] = []
     for offset, message in enumerate(messages):
         out += stream.handle(message, offset, offset * step_ms)
-    if now_ms is not None:
-        out += stream.punctuate(now_ms)
+    if silent:
+        out += stream.handle(silence(stream), len(messages), len(messages) * step_ms)
     return Heard(out)
+
+
+def silence(stream: StreamAssembler) -> Record:
+    """Return the record that is appended when a stream is silent, as it comes out of the log."""
+    return READER.decode(WRITER.encode(stream.silence.to_record(STREAM, 0)))
 
 
 def test_a_whole_call() -> None:
@@ -240,7 +258,7 @@ def test_the_documents_eight_messages_alone_are_partial() -> None:
     eight = [m for m in example if m["type"] != "live_track"]
     sparse = [m for m in example if m["payload"].get("track_sequence_number") == 26]
     messages = [*eight[:3], *sparse, *eight[3:]]
-    heard = hear(messages, now_ms=100_000)
+    heard = hear(messages, silent=True)
     assert heard.closed.reasons == ["chunks_lost:caller", "chunks_lost:transfer"]
     for closed in heard.of(TrackClosed):
         assert (closed.expected, closed.delivery.received, closed.delivery.lost) == (28, 1, 27)
@@ -250,26 +268,102 @@ def test_the_documents_eight_messages_alone_are_partial() -> None:
 # Ends ----------------------------------------------------------------------------------------
 
 
-def test_without_an_end_the_stream_closes_when_the_log_has_been_silent() -> None:
+def test_without_an_end_the_stream_is_closed_by_a_silence() -> None:
     messages = call("far")[:-1]
-    last_ms = (len(messages) - 1) * 20
-    assert hear(messages, now_ms=last_ms + 60_000).of(StreamClosed) == []
-    closed = hear(messages, now_ms=last_ms + 60_001).closed
+    closed = hear(messages, silent=True).closed
     assert closed.reasons == ["no_end_stream"]
-    assert closed.closed_at == last_ms
+    assert closed.closed_at == (len(messages) - 1) * 20
+    assert closed.last_offset == len(messages) - 1
 
 
-def test_a_straggler_after_the_silence_closes_the_stream_at_the_same_point() -> None:
-    messages = call("far")[:-3]
+def test_no_message_closes_a_stream_by_its_time() -> None:
+    """However long nothing came: only a silence in the log would have told that the stream was over."""
+    messages = call("far")
+    heard = hear(messages, step_ms=10**9)
+    assert heard.closed.complete
+    assert heard.rejected == []
+    assert heard.audio("far") == played("far")
+
+
+def test_a_silence_is_void_when_anything_of_the_stream_stands_between() -> None:
+    messages = call("far")
+    stream = StreamAssembler(STREAM, 3, CONFIG)
+    out: list[Event | Rejected] = []
+    offset = 0
+    for message in messages[:-1]:
+        asked = silence(stream)
+        out += stream.handle(message, offset, offset)
+        assert stream.handle(asked, offset + 1, offset + 1) == []
+        offset += 2
+    assert not stream.closed
+    out += stream.handle(messages[-1], offset, offset)
+    assert Heard(out).closed.complete
+    assert Heard(out).closed.messages_used == len(messages)
+
+
+def test_a_silence_of_an_earlier_stream_of_the_same_number_is_void() -> None:
+    stream = StreamAssembler(STREAM, 3, CONFIG)
+    stream.handle(start("far"), 7, 0)
+    other = stream.silence._replace(origin_offset=2).to_record(STREAM, 0)
+    assert stream.handle(other, 8, 0) == []
+    assert stream.handle(silence(stream), 9, 0) != []
+
+
+def test_a_silence_for_a_closed_stream_is_void_and_rejects_nothing() -> None:
+    stream = StreamAssembler(STREAM, 3, CONFIG)
+    stream.handle(start("far"), 0, 0)
+    asked = silence(stream)
+    assert isinstance(stream.handle(asked, 1, 0)[-1], Event)
+    assert stream.handle(asked, 2, 0) == []
+
+
+def test_a_silence_begins_no_stream() -> None:
+    stream = StreamAssembler(STREAM, 3, CONFIG)
+    stream.handle(start("far"), 0, 0)
+    assert StreamAssembler.begun_by(silence(stream), 5, 3, CONFIG) is None
+    begun = StreamAssembler.begun_by(start("far"), 5, 3, CONFIG)
+    assert begun is not None
+    assert begun.handle(start("far"), 4, 0) == [], "what lies before it is of another"
+
+
+def test_how_long_a_stream_may_be_silent() -> None:
+    stream = StreamAssembler(STREAM, 3, CONFIG)
+    assert stream.silence_wait_ms is None, "nothing was heard of it"
+    stream.handle(init("far"), 0, 0)
+    assert stream.silence_wait_ms == CONFIG.idle_ms
+    stream.handle(end("far"), 1, 0)
+    assert stream.silence_wait_ms == CONFIG.window_ms + END_MARGIN_MS
+    stream.handle(silence(stream), 2, 0)
+    assert stream.silence_wait_ms is None
+
+
+def test_a_message_beyond_the_window_after_the_end_closes_the_stream_at_the_same_point() -> None:
+    messages = [*call("far")[:-2], end("far")]
+    by_silence = hear(messages, silent=True)
     stream = StreamAssembler(STREAM, 3, CONFIG)
     out: list[Event | Rejected] = []
     for offset, message in enumerate(messages):
         out += stream.handle(message, offset, offset * 20)
-    late = stream.handle(chunk("far", 6, media("far", 6)), 99, 10**9)
-    by_time = hear(messages, now_ms=10**9)
-    assert [*out, *late][:-1] == by_time.out
-    assert isinstance(late[-1], Rejected)
-    assert late[-1].reason == "StreamClosed"
+    last_ms = (len(messages) - 1) * 20
+    inside = stream.handle(chunk("far", 6, media("far", 6)), 98, last_ms + 1000)
+    assert inside == []
+    beyond = stream.handle(chunk("far", 6, media("far", 6)), 99, last_ms + 2001)
+    assert isinstance(beyond[-1], Rejected)
+    assert beyond[-1].reason == "StreamClosed"
+    assert [type(e.payload) for e in [*out, *beyond[:-1]] if isinstance(e, Event)] == [
+        type(e.payload) for e in by_silence.events
+    ]
+
+
+def test_a_day_after_it_closed_a_message_begins_another_stream() -> None:
+    stream = StreamAssembler(STREAM, 3, CONFIG)
+    for offset, message in enumerate(call("far")):
+        stream.handle(message, offset, 0)
+    assert not stream.begins_anew(start("far"), 99, 24 * 3_600_000)
+    assert stream.begins_anew(start("far"), 99, 24 * 3_600_000 + 1)
+    assert not stream.begins_anew(silence(stream), 99, 10**12)
+    assert isinstance(stream.handle(end("far"), 99, 24 * 3_600_000)[0], Rejected)
+    assert not stream.begins_anew(end("far"), 99, 10**12), "it was taken before"
 
 
 def test_a_message_for_a_closed_stream_is_reported_and_changes_nothing() -> None:
@@ -278,28 +372,51 @@ def test_a_message_for_a_closed_stream_is_reported_and_changes_nothing() -> None
     assert heard.events == hear(call("far")).events
 
 
-def test_an_end_ahead_of_its_track_waits_for_it() -> None:
-    whole = call("far")
-    messages = [*whole[:4], whole[-1], *whole[4:-1]]
-    heard = hear(messages)
+@pytest.mark.parametrize("announced", [(), ("far",)])
+@pytest.mark.parametrize("listed", [(), ("far",)])
+@pytest.mark.parametrize("at", range(8))
+def test_an_end_ahead_of_its_track_waits_for_it(
+    announced: tuple[str, ...], listed: tuple[str, ...], at: int
+) -> None:
+    whole = [init(*announced), *call("far")[1:-1]]
+    heard = hear([*whole[:at], end(*listed), *whole[at:]], silent=True)
     assert heard.closed.complete
+    assert heard.rejected == []
     assert heard.audio("far") == played("far")
+
+
+def test_an_end_closes_at_once_only_what_was_announced_and_is_all_there() -> None:
+    track = call("far")[1:-1]
+    late = [track[0], init("far"), *track[1:]]
+    for messages, closes in (
+        ([init("far"), *track, end("far")], True),
+        ([init("far"), *track, end()], True),
+        ([init(), *track, end("far")], True),
+        ([*late, end()], True),
+        ([init(), *track, end()], False),
+        ([*track, end()], False),
+        ([init("far", "near"), *track, end("far")], False),
+        ([init("far"), *track, end("far", "near")], False),
+        ([init("far"), *track[:-1], end("far")], False),
+        ([init("far"), *track, start("near"), end("far")], False),
+        ([init("far"), end("far")], False),
+    ):
+        assert bool(hear(messages).of(StreamClosed)) is closes, messages
 
 
 def test_after_the_end_the_wait_is_short() -> None:
     messages = [*call("far")[:-2], end("far")]
-    closed = hear(messages, now_ms=len(messages) * 20 + 1_000).closed
-    assert closed.reasons == ["track_unfinished:far"]
+    assert hear(messages, silent=True).closed.reasons == ["track_unfinished:far"]
 
 
 def test_a_track_that_the_end_names_and_nobody_heard_is_missing() -> None:
     messages = [*call("far")[:-1], end("far", "near")]
-    assert hear(messages, now_ms=100_000).closed.reasons == ["track_missing:near"]
+    assert hear(messages, silent=True).closed.reasons == ["track_missing:near"]
 
 
 def test_a_planned_track_that_never_started_is_no_loss() -> None:
     messages = [init("caller", "transfer"), *call("caller")[1:]]
-    assert hear(messages).closed.complete
+    assert hear(messages, silent=True).closed.complete
 
 
 def test_a_stream_nobody_opened_is_partial() -> None:
@@ -309,7 +426,7 @@ def test_a_stream_nobody_opened_is_partial() -> None:
 
 
 def test_live_audio_alone_is_kept() -> None:
-    heard = hear([chunk("far", 2, media("far", 2))], now_ms=100_000)
+    heard = hear([chunk("far", 2, media("far", 2))], silent=True)
     assert heard.audio("far") == media("far", 2)
     assert heard.of(TrackOpened)[0].format_assumed
     assert heard.closed.reasons == [
@@ -345,7 +462,7 @@ def test_unknown_messages_are_used_and_harmless() -> None:
 
 def test_too_many_tracks_are_refused() -> None:
     messages = [start(f"t{n}") for n in range(MAX_TRACKS + 1)]
-    heard = hear(messages, now_ms=100_000)
+    heard = hear(messages, silent=True)
     assert [r.reason for r in heard.rejected] == ["TooManyTracks"]
     assert heard.closed.messages_rejected == 1
 
@@ -354,7 +471,7 @@ def test_every_message_is_counted_once() -> None:
     messages = call("caller", "far", chunks=9)
     messages[7:7] = [messages[3], messages[4]]  # twice
     del messages[12]  # lost
-    heard = hear(messages, now_ms=100_000)
+    heard = hear(messages, silent=True)
     closed = heard.closed
     total = closed.messages_used + closed.messages_duplicate + closed.messages_late
     assert total + closed.messages_rejected == len(messages)
@@ -388,7 +505,7 @@ def deliveries(draw: st.DrawFn) -> tuple[list[Record], dict[str, set[int]]]:
 
 
 def everything(messages: list[Record]) -> list[Event | Rejected]:
-    return hear(messages, now_ms=10**9, step_ms=1).out
+    return hear(messages, silent=True, step_ms=1).out
 
 
 @given(delivery=deliveries())
@@ -430,26 +547,24 @@ def test_every_chunk_that_came_is_in_the_audio_once_and_in_its_place(
 def test_restarts_anywhere_give_the_same_events(
     delivery: tuple[list[Record], dict[str, set[int]]], data: st.DataObject
 ) -> None:
-    """Restore a checkpoint of any point, and seek back to what it needs."""
+    """Restore a checkpoint of any point, under other settings, and read on from there or from before."""
     messages = [m | {"received_at": n * n * 1000} for n, m in enumerate(delivery[0])]
     expected = everything(messages)
     stream = StreamAssembler(STREAM, 3, CONFIG)
     out: list[Event | Rejected] = []
-    offset = 0
-    while offset < len(messages):
-        out += stream.handle(messages[offset], offset, offset)
-        offset += 1
+    for offset, message in enumerate(messages):
+        out += stream.handle(message, offset, offset)
         if data.draw(st.integers(0, 3)) == 0:
-            needs = stream.needs_offset
             snapshot = stream.snapshot()
-            stream = StreamAssembler.restore(snapshot, CONFIG)
-            assert stream.needs_offset == needs
-            # Seek back there, or farther.
-            earliest = offset if needs is None else needs
-            for again in range(data.draw(st.integers(0, earliest)), offset):
+            stream = StreamAssembler.restore(snapshot, OTHERS)
+            assert stream.snapshot() == snapshot
+            for again in range(data.draw(st.integers(0, offset)), offset + 1):
                 assert stream.handle(messages[again], again, again) == []
-    out += stream.punctuate(10**9)
+    out += stream.handle(silence(stream), len(messages), len(messages))
     assert out == expected
+
+
+# What a checkpoint takes ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("chunks", [50, 5000])
@@ -459,4 +574,166 @@ def test_a_snapshot_does_not_grow_with_the_call(chunks: int) -> None:
     for offset, message in enumerate(call("caller", "transfer", chunks=chunks)[:-3]):
         stream.handle(message, offset, offset)
         largest = max(largest, len(stream.snapshot()))
-    assert largest < 400
+    assert largest < 500
+
+
+def bare(kind: str, name: str, number: int, **payload: Any) -> Record:
+    """Return a message without its way through JSON and Avro."""
+    payload |= {"name": name, "track_sequence_number": number}
+    envelope = {"stream_id": STREAM, "type": kind, "call_id": None, "sender": None, "silence": None}
+    return envelope | {"received_at": number * number, "payload": payload}
+
+
+def largest_snapshot(messages: Iterable[Record], every: int, config: AssemblyConfig = LARGEST) -> int:
+    stream = StreamAssembler(STREAM, 3, config)
+    largest = 0
+    for offset, message in enumerate(messages):
+        stream.handle(message, 10**15 + offset, 10**12)
+        if offset % every == 0:
+            largest = max(largest, len(stream.snapshot()))
+    return max(largest, len(stream.snapshot()))
+
+
+def test_the_smallest_chunks_fit_a_checkpoint() -> None:
+    chunks = (bare("live_track", "far", number, media=b"x") for number in range(2, 262_000))
+    assert largest_snapshot(chunks, 8191) < 40_000
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 384_000])
+@pytest.mark.parametrize("gaps", [False, True])
+@pytest.mark.parametrize("size", [1, 100, 8000])
+def test_as_many_tracks_as_there_may_be_fit_a_checkpoint(rate_hz: int, gaps: bool, size: int) -> None:
+    """Partial segments and reorder buffers as full as they get, with gaps or without."""
+    names = [f"track {n}" for n in range(MAX_TRACKS)]
+    chunks, length = (200, 18) if gaps else (40, 409)
+    last = 1 + chunks * (1 + gaps)
+    waiting = MAX_WAITING_BYTES // MAX_TRACKS // (64 + size)
+    stream = StreamAssembler(STREAM, 3, LARGEST)
+    media_format = {"encoding": "ulaw", "sample_rate": rate_hz}
+    messages = [bare("start_track", name, 1, media_format=media_format) for name in names]
+    messages += [
+        bare("live_track", name, number, media=bytes(length))
+        for number in range(2 + gaps, last + 1, 1 + gaps)
+        for name in names
+    ]
+    for offset, message in enumerate(messages):
+        message["received_at"] = offset**3  # spacings of every size
+        stream.handle(message, 10**15 + offset, 10**12 + offset * LARGEST.window_ms)
+    full, at_ms = len(stream.snapshot()), 10**12 + offset * LARGEST.window_ms
+    places = itertools.product(range(last + 300, last + 300 + waiting), names)
+    for at, (number, name) in enumerate(places, 1):
+        stream.handle(bare("live_track", name, number, media=bytes(size)), 10**15 + offset + at, at_ms)
+    assert all(track.pending for track in stream._state.tracks)
+    assert 200_000 < full < len(stream.snapshot()) < 1.5 * 2**20
+
+
+@given(
+    sizes=st.lists(st.integers(1, 200_000), min_size=1, max_size=30),
+    names=st.lists(st.sampled_from(["far", "near", "third"]), min_size=30, max_size=30),
+)
+def test_the_reorder_buffers_together_are_bounded(sizes: list[int], names: list[str]) -> None:
+    stream = StreamAssembler(STREAM, 3, LARGEST)
+    for offset, (size, name) in enumerate(zip(sizes, names, strict=False)):
+        # Every second number: each waits for the one before it.
+        stream.handle(bare("live_track", name, 4 + 2 * offset, media=bytes(size)), offset, 0)
+        waiting = sum(len(m.body) for t in stream._state.tracks for m in t.pending.values())
+        assert waiting <= MAX_WAITING_BYTES
+
+
+def test_the_oldest_gaps_are_lost_first_when_too_much_waits() -> None:
+    stream = StreamAssembler(STREAM, 3, LARGEST)
+    third = MAX_WAITING_BYTES // 3
+    out = []
+    for offset, name in enumerate(("far", "near", "far", "near")):
+        out += stream.handle(bare("live_track", name, 5 + offset, media=bytes(third)), offset, 0)
+    assert {t.name: len(t.pending) for t in stream._state.tracks} == {"far": 1, "near": 1}
+    assert {p.track for p in Heard(out).of(TrackSegment)} == {"far", "near"}
+
+
+def test_a_checkpoint_of_other_rules_or_of_another_format_is_refused() -> None:
+    stream = StreamAssembler(STREAM, 3, CONFIG)
+    state = msgspec.msgpack.decode(stream.snapshot())
+    state[0]["rules"] = 2
+    with pytest.raises(CheckpointError, match=r"assembly rules 2.*run the version that began it"):
+        StreamAssembler.restore(msgspec.msgpack.encode(state), CONFIG)
+    with pytest.raises(CheckpointError, match=r"another format.*run the version that wrote it"):
+        StreamAssembler.restore(msgspec.msgpack.encode(state[1:]), CONFIG)
+
+
+def test_the_settings_of_a_stream_are_said_with_its_first_event_and_saved_before_it() -> None:
+    stream = StreamAssembler(STREAM, 3, CONFIG)
+    beginning = stream.beginning()
+    assert beginning is not None
+    (opened,) = hear([start("far")]).of(StreamOpened)
+    assert opened.settings == settings_of(CONFIG)
+    restored = StreamAssembler.restore(beginning, OTHERS)
+    assert restored.silence_wait_ms is None
+    assert restored.handle(start("far"), 0, 0) == stream.handle(start("far"), 0, 0)
+
+
+# Whatever a sender does ----------------------------------------------------------------------
+
+_NUMBERS = st.integers(1, 10)
+_SENT = st.one_of(
+    st.builds(chunk, st.sampled_from("ab"), _NUMBERS, st.sampled_from([b"x", b"y" * 160])),
+    st.builds(chunk, st.sampled_from("ab"), st.sampled_from([50, 1000, 2**40, 2**63 - 1]), st.just(b"z")),
+    st.builds(stop, st.sampled_from("ab"), _NUMBERS),
+    st.builds(
+        lambda name, number: record(type="start_track", name=name, track_sequence_number=number),
+        st.sampled_from("ab"),
+        st.one_of(st.just(1), _NUMBERS),
+    ),
+    st.builds(init, st.just("a")),
+    st.builds(end, st.just("a")),
+)
+_CONFIGS = st.builds(
+    AssemblyConfig,
+    window_chunks=st.sampled_from([0, 1, 4, 64]),
+    window_ms=st.sampled_from([0, 100, 2000]),
+    segment_ms=st.sampled_from([1, 20, 1000]),
+    max_gap_ms=st.sampled_from([1, 1000, 3_600_000]),
+)
+
+
+def check_survives(log: list[tuple[int, Record]], config: AssemblyConfig) -> None:
+    """Assert that a stream of any messages closes, and that its segments adjoin up to its tracks' ends."""
+    stream = StreamAssembler(STREAM, 3, config)
+    out: list[Event | Rejected] = []
+    timestamp_ms = 0
+    for offset, (wait_ms, message) in enumerate(log):
+        timestamp_ms += wait_ms
+        out += stream.handle(message, offset, timestamp_ms)
+    if not stream.closed:
+        out += stream.handle(silence(stream), len(log), timestamp_ms)
+    events = [one for one in out if isinstance(one, Event)]
+    assert [event.event_index for event in events] == list(range(len(events)))
+    assert isinstance(events[-1].payload, StreamClosed)
+    ends: dict[str, int] = {}
+    for payload in (event.payload for event in events):
+        if isinstance(payload, TrackSegment):
+            assert payload.first_sample == ends.get(payload.track, 0)
+            ends[payload.track] = payload.first_sample + payload.samples
+        elif isinstance(payload, TrackClosed):
+            assert payload.samples == ends.get(payload.track, 0)
+            assert payload.gap_samples <= payload.samples
+
+
+@given(st.lists(st.tuples(st.sampled_from([0, 1, 50, 500, 3000]), _SENT), min_size=1, max_size=25), _CONFIGS)
+def test_no_messages_make_a_stream_that_nothing_closes(
+    log: list[tuple[int, Record]], config: AssemblyConfig
+) -> None:
+    check_survives(log, config)
+
+
+@pytest.mark.parametrize("ends", [(), (end("far"),)])
+def test_a_chunk_behind_the_stop_does_not_tell_how_long_the_lost_ones_were(ends: tuple[Record, ...]) -> None:
+    messages = [start("far"), stop("far", 5), chunk("far", 7, b"x"), *ends]
+    check_survives([(10, message) for message in messages], CONFIG)
+    heard = hear(messages, silent=True)
+    assert (heard.audio("far"), heard.closed.messages_late) == (b"", 1)
+
+
+def test_a_stop_that_comes_before_the_chunk_which_told_the_length_ends_a_track_without_audio() -> None:
+    started = record(type="start_track", name="far", track_sequence_number=3)
+    log = [(0, started), (1500, chunk("far", 5, b"x")), (500, init()), (100, stop("far", 4))]
+    check_survives(log, AssemblyConfig(window_ms=2000))

@@ -1,12 +1,14 @@
 """A track's messages in any order, into its audio in order."""
 
-from typing import Any
-
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from processors.core.assemble.config import AssemblyConfig
-from processors.core.assemble.state import Kind, Message, TrackState
+from processors.core.assemble.state import Kind, Message, TrackState, as_begun, settings_of
 from processors.core.assemble.track import SequenceJumpError, TrackAssembler
+from processors.core.snapshot import CheckpointError
 from schemas.events import Gap, Payload, TrackClosed, TrackOpened, TrackSegment
 
 #: Segments of 8 samples, gaps declared lost when more than 3 messages wait or after 100 ms.
@@ -15,17 +17,17 @@ START = {"name": "far", "media_format": {"encoding": "ulaw", "sample_rate": 8000
 STOP = {"name": "far", "duration": 1}
 
 
-def message(number: int, stop: int, size: int = 4, ms: int = 0) -> tuple[Message, Any]:
-    """Return a message at the offset of its number, and its body."""
+def message(number: int, stop: int, size: int = 4, ms: int = 0) -> Message:
+    """Return a message at the offset of its number."""
     if number == 1:
-        return Message(1, Kind.START, 1, ms, ms * 1000, 0), START
+        return Message(1, Kind.START, 1, ms, ms * 1000, 0, START)
     if number == stop:
-        return Message(number, Kind.STOP, stop, ms, ms * 1000, 0), STOP
-    return Message(number, Kind.CHUNK, number, ms, ms * 1000, size), bytes([number]) * size
+        return Message(number, Kind.STOP, stop, ms, ms * 1000, 0, STOP)
+    return Message(number, Kind.CHUNK, number, ms, ms * 1000, size, bytes([number]) * size)
 
 
 def assembler() -> TrackAssembler:
-    return TrackAssembler(TrackState("far", 0), CONFIG)
+    return TrackAssembler(TrackState("far", 0), settings_of(CONFIG))
 
 
 def run(numbers: list[int], stop: int = 6, *, close: bool = False, step_ms: int = 0) -> list[Payload]:
@@ -33,7 +35,7 @@ def run(numbers: list[int], stop: int = 6, *, close: bool = False, step_ms: int 
     track = assembler()
     out: list[Payload] = []
     for at, number in enumerate(numbers):
-        out += track.receive(*message(number, stop, ms=at * step_ms))
+        out += track.receive(message(number, stop, ms=at * step_ms))
         out += track.advance(at * step_ms)
     return out + (track.close() if close else [])
 
@@ -147,16 +149,16 @@ def test_a_track_of_which_only_the_stop_came_has_no_length() -> None:
 def test_a_gap_is_declared_lost_when_too_many_wait() -> None:
     track = assembler()
     for number in (1, 2, 4, 5, 6):
-        track.receive(*message(number, 99))
+        track.receive(message(number, 99))
         assert not [e for e in track.advance(0) if isinstance(e, TrackSegment)]
-    track.receive(*message(7, 99))
+    track.receive(message(7, 99))
     assert gaps(track.advance(0)) == [Gap(4, 4)]
 
 
 def test_a_gap_is_declared_lost_by_the_logs_time() -> None:
     track = assembler()
     for number in (1, 2, 4):
-        track.receive(*message(number, 99, ms=1000))
+        track.receive(message(number, 99, ms=1000))
     assert track.advance(1099) == []
     assert gaps(track.advance(1100)) == [Gap(4, 4)]
 
@@ -182,27 +184,27 @@ def test_numbers_beyond_the_stop_are_late() -> None:
 
 def test_chunk_sizes_may_vary() -> None:
     track = assembler()
-    out = track.receive(*message(1, 5))
+    out = track.receive(message(1, 5))
     for number, size in ((2, 1), (3, 17), (4, 3)):
-        out += track.receive(*message(number, 5, size))
-    out += track.receive(*message(5, 5))
+        out += track.receive(message(number, 5, size))
+    out += track.receive(message(5, 5))
     assert audio(out) == b"\x02" + b"\x03" * 17 + b"\x04" * 3
     assert [e.samples for e in out if isinstance(e, TrackSegment)] == [8, 8, 5]
 
 
 def test_an_absurd_jump_is_refused_and_changes_nothing() -> None:
     track = assembler()
-    out = track.receive(*message(1, 6)) + track.receive(*message(2, 6))
+    out = track.receive(message(1, 6)) + track.receive(message(2, 6))
     with pytest.raises(SequenceJumpError, match="TAPELINE_MAX_GAP_S"):
-        track.receive(Message(10**12, Kind.CHUNK, 3, 0, 0, 4), b"\x03" * 4)
+        track.receive(Message(10**12, Kind.CHUNK, 3, 0, 0, 4, b"\x03" * 4))
     for number in (3, 4, 5, 6):
-        out += track.receive(*message(number, 6))
+        out += track.receive(message(number, 6))
     assert audio(out) == WHOLE
 
 
 def test_a_late_joiner_may_be_any_time_late() -> None:
     track = assembler()
-    out = track.receive(Message(10**9, Kind.CHUNK, 9, 0, 0, 4), b"\x09" * 4)
+    out = track.receive(Message(10**9, Kind.CHUNK, 9, 0, 0, 4, b"\x09" * 4))
     out += track.advance(0) + track.close()
     assert audio(out) == b"\x09" * 4
     assert closed(out).delivery.lost == 10**9 - 2
@@ -211,6 +213,49 @@ def test_a_late_joiner_may_be_any_time_late() -> None:
 def test_another_rate_makes_segments_of_its_own_length() -> None:
     track = assembler()
     start = {"media_format": {"encoding": "ulaw", "sample_rate": 16000}}
-    out = track.receive(Message(1, Kind.START, 1, 0, 0, 0), start)
-    out += track.receive(*message(2, 9, 20))
+    out = track.receive(Message(1, Kind.START, 1, 0, 0, 0, start))
+    out += track.receive(message(2, 9, 20))
     assert [e.samples for e in out if isinstance(e, TrackSegment)] == [16]
+
+
+def test_a_start_with_another_number_opens_nothing_and_cuts_what_is_full() -> None:
+    track = assembler()
+    out = track.receive(message(1, 99)) + track.receive(message(2, 99))
+    out += track.receive(Message(9, Kind.START, 9, 0, 0, 0, START))
+    out += track.advance(100)
+    # Six chunks of silence, and the audio before it.
+    assert [(s.first_sample, s.samples) for s in out if isinstance(s, TrackSegment)] == [
+        (0, 8),
+        (8, 8),
+        (16, 8),
+    ]
+
+
+def test_the_settings_of_a_stream_that_began_by_others_are_kept() -> None:
+    begun = settings_of(AssemblyConfig(1, 2, 3, 4, 5))
+    today = AssemblyConfig(idle_ms=9)
+    assert settings_of(as_begun(today, begun)) == begun
+    assert as_begun(today, begun).idle_ms == 9
+    with pytest.raises(CheckpointError, match="assembly rules 2, this version follows 1"):
+        as_begun(today, msgspec.structs.replace(begun, rules=2))
+
+
+@given(
+    numbers=st.lists(st.integers(1, 12), max_size=20),
+    restarts=st.sets(st.integers(0, 19)),
+    step_ms=st.integers(0, 60),
+)
+def test_a_restart_at_any_message_changes_nothing(
+    numbers: list[int], restarts: set[int], step_ms: int
+) -> None:
+    def played(restarting: set[int]) -> list[Payload]:
+        track, out = assembler(), list[Payload]()
+        for at, number in enumerate(numbers):
+            out += track.receive(message(number, 12, 3, at * step_ms))
+            out += track.advance(at * step_ms)
+            if at in restarting:
+                snapshot = msgspec.msgpack.encode(track.snapshot())
+                track = TrackAssembler(msgspec.msgpack.decode(snapshot, type=TrackState), settings_of(CONFIG))
+        return out + track.close()
+
+    assert played(restarts) == played(set())

@@ -1,5 +1,6 @@
 """When a stream's events are stored, and as what."""
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 from support import DELIVERY
@@ -146,6 +147,70 @@ def test_an_early_part_is_needed_until_it_is_stored() -> None:
     assert recorder.needs_offset is None
 
 
+def test_what_has_waited_for_long_is_stored_whatever_it_is() -> None:
+    recorder = StreamRecorder(10_000)
+    told = events(5)
+    assert recorder.release(10**9) == []
+    for at, event in enumerate(told[:3]):
+        recorder.handle(event, 100 + at, 0)
+    assert recorder.release(100) == []
+    assert parts(recorder.release(101)) == [(0, 2, False)]
+    assert recorder.release(10**9) == [], "it is on its way"
+    recorder.handle(told[3], 103, 0)
+    assert parts(recorder.release(104)) == [(3, 3, False)]
+    assert recorder.needs_offset == 100
+    recorder.stored(2)
+    assert recorder.needs_offset == 103
+    recorder.stored(3)
+    assert recorder.needs_offset is None
+
+
+@given(release_at=st.sets(st.integers(0, 53)), crash_at=st.integers(0, 54), stored=st.integers(0, 60))
+def test_what_is_stored_early_and_read_again_holds_the_same_events(
+    release_at: set[int], crash_at: int, stored: int
+) -> None:
+    told = events(25)
+    recorder = StreamRecorder(10_000)
+    out: list[RecorderOutput] = []
+
+    def read(first: int, last: int) -> None:
+        for at in range(first, last):
+            out.extend(recorder.handle(told[at], at, 0))
+            if at in release_at and not recorder.closed:
+                out.extend(recorder.release(at + 1))
+
+    read(0, crash_at)
+    durable = [p for p in out if isinstance(p, StorePart) and not p.last][:stored]
+    for part in durable:
+        recorder.stored(part.last_index)
+    needs, snapshot = recorder.needs_offset, recorder.snapshot()
+    recorder, out = StreamRecorder.restore(snapshot, 10_000), list[RecorderOutput]()
+    read(crash_at if needs is None else needs, len(told))
+    again = [p for p in out if isinstance(p, StorePart)]
+    assert [e for p in [*durable, *again] for e in p.events] == told
+
+
+def later(told: list[Event], offset: int) -> list[Event]:
+    """Return the same events, of a stream that begins at an offset of the log."""
+    return [msgspec.structs.replace(event, source_offset=offset + event.source_offset) for event in told]
+
+
+def test_a_later_stream_of_the_same_number_is_told_by_where_it_begins() -> None:
+    recorder, told = StreamRecorder(10_000), events(1)
+    for at, event in enumerate(told):
+        recorder.handle(event, at, 0)
+    recorder.finish()
+    recorder = StreamRecorder.restore(recorder.snapshot(), 10_000)
+    assert not recorder.begins_anew(told[0], 99, 0), "the same event again"
+    first = later(told, 50)[0]
+    assert recorder.begins_anew(first, 99, 0)
+    again = StreamRecorder(10_000)
+    again.handle(first, 99, 0)
+    again = StreamRecorder.restore(again.snapshot(), 10_000)
+    assert [again.handle(event, 100, 0) for event in told] == [[]] * len(told)
+    assert again.needs_offset is None
+
+
 def test_what_will_not_be_recorded_is_buffered_no_longer() -> None:
     buffered = BufferedAudio()
     lost, failed = StreamRecorder(10_000, buffered), StreamRecorder(10_000, buffered)
@@ -157,3 +222,17 @@ def test_what_will_not_be_recorded_is_buffered_no_longer() -> None:
     failed.finish(keep_parts=True)
     assert buffered.audio_bytes == 0
     assert lost.audio_bytes == failed.audio_bytes == 0
+
+
+def test_a_recorder_that_failed_says_so_and_is_read_again_until_that_is_announced() -> None:
+    told = events(25)
+    recorder = StreamRecorder(10_000)
+    for at, event in enumerate(told[:30]):
+        recorder.handle(event, at, 0)
+    assert recorder.fail("Fault", told[30], 30, 5) == [FailRecording(5, "c", "failed:Fault")]
+    assert recorder.audio_bytes == 0
+    recorder.stored(21)
+    assert recorder.needs_offset == 30
+    recorder.finish(keep_parts=True)
+    assert (recorder.needs_offset, recorder.closed, recorder.to_clean) == (None, True, None)
+    assert [out for event in told[30:] for out in recorder.handle(event, 99, 0)] == []

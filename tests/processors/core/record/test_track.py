@@ -1,13 +1,14 @@
 """File names from outside, and what a track's segments tell."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support import DELIVERY
 
 from processors.core.audio.formats import audio_format
-from processors.core.record.track import Track, file_name
-from schemas.events import Gap, TrackSegment
+from processors.core.record.track import InconsistentEventsError, Track, file_name
+from schemas.events import Gap, TrackClosed, TrackSegment
 
 ULAW = audio_format("ulaw", 8000)
 
@@ -57,6 +58,32 @@ def test_a_gap_that_goes_on_in_the_next_segment_is_one_gap() -> None:
     track.add_segment(segment(0, Gap(10, 5), Gap(90, 10)))
     track.add_segment(segment(100, Gap(100, 20), Gap(150, 1)))
     assert [(gap["first_sample"], gap["samples"]) for gap in track.gaps] == [(10, 5), (90, 30), (150, 1)]
+
+
+def ended(samples: int) -> TrackClosed:
+    return TrackClosed("far", 0, samples, 0.0, True, None, 1, DELIVERY, 0, 1, 2)
+
+
+def test_segments_must_adjoin_and_be_as_long_as_they_say() -> None:
+    track = Track("far", 0, "far.wav", ULAW, None)
+    track.add_segment(segment(0))
+    for wrong in (segment(0), segment(99), segment(101), msgspec.structs.replace(segment(100), samples=99)):
+        with pytest.raises(InconsistentEventsError, match="'far' has 100 samples"):
+            track.add_segment(wrong)
+    track.add_segment(segment(100))
+    assert track.samples == 200
+
+
+def test_a_track_ends_once_and_with_the_length_that_it_has() -> None:
+    track = Track("far", 0, "far.wav", ULAW, None)
+    track.add_segment(segment(0))
+    with pytest.raises(InconsistentEventsError, match="100 samples, its end says 99"):
+        track.close(ended(99))
+    track.close(ended(100))
+    with pytest.raises(InconsistentEventsError):
+        track.close(ended(100))
+    with pytest.raises(InconsistentEventsError, match="after its end"):
+        track.add_segment(segment(100))
 
 
 def test_a_track_was_heard_when_its_first_segment_says() -> None:

@@ -1,0 +1,27 @@
+"""How old an offset is by the records' own time."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processors.core.log_time import LogTime
+
+
+def test_nothing_is_old_before_anything_was_read() -> None:
+    assert LogTime().offset_before(0) == 0
+
+
+@given(batches=st.lists(st.tuples(st.integers(1, 50), st.integers(0, 20_000)), max_size=40))
+def test_what_lies_before_is_as_old_as_that_and_little_older(batches: list[tuple[int, int]]) -> None:
+    time, offset = LogTime(), 0
+    time.now_ms = 10**12
+    read_ms: list[int] = []
+    for records, step_ms in batches:
+        time.mark(offset)
+        time.now_ms += step_ms
+        read_ms += [time.now_ms] * records
+        offset += records
+        before = time.offset_before(30_000)
+        assert all(time.now_ms - at_ms >= 30_000 for at_ms in read_ms[:before])
+        # A mark each second, at the borders of batches: what is not told as old is not much older.
+        longest_ms = max([step for _, step in batches])
+        assert all(time.now_ms - at_ms <= 31_000 + longest_ms for at_ms in read_ms[before:])

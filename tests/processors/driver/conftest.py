@@ -1,0 +1,49 @@
+"""What the driver's tests share: batches as an agent gets them, on the embedded Kafka."""
+
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+import pytest
+from aiokafka.consumer import fetcher, subscription_state
+from reading import Reading, create_topic, started_reading
+
+from tapeline.local.stack import Stack
+
+NAMES = (f"driver-test-{n}" for n in itertools.count())
+
+
+@pytest.fixture
+def aiokafka_restored() -> Iterator[None]:
+    """Put aiokafka's own classes back after the test: a worker installs ours for its whole process."""
+    names = [(fetcher, "MemoryRecords"), (fetcher, "PartitionRecords"), (fetcher, "FetchResult")]
+    names.append((subscription_state, "TopicPartitionState"))
+    theirs = [(module, name, getattr(module, name)) for module, name in names]
+    yield
+    for module, name, value in theirs:
+        setattr(module, name, value)
+
+
+@pytest.fixture
+async def topic(broker: Stack) -> str:
+    """Make a topic of one partition."""
+    name = next(NAMES)
+    await create_topic(broker, name)
+    return name
+
+
+@pytest.fixture
+async def reading(
+    broker: Stack, topic: str, aiokafka_restored: None
+) -> AsyncIterator[Callable[[], Awaitable[Reading]]]:
+    """Start an application that reads the topic from where its group has committed."""
+    started: list[Reading] = []
+
+    async def start() -> Reading:
+        made = await started_reading(broker, topic)
+        started.append(made)
+        return made
+
+    yield start
+    for made in started:
+        if not made.app.should_stop:
+            await made.app.stop()
