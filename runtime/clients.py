@@ -110,6 +110,7 @@ async def disconnected(client: Any) -> None:
     stopping = asyncio.create_task(_stopped(client))
     _stopping.add(stopping)
     stopping.add_done_callback(_stopping.discard)
+    stopping.add_done_callback(lambda task: task.cancelled() or task.exception())
     await asyncio.wait({stopping})
     await stopping
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
 
 from processors.core.partition import Checkpoint
 from processors.driver.producer import Outgoing, PartitionProducer
-from runtime.clients import connected, disconnected
+from runtime.clients import RETRY_S, connected, disconnected, is_broker_away
 from runtime.cluster import Cluster
 from schemas.topics import key_of
 
@@ -58,7 +59,17 @@ class CheckpointLog:
         Fence the partition first: what an earlier producer still wrote is then there.
         """
         async with self._slots:
-            values = await self._values(number, on_progress)
+            while True:
+                try:
+                    values = await self._values(number, on_progress)
+                    break
+                except KafkaError as error:
+                    if not is_broker_away(error):
+                        raise
+                    log.warning(
+                        "reading_checkpoints_again", topic=self.topic, partition=number, reason=str(error)
+                    )
+                    await asyncio.sleep(RETRY_S)
         return self._decoded(number, values)
 
     async def _values(self, number: int, on_progress: Callable[[], None]) -> dict[bytes, bytes]:

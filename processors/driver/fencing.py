@@ -18,9 +18,12 @@ Kafka forgets an epoch that nobody uses: on a partition a day after the last wri
 counts as use.
 """
 
+import asyncio
 from collections.abc import Iterable
+from time import monotonic
 from typing import Any
 
+import structlog
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import (
     InvalidProducerEpoch,
@@ -32,12 +35,16 @@ from aiokafka.errors import (
 from aiokafka.producer.message_accumulator import MessageAccumulator
 from aiokafka.producer.transaction_manager import TransactionManager
 
-from runtime.clients import connected, disconnected
+from runtime.clients import RETRY_S, connected, disconnected, is_broker_away
 from runtime.cluster import Cluster
 from schemas.errors import TapelineError
 
+log = structlog.get_logger()
+
 #: A transaction that was begun and not ended, by a worker that died, is ended by Kafka after this time.
 _TRANSACTION_TIMEOUT_MS = 10_000
+#: Longer than the group takes to tell a worker that was frozen that its partitions are another's.
+_TOLD_S = 5.0
 #: Kafka's answers to a producer with an epoch that is no longer the highest.
 _FENCED = (ProducerFenced, InvalidProducerEpoch, InvalidProducerIdMapping)
 
@@ -70,17 +77,35 @@ async def fence(
 ) -> AIOKafkaProducer:
     """Return a started producer, when no earlier one of this transactional id can write to the partitions.
 
-    Wait for the broker. Raise TransactionalIdError, and FencedError if yet another one was faster.
+    Wait for the broker: one that goes away meanwhile is waited for, and all is done anew. Raise
+    TransactionalIdError, and FencedError if yet another one was faster.
     """
+    partitions = tuple(partitions)
     options |= {"transactional_id": transactional_id, "transaction_timeout_ms": _TRANSACTION_TIMEOUT_MS}
-    try:
-        marking: Any = await connected(AIOKafkaProducer, cluster, **options)
-        await _mark(marking, partitions)
-        writing: Any = await connected(AIOKafkaProducer, cluster, **options)
-    except TransactionalIdAuthorizationFailed as error:
-        raise TransactionalIdError(transactional_id) from error
-    writing._txn_manager.transactional_id = None
-    return writing
+    while True:
+        began_s = monotonic()
+        try:
+            marking: Any = await connected(AIOKafkaProducer, cluster, **options)
+            began_s = monotonic()
+            await _mark(marking, partitions)
+            writing: Any = await connected(AIOKafkaProducer, cluster, **options)
+        except TransactionalIdAuthorizationFailed as error:
+            raise TransactionalIdError(transactional_id) from error
+        except FencedError:
+            # Kafka ends a transaction that lasts too long, and fences its producer. If it was another
+            # worker, the group tells so meanwhile, and this is cancelled.
+            if monotonic() - began_s < _TRANSACTION_TIMEOUT_MS / 1000:
+                raise
+            log.warning("fencing_again", transactional_id=transactional_id, reason="it took too long")
+            await asyncio.sleep(_TOLD_S)
+        except KafkaError as error:
+            if not is_broker_away(error):
+                raise
+            log.warning("fencing_again", transactional_id=transactional_id, reason=str(error) or repr(error))
+            await asyncio.sleep(RETRY_S)
+        else:
+            writing._txn_manager.transactional_id = None
+            return writing
 
 
 async def renew(
@@ -90,7 +115,7 @@ async def renew(
     writing: AIOKafkaProducer,
     **options: Any,
 ) -> None:
-    """Have Kafka remember the epoch of a producer made by ``fence``. Raise FencedError."""
+    """Have Kafka remember the epoch of a producer made by ``fence``. Wait for Kafka. Raise FencedError."""
 
     def of_the_same_epoch(**options: Any) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(transactional_id=transactional_id, **options)
@@ -98,7 +123,16 @@ async def renew(
         producer._txn_manager.set_pid_and_epoch(manager.producer_id, manager.producer_epoch)
         return producer
 
-    await _mark(await connected(of_the_same_epoch, cluster, **options), partitions)
+    partitions = tuple(partitions)
+    while True:
+        try:
+            await _mark(await connected(of_the_same_epoch, cluster, **options), partitions)
+        except KafkaError as error:
+            if not is_broker_away(error):
+                raise
+            await asyncio.sleep(RETRY_S)
+        else:
+            return
 
 
 async def _mark(producer: Any, partitions: Iterable[TopicPartition]) -> None:

@@ -1,10 +1,12 @@
 """aiokafka's consumer in the agent's event loop, reading what is committed."""
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import aiokafka
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as upstream
 from mode.utils.futures import maybe_async
 
@@ -12,10 +14,15 @@ from processors.driver import fetched, fetcher
 
 #: How long the broker may hold a fetch of partitions that have nothing new: as long as an end is old news.
 FETCH_WAIT_MS = 500
+#: How long leaving the group may take, and how long the whole stop.
+LEAVE_TIMEOUT_S, SHUTDOWN_TIMEOUT_S = 3.0, 5.0
 
 
 class ThreadlessConsumer(upstream.AIOKafkaConsumerThread):
     """Runs aiokafka's consumer in the agent's event loop, where upstream starts a thread for it."""
+
+    #: Upstream waits for a minute.
+    shutdown_timeout = SHUTDOWN_TIMEOUT_S
 
     async def start(self) -> None:
         """Start the consumer; return when it has started, and raise what it raises."""
@@ -57,6 +64,19 @@ class ThreadlessConsumer(upstream.AIOKafkaConsumerThread):
     async def call_thread(self, fun: Any, *args: Any, **kwargs: Any) -> Any:
         """Call a method of the consumer, and await it if it is a coroutine."""
         return await maybe_async(fun(*args, **kwargs))
+
+    async def on_thread_stop(self) -> None:
+        """Leave the group, and stop the consumer, within seconds: the broker may be away."""
+        with suppress(TimeoutError, KafkaError):
+            async with asyncio.timeout(LEAVE_TIMEOUT_S):
+                await super().on_thread_stop()
+
+    async def _shutdown_thread(self) -> None:
+        """Stop, and tell so in any case: a stop that is cancelled would else be waited for."""
+        try:
+            await super()._shutdown_thread()
+        finally:
+            self.set_shutdown()
 
     async def _gather_remaining_tasks(self) -> None:
         """Leave the loop's other tasks alone: they are not the consumer's."""

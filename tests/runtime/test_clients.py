@@ -7,8 +7,15 @@ from contextlib import suppress
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import (
+    AuthenticationFailedError,
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    ProducerFenced,
+)
 
-from runtime.clients import BrokerAwayError, connected, disconnected
+from runtime.clients import BrokerAwayError, connected, disconnected, is_broker_away
 from runtime.cluster import Cluster
 
 
@@ -79,3 +86,31 @@ async def test_a_client_whose_start_is_cancelled_is_started_and_stopped() -> Non
     with pytest.raises(asyncio.CancelledError):
         await caller
     assert calls == ["started", "stopped"]
+
+
+async def test_a_connection_lost_at_the_start_is_waited_for_though_wrapped() -> None:
+    starts = 0
+
+    class Losing:
+        def __init__(self, **options: object) -> None: ...
+
+        async def start(self) -> None:
+            nonlocal starts
+            starts += 1
+            if starts == 1:
+                # As the producer's sender does when it looks for the coordinator.
+                raise KafkaError("KafkaConnectionError(...)") from KafkaConnectionError()
+
+        async def stop(self) -> None: ...
+
+    await asyncio.wait_for(connected(Losing, Cluster("127.0.0.1:1")), 5)
+    assert starts == 2
+
+
+def test_what_passes_by_itself_and_what_does_not() -> None:
+    assert is_broker_away(KafkaConnectionError())
+    assert is_broker_away(KafkaTimeoutError())
+    assert not is_broker_away(KafkaError("another"))
+    assert not is_broker_away(ProducerFenced())
+    assert not is_broker_away(AuthenticationFailedError())
+    assert not is_broker_away(None)

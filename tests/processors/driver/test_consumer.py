@@ -238,3 +238,18 @@ async def test_an_application_that_crashed_stops_though_something_could_be_commi
     made.app.consumer.declare_committable(made.tp, 1, made.app.consumer.epoch)
     await made.app.crash(RuntimeError("a fault"))
     await asyncio.wait_for(made.app.stop(), 15)
+
+
+@pytest.mark.timeout(60)
+async def test_an_application_that_crashed_stops_within_seconds_though_the_broker_is_away(
+    broker: Stack, topic: str, producer: Any, reading: Start
+) -> None:
+    await write(producer, topic, b"0")
+    made = await reading()
+    await until(lambda: len(made.records) == 1)
+    broker.processes["kafka"].send_signal(signal.SIGSTOP)
+    try:
+        await made.app.crash(RuntimeError("a fault"))
+        await asyncio.wait_for(made.app.stop(), 15)
+    finally:
+        broker.processes["kafka"].send_signal(signal.SIGCONT)

@@ -42,7 +42,14 @@ OVERRIDDEN = [
     (
         ThreadlessConsumer,
         upstream.AIOKafkaConsumerThread,
-        ["start", "call_thread", "_create_worker_consumer", "_gather_remaining_tasks"],
+        [
+            "start",
+            "call_thread",
+            "_create_worker_consumer",
+            "on_thread_stop",
+            "_shutdown_thread",
+            "_gather_remaining_tasks",
+        ],
     ),
     (Transport, upstream.Transport, ["Consumer"]),
     (BareRecords, aiokafka_fetcher.PartitionRecords, ["__iter__", "_consumer_record"]),
@@ -72,6 +79,10 @@ def test_nothing_else_is_overridden(ours: type, theirs: type, names: list[str]) 
         if hasattr(theirs, name) and name != "__init__" and (isfunction(value) or isclass(value))
     ]
     assert sorted(found) == sorted(names)
+
+
+def test_upstream_waits_for_a_consumers_stop_by_the_time_that_is_shortened() -> None:
+    assert ThreadlessConsumer.shutdown_timeout < upstream.AIOKafkaConsumerThread.shutdown_timeout
 
 
 def test_no_producer_of_fausts_is_started() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from time import monotonic
@@ -222,3 +223,16 @@ def test_an_aiokafka_that_keeps_epochs_elsewhere_is_refused(monkeypatch: pytest.
     monkeypatch.setattr(MessageAccumulator, "_pop_batch", elsewhere)
     with pytest.raises(RuntimeError, match=r"processors/driver/fencing\.py must follow"):
         fencing.check_internals()
+
+
+@pytest.mark.timeout(90)
+async def test_a_broker_that_freezes_while_a_partition_is_fenced_is_waited_for(
+    broker: Stack, producers: PartitionProducers
+) -> None:
+    for after_s in (0.0, 0.01, 0.03):
+        taking = asyncio.create_task(producers.take(0))
+        await asyncio.sleep(after_s)
+        broker.processes["kafka"].send_signal(signal.SIGSTOP)
+        await asyncio.sleep(1)
+        broker.processes["kafka"].send_signal(signal.SIGCONT)
+        await (await asyncio.wait_for(taking, 25)).close()
