@@ -17,6 +17,7 @@ TapelineError                      what a person meets, in words
  ├── SequenceJumpError             a number absurdly far ahead (processors.core.assemble.track)
  ├── TooManyTracksError            more track names than a call has (processors.core.assemble.stream)
  ├── CheckpointError               a checkpoint damaged, or of another version (processors.core.snapshot)
+ ├── UnreadableCheckpointError     a record that cannot be restored (processors.driver.checkpoints)
  ├── InconsistentEventsError       a stream's events contradict each other (processors.core.record.track)
  ├── IncompletePartsError          stored events do not reach to the end (processors.core.record.manifest)
  ├── FencedError                   another worker has taken the partition (processors.driver.fencing)

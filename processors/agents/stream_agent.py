@@ -215,8 +215,8 @@ class StreamAgent(ABC, Generic[A, B]):
         producer = await self._producers.take(number)
         try:
             # Only now, when nothing can be written to it any more by others.
-            snapshots = await self._checkpoints.read(number, self.metrics.progress)
-            streams = await self._restored(tp, snapshots)
+            processors = await self._checkpoints.read(number, self.restored_processor, self.metrics.progress)
+            streams = await self._restored(tp, processors)
         except BaseException:
             await producer.close()
             raise
@@ -228,14 +228,16 @@ class StreamAgent(ABC, Generic[A, B]):
         )
         return owned
 
-    async def _restored(self, tp: TP, snapshots: Iterable[tuple[int, bytes]]) -> Partition[A, B]:
+    async def _restored(
+        self, tp: TP, processors: Iterable[tuple[int, StreamProcessor[A, B]]]
+    ) -> Partition[A, B]:
         """Return a partition with its streams restored, to be read on from where they need it."""
         needed = await self.app.consumer.first_needed(tp)
         streams: Partition[A, B] = Partition(
             lambda _, record, offset: self.new_processor(record, offset, tp.partition), self._config, needed
         )
-        for count, (stream_id, snapshot) in enumerate(snapshots, 1):
-            streams.restore(stream_id, self.restored_processor(snapshot))
+        for count, (stream_id, processor) in enumerate(processors, 1):
+            streams.restore(stream_id, processor)
             if not count % _RESTORED_AT_A_TIME:
                 await asyncio.sleep(0)
         return streams

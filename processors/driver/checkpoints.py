@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -13,6 +13,7 @@ from processors.core.partition import Checkpoint
 from processors.driver.producer import Outgoing, PartitionProducer
 from runtime.clients import RETRY_S, connected, disconnected, is_broker_away
 from runtime.cluster import Cluster
+from schemas.errors import TapelineError
 from schemas.topics import key_of
 
 log = structlog.get_logger()
@@ -25,6 +26,22 @@ PIECE_RECORDS = 2000
 REPORT_S = 5.0
 
 _PARTITION_BYTES = 4
+
+S = TypeVar("S")
+#: The last value of each key, and its offset.
+_Values = dict[bytes, tuple[int, bytes]]
+
+
+class UnreadableCheckpointError(TapelineError):
+    """A record of a changelog that is no checkpoint this version can go on from."""
+
+    def __init__(self, topic: str, partition: int, offset: int, key: bytes, reason: Exception) -> None:
+        super().__init__(
+            f"{topic}-{partition}: the record at offset {offset}, key {key!r}, is no checkpoint that can be "
+            f"restored: {str(reason) or repr(reason)}; run the version that wrote it; if none did, a record "
+            "with this key and no value, produced to that partition, deletes it: its stream, if it is one, "
+            "then begins anew with what is still in the log"
+        )
 
 
 class CheckpointLog:
@@ -52,11 +69,13 @@ class CheckpointLog:
         await producer.send_all(self.topic, records)
 
     async def read(
-        self, number: int, on_progress: Callable[[], None] = lambda: None
-    ) -> Iterator[tuple[int, bytes]]:
-        """Return the stream and the snapshot of each checkpoint of a partition. Wait for the broker.
+        self, number: int, decode: Callable[[bytes], S], on_progress: Callable[[], None] = lambda: None
+    ) -> Iterator[tuple[int, S]]:
+        """Return the stream and the decoded snapshot of each checkpoint of a partition. Wait for the broker.
 
-        Fence the partition first: what an earlier producer still wrote is then there.
+        Fence the partition first: what an earlier producer still wrote is then there. Each is decoded when
+        the iterator gets to it, which raises UnreadableCheckpointError for a key that is no number, and for
+        whatever ``decode`` raises.
         """
         async with self._slots:
             while True:
@@ -70,9 +89,9 @@ class CheckpointLog:
                         "reading_checkpoints_again", topic=self.topic, partition=number, reason=str(error)
                     )
                     await asyncio.sleep(RETRY_S)
-        return self._decoded(number, values)
+        return self._decoded(number, values, decode)
 
-    async def _values(self, number: int, on_progress: Callable[[], None]) -> dict[bytes, bytes]:
+    async def _values(self, number: int, on_progress: Callable[[], None]) -> _Values:
         consumer: Any = await connected(
             AIOKafkaConsumer,
             self._cluster,
@@ -82,7 +101,7 @@ class CheckpointLog:
             max_partition_fetch_bytes=FETCH_BYTES,
         )
         began_s = reported_s = time.monotonic()
-        values: dict[bytes, bytes] = {}
+        values: _Values = {}
         count = 0
         try:
             tp = TopicPartition(self.topic, number)
@@ -96,7 +115,7 @@ class CheckpointLog:
                     if record.value is None:
                         values.pop(record.key, None)
                     else:
-                        values[record.key] = record.value
+                        values[record.key] = record.offset, record.value
                 on_progress()
                 if time.monotonic() - reported_s > REPORT_S:
                     reported_s = time.monotonic()
@@ -113,8 +132,12 @@ class CheckpointLog:
         )
         return values
 
-    def _decoded(self, number: int, values: dict[bytes, bytes]) -> Iterator[tuple[int, bytes]]:
+    def _decoded(self, number: int, values: _Values, decode: Callable[[bytes], S]) -> Iterator[tuple[int, S]]:
         prefix = number.to_bytes(_PARTITION_BYTES, "big")
-        for key, value in values.items():
+        for key, (offset, value) in values.items():
             if value[:_PARTITION_BYTES] == prefix:
-                yield int(key), value[_PARTITION_BYTES:]
+                try:
+                    restored = int(key), decode(value[_PARTITION_BYTES:])
+                except Exception as error:  # bytes of anybody: whatever it is, say where they are
+                    raise UnreadableCheckpointError(self.topic, number, offset, key, error) from error
+                yield restored

@@ -8,7 +8,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from processors.core.partition import Checkpoint
-from processors.driver.checkpoints import PIECE_RECORDS, CheckpointLog
+from processors.driver.checkpoints import PIECE_RECORDS, CheckpointLog, UnreadableCheckpointError
 from processors.driver.producer import PartitionProducer, PartitionProducers
 from schemas.topics import changelog, key_of
 from tapeline.local.stack import Stack
@@ -39,7 +39,7 @@ def checkpoint(stream_id: int, snapshot: bytes | None) -> Checkpoint:
 
 
 async def read(checkpoints: CheckpointLog, number: int = 1) -> dict[int, bytes]:
-    return dict(await checkpoints.read(number))
+    return dict(await checkpoints.read(number, bytes))
 
 
 async def test_an_empty_log_has_no_checkpoints(checkpoints: CheckpointLog) -> None:
@@ -87,6 +87,18 @@ async def test_a_checkpoint_as_large_as_a_record_may_be_is_read(
     assert await read(checkpoints, 0) == dict.fromkeys(range(10), large)
 
 
+@pytest.mark.parametrize(("key", "snapshot"), [(b"no number", b"12"), (b"7", b"truncated")])
+async def test_what_cannot_be_restored_is_named(
+    checkpoints: CheckpointLog, producer: PartitionProducer, key: bytes, snapshot: bytes
+) -> None:
+    await checkpoints.save(producer, 1, [checkpoint(8, b"12")])
+    await producer.send_all(checkpoints.topic, [(key, (1).to_bytes(4, "big") + snapshot, [])])
+    with pytest.raises(UnreadableCheckpointError) as refused:
+        list(await checkpoints.read(1, int))
+    for named in (f"{checkpoints.topic}-1", "offset 2", repr(key), "invalid literal"):
+        assert named in str(refused.value)
+
+
 @pytest.mark.timeout(120)
 async def test_a_hundred_thousand_are_read_in_seconds(
     checkpoints: CheckpointLog, producer: PartitionProducer
@@ -104,7 +116,7 @@ async def test_a_hundred_thousand_are_read_in_seconds(
         progress += 1
 
     began = time.monotonic()
-    found = dict(await checkpoints.read(1, count))
+    found = dict(await checkpoints.read(1, bytes, count))
     took_s = time.monotonic() - began
     assert found == dict.fromkeys(range(2000), b"last")
     assert progress >= 100_000 // PIECE_RECORDS
