@@ -27,6 +27,8 @@ class Consumer(upstream.Consumer):
         self._committable: dict[TP, int] = {}
         # When the fetch was answered that the last batch of a partition came of.
         self._last_fetched_s: dict[TP, float] = {}
+        # What the group has committed for certain; upstream also notes what it refused.
+        self._certain: dict[TP, int] = {}
         # The number of the last ``seek_back`` of a partition.
         self._sought_back: dict[TP, int] = {}
 
@@ -125,6 +127,7 @@ class Consumer(upstream.Consumer):
         consumer = self._thread._ensure_consumer()
         committed = await self._thread.call_thread(consumer.committed, upstream.TopicPartition(*tp))
         if committed is not None:
+            self._certain[tp] = int(committed)
             return int(committed)
         earliest = await self.earliest_offsets(tp)
         return int(next(iter(earliest.values())))
@@ -146,6 +149,7 @@ class Consumer(upstream.Consumer):
         await self.app.before_revocation()
         self.epoch += 1
         self._committable.clear()
+        self._certain.clear()
         self._last_fetched_s.clear()
         await super().on_partitions_revoked(revoked)
 
@@ -157,8 +161,14 @@ class Consumer(upstream.Consumer):
             self._committable[tp] = offset
 
     def committed_offset(self, tp: TP) -> int:
-        """Return the offset that the group has committed, as far as is known; 0 for none."""
-        return self._committed_offset.get(tp) or 0
+        """Return the offset that the group has committed for certain; 0 for none."""
+        return self._certain.get(tp, 0)
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        committed: bool = await super()._commit(offsets)
+        if committed:
+            self._certain.update(offsets)
+        return committed
 
     async def commit_declared(self, timeout_s: float) -> None:
         """Commit what was declared committable, now; wait no longer than a time for Kafka."""

@@ -30,6 +30,7 @@ OVERRIDDEN = [
         upstream.Consumer,
         [
             "_new_consumer_thread",
+            "_commit",
             "getmany",
             "on_partitions_revoked",
             "commit_and_end_transactions",
