@@ -189,11 +189,13 @@ async def test_the_first_fetch_after_seeking_back_is_fresh_though_it_was_waited_
     await write(producer, topic, *(b"%d" % n for n in range(10)))
     made = await reading()
     for round_ in range(1, 6):
-        await until(lambda: made.next_offset == 11)
-        # The consumer waits for the next fetch, long before it seeks.
+        end = await end_of(broker, topic)
+        await until(lambda end=end: made.next_offset == end)
+        # The consumer waits for the next fetch before it seeks; what is written ends that wait.
         await asyncio.sleep(0.1)
         told = len(made.batches)
         await made.app.consumer.seek_back(made.tp, 4)
+        await write(producer, topic, b"next")
         await until(lambda told=told: any(batch.records for batch in made.batches[told:]))
         first = next(batch for batch in made.batches[told:] if batch.records)
         assert first.start == 4
