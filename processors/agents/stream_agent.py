@@ -18,7 +18,7 @@ from processors.agents.partition_queues import PartitionQueues
 from processors.core.config import CheckpointConfig
 from processors.core.fetch_order import Disposition
 from processors.core.partition import Checkpoint, Partition
-from processors.core.processor import Rejected, StreamProcessor
+from processors.core.processor import Rejected, StreamProcessor, reason_of
 from processors.driver.batch import Batch
 from processors.driver.checkpoints import CheckpointLog
 from processors.driver.fencing import FencedError
@@ -179,12 +179,11 @@ class StreamAgent(ABC, Generic[A, B]):
                     else:
                         outputs.append((stream_id, output))
             except SchemaError as error:
-                reason = type(error).__name__.removesuffix("Error")
-                faults.append((record, Rejected(reason, str(error))))
+                faults.append((record, Rejected(reason_of(error), str(error))))
                 streams.skip(record.offset)
             except Exception as error:  # nothing that can be fed
                 self.log.exception("record_failed", partition=batch.tp.partition, offset=record.offset)
-                faults.append((record, Rejected(type(error).__name__, str(error))))
+                faults.append((record, Rejected(reason_of(error), str(error))))
                 streams.skip(record.offset)
         if batch.next_offset > streams.next_offset:
             # Markers of transactions, aborted records, what compaction removed: nothing to be fed.

@@ -32,9 +32,8 @@ from processors.core.config import CheckpointConfig
 from processors.core.expiry import Expiry, expiry_ms
 from processors.core.fetch_order import Disposition, FetchOrder
 from processors.core.log_time import LogTime
-from processors.core.processor import Rejected, StreamProcessor
+from processors.core.processor import Rejected, StreamProcessor, handled
 from processors.core.silence import SilenceDetector
-from schemas.errors import SchemaError
 from schemas.silence import Silence
 
 A = TypeVar("A")
@@ -157,7 +156,7 @@ class Partition(Generic[A, B]):
             if processor is None:
                 return ()
             entry = self._add(stream_id, processor)
-        outputs = self._handled(entry, record, offset, timestamp_ms)
+        outputs = handled(entry.processor, entry.closed, record, offset, timestamp_ms)
         if entry.closed:
             return outputs  # it stays as it is, and as it was saved
         if entry.first_unsaved is None:
@@ -174,19 +173,6 @@ class Partition(Generic[A, B]):
                 # It ended long ago by the log, and nothing closed it before the first record of the next.
                 outputs = [*outputs, *self._feed(stream_id, record, offset, timestamp_ms)]
         return outputs
-
-    def _handled(
-        self, entry: _Entry[A, B], record: A, offset: int, timestamp_ms: int
-    ) -> Sequence[B | Rejected]:
-        """Return a processor's outputs; close it if it raises: it goes on in no half-changed state."""
-        try:
-            return entry.processor.handle(record, offset, timestamp_ms)
-        except Exception as error:  # a stream that fails must not stop the others
-            reason = type(error).__name__
-            if isinstance(error, SchemaError):
-                reason = reason.removesuffix("Error")
-            failed = () if entry.closed else entry.processor.fail(reason, record, offset, timestamp_ms)
-            return [*failed, Rejected(reason, str(error), error)]
 
     def skip(self, offset: int) -> None:
         """Pass over a record that belongs to no stream."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from schemas.errors import SchemaError
 from schemas.silence import Silence
 
 #: How long a closed stream is remembered after its last record, so that a late one does not open it again.
@@ -99,3 +100,25 @@ class SelfContained:
     def silence(self) -> Silence:
         """None is ever asked for."""
         raise NotImplementedError
+
+
+def reason_of(error: Exception) -> str:
+    """Return the reason of a dead letter for what was raised: the name of the fault."""
+    name = type(error).__name__
+    return name.removesuffix("Error") if isinstance(error, SchemaError) else name
+
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+def handled(
+    processor: StreamProcessor[A, B], closed: bool, record: A, offset: int, timestamp_ms: int
+) -> Sequence[B | Rejected]:
+    """Return a processor's outputs; close it if it raises: it goes on in no half-changed state."""
+    try:
+        return processor.handle(record, offset, timestamp_ms)
+    except Exception as error:  # a stream that fails must not stop the others
+        reason = reason_of(error)
+        failed = () if closed else processor.fail(reason, record, offset, timestamp_ms)
+        return [*failed, Rejected(reason, str(error), error)]
