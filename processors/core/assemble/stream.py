@@ -6,6 +6,7 @@ Time closes a stream only by a silence, a record of its own in the log (``schema
 import msgspec
 
 from processors.core.assemble.config import AssemblyConfig
+from processors.core.assemble.ending import all_there, named_tracks, stream_closed, what_is_lacking
 from processors.core.assemble.state import (
     CHUNK,
     START,
@@ -19,7 +20,7 @@ from processors.core.assemble.state import (
 from processors.core.assemble.track import SequenceJumpError, TrackAssembler
 from processors.core.processor import REMEMBERED_MS, Rejected, SelfContained
 from schemas.errors import TapelineError
-from schemas.events import Event, Payload, StreamClosed, StreamOpened
+from schemas.events import Event, Payload, StreamOpened
 from schemas.schema import Record
 from schemas.silence import Silence
 
@@ -99,7 +100,7 @@ class StreamAssembler(SelfContained):
             payloads += self._wait_for_less()
         if payloads:
             out += self._numbered(payloads, offset)
-        if state.end is not None and self._all_there():
+        if state.end is not None and all_there(state):
             out += self._close()
         return out
 
@@ -181,7 +182,7 @@ class StreamAssembler(SelfContained):
             if state.has_init:
                 state.duplicate += 1
             else:
-                state.announced = _names(payload)
+                state.announced = named_tracks(payload)
                 if not first:
                     state.late_init = payload
             state.has_init = True
@@ -225,55 +226,16 @@ class StreamAssembler(SelfContained):
 
     # The end ---------------------------------------------------------------------------------
 
-    def _all_there(self) -> bool:
-        """Tell whether it is known what should have come, and all of it is there."""
-        expected = {*self._state.announced, *_names(self._state.end)}
-        return (
-            bool(expected)
-            and expected <= self._tracks.keys()
-            and all(track.closed for track in self._state.tracks)
-        )
-
-    def _missing_tracks(self) -> list[str]:
-        """Return the tracks that the end names and no message was of."""
-        return [name for name in _names(self._state.end) if name not in self._tracks]
-
     def _close(self) -> list[Event]:
-        state = self._state
         payloads: list[Payload] = []
         for track in self._tracks.values():
             payloads += track.close()
-        reasons = [
-            *([] if state.has_init else ["no_init_stream"]),
-            *([] if state.end is not None else ["no_end_stream"]),
-            *(f"track_missing:{name}" for name in self._missing_tracks()),
-            *(f"start_lost:{t.name}" for t in state.tracks if not t.started),
-            *(f"track_unfinished:{t.name}" for t in state.tracks if not t.finished),
-            *(f"chunks_lost:{t.name}" for t in state.tracks if t.stats.lost),
-        ]
-        return self._ended(payloads, reasons)
+        return self._ended(payloads, what_is_lacking(self._state))
 
     def _ended(self, payloads: list[Payload], reasons: list[str]) -> list[Event]:
         state = self._state
         state.closed = True
-        duplicate = state.duplicate + sum(t.stats.duplicate for t in state.tracks)
-        late = sum(t.stats.late for t in state.tracks)
-        payloads.append(
-            StreamClosed(
-                complete=not reasons,
-                reasons=reasons,
-                closed_at=state.last_ms,
-                end=state.end,
-                late_init=state.late_init,
-                tracks=len(state.tracks),
-                messages_used=state.messages - duplicate - late - state.rejected,
-                messages_duplicate=duplicate,
-                messages_late=late,
-                messages_rejected=state.rejected,
-                first_offset=state.first_offset,
-                last_offset=state.last_offset,
-            )
-        )
+        payloads.append(stream_closed(state, reasons))
         # What the closed stream still needs to know is that it is closed.
         self._tracks, state.tracks, state.announced = {}, [], []
         state.end = state.late_init = None
@@ -310,11 +272,6 @@ class StreamAssembler(SelfContained):
         stream._state = state
         stream._tracks = {track.name: TrackAssembler(track, state.settings) for track in state.tracks}
         return stream
-
-
-def _names(said: Record | None) -> list[str]:
-    """Return the tracks that an ``init_stream`` or ``end_stream`` names."""
-    return [track["name"] for track in (said or {}).get("tracks") or [] if track["name"]]
 
 
 def _waits_since(track: TrackAssembler) -> int:

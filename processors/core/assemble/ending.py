@@ -1,0 +1,57 @@
+"""How a stream ends: whether all of it is there, what it lacks, and its last event. Pure."""
+
+from processors.core.assemble.state import StreamState
+from schemas.events import StreamClosed
+from schemas.schema import Record
+
+
+def named_tracks(said: Record | None) -> list[str]:
+    """Return the tracks that an ``init_stream`` or ``end_stream`` names."""
+    return [track["name"] for track in (said or {}).get("tracks") or [] if track["name"]]
+
+
+def all_there(state: StreamState) -> bool:
+    """Tell whether it is known what should have come, and all of it is there."""
+    expected = {*state.announced, *named_tracks(state.end)}
+    return (
+        bool(expected)
+        and expected <= {track.name for track in state.tracks}
+        and all(track.closed for track in state.tracks)
+    )
+
+
+def what_is_lacking(state: StreamState) -> list[str]:
+    """Return why a stream whose tracks are closed is not complete: no reason if it is."""
+    tracks = state.tracks
+    known = {track.name for track in tracks}
+    return [
+        *([] if state.has_init else ["no_init_stream"]),
+        *([] if state.end is not None else ["no_end_stream"]),
+        *(f"track_missing:{name}" for name in named_tracks(state.end) if name not in known),
+        *(f"start_lost:{t.name}" for t in tracks if not t.started),
+        *(f"track_unfinished:{t.name}" for t in tracks if not t.finished),
+        *(f"chunks_lost:{t.name}" for t in tracks if t.stats.lost),
+    ]
+
+
+def stream_closed(state: StreamState, reasons: list[str]) -> StreamClosed:
+    """Return the last event of a stream that is not complete for these reasons; complete if there are none.
+
+    Each message is counted once: as used, duplicate, late or rejected.
+    """
+    duplicate = state.duplicate + sum(t.stats.duplicate for t in state.tracks)
+    late = sum(t.stats.late for t in state.tracks)
+    return StreamClosed(
+        complete=not reasons,
+        reasons=reasons,
+        closed_at=state.last_ms,
+        end=state.end,
+        late_init=state.late_init,
+        tracks=len(state.tracks),
+        messages_used=state.messages - duplicate - late - state.rejected,
+        messages_duplicate=duplicate,
+        messages_late=late,
+        messages_rejected=state.rejected,
+        first_offset=state.first_offset,
+        last_offset=state.last_offset,
+    )
