@@ -12,7 +12,7 @@ from typing import Any, cast
 import fastavro
 
 from schemas.encoder import encoder
-from schemas.errors import CorruptRecordError, NotAvroError, UnknownSchemaError
+from schemas.errors import ENVIRONMENTAL, CorruptRecordError, NotAvroError, UnknownSchemaError
 from schemas.registry import Registry
 from schemas.schema import Record, bare_schema, fingerprint, schema
 from schemas.topics import DATA_TOPICS, Topic
@@ -97,5 +97,7 @@ def decode_body(value: bytes, at: int, writer: Any) -> Record:
     body.seek(at)
     try:
         return cast("Record", fastavro.schemaless_reader(body, writer, None))
+    except ENVIRONMENTAL:
+        raise
     except Exception as error:  # fastavro raises whatever its C code stumbled over
         raise CorruptRecordError(f"{len(value)} bytes do not decode: {error!r}") from error

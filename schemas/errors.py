@@ -8,6 +8,7 @@ TapelineError                      what a person meets, in words
  ├── ClusterError                  settings of Kafka that do not fit together (runtime.cluster)
  ├── BrokerAwayError               no Kafka answers (runtime.clients)
  ├── TopicsError                   the topics are not as they must be
+ ├── RegistryAwayError             no schema registry answers (runtime.registry)
  ├── UnauthenticatedListenError    the gateway would take streams from anybody (ingest.gateway)
  ├── UnsupportedWebsocketsError    not the websockets that the gateway knows (ingest.websockets_internals)
  ├── TokensError                   a tokens file that cannot be used (ingest.auth)
@@ -38,6 +39,10 @@ TapelineError                      what a person meets, in words
 
 The command line catches the root in one place and prints its words.
 """
+
+#: Errors of the machine, and of what it is connected to: the same bytes may go through the next time. Whoever
+#: takes exceptions for bad input lets these pass. RecursionError is none: it comes of deeply nested input.
+ENVIRONMENTAL = (MemoryError, OSError)
 
 
 class TapelineError(Exception):

@@ -12,6 +12,7 @@ class RegistryHandler(BaseHTTPRequestHandler):
     """The two requests of Confluent's REST interface that a client of ours makes, over real HTTP."""
 
     schemas: list[str]
+    ill: bool
 
     def do_POST(self) -> None:
         """Answer POST /subjects/(subject)/versions."""
@@ -29,6 +30,8 @@ class RegistryHandler(BaseHTTPRequestHandler):
             self._answer(404, {"error_code": 40403, "message": "Schema not found"})
 
     def _answer(self, status: int, body: dict[str, Any]) -> None:
+        if self.ill:
+            status, body = 500, {"error_code": 50001, "message": "Error in the backend data store"}
         data = json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
@@ -41,9 +44,9 @@ class RegistryHandler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def registry_server() -> Iterator[str]:
-    """Run a registry of its own, on a port of its own; yield its URL."""
-    handler = type("Handler", (RegistryHandler,), {"schemas": []})
+def registry_server(*, ill: bool = False) -> Iterator[str]:
+    """Run a registry of its own, on a port of its own; yield its URL. An ``ill`` one answers 500 to all."""
+    handler = type("Handler", (RegistryHandler,), {"schemas": [], "ill": ill})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     Thread(target=server.serve_forever, daemon=True).start()
     try:

@@ -6,7 +6,7 @@ An agent fills in how a value is decoded, what a stream's processor is, and wher
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, Callable, Iterable
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import faust
 import structlog
@@ -16,15 +16,15 @@ from processors.agents.agent_metrics import AgentMetrics
 from processors.agents.ownership import OwnedPartition, Ownership
 from processors.agents.partition_queues import PartitionQueues
 from processors.core.config import CheckpointConfig
+from processors.core.feeding import Fault, fed
 from processors.core.fetch_order import Disposition
 from processors.core.partition import Checkpoint, Partition
-from processors.core.processor import Rejected, StreamProcessor, reason_of
+from processors.core.processor import StreamProcessor
 from processors.driver.batch import Batch
 from processors.driver.checkpoints import CheckpointLog
 from processors.driver.fencing import FencedError
 from processors.driver.producer import Outgoing, PartitionProducers
 from schemas.dead_letter import DeadLetter
-from schemas.errors import SchemaError
 from schemas.silence import Silence
 from schemas.topics import DEAD_LETTERS, Topic
 
@@ -145,7 +145,10 @@ class StreamAgent(ABC, Generic[A, B]):
                 "offsets_missing", partition=batch.tp.partition, expected=expected, found=batch.start
             )
         streams.begin(batch.fetched_s)
-        outputs, faults = self._feed(streams, batch)
+        outputs, faults = fed(streams, batch.records, self.decoded)
+        if batch.next_offset > streams.next_offset:
+            # Markers of transactions, aborted records, what compaction removed: nothing to be fed.
+            streams.skip(batch.next_offset - 1)
         outputs += streams.release()
         await self._reject(owned, faults)
         if self._ownership.holds(owned):
@@ -156,39 +159,6 @@ class StreamAgent(ABC, Generic[A, B]):
             await self._save(owned, streams.due)
             await owned.producer.keep()
         self.metrics.count(batch, len(outputs))
-
-    def _feed(
-        self, streams: Partition[A, B], batch: Batch
-    ) -> tuple[list[tuple[int, B]], list[tuple[Any, Rejected]]]:
-        outputs: list[tuple[int, B]] = []
-        faults: list[tuple[Any, Rejected]] = []
-        for record in batch.records:
-            try:
-                stream_id, decoded = self.decoded(record.value or b"")
-                for output in streams.feed(stream_id, decoded, record.offset, record.timestamp):
-                    if isinstance(output, Rejected):
-                        if output.error is not None:
-                            self.log.error(
-                                "stream_failed",
-                                partition=batch.tp.partition,
-                                stream_id=stream_id,
-                                offset=record.offset,
-                                exc_info=output.error,
-                            )
-                        faults.append((record, output))
-                    else:
-                        outputs.append((stream_id, output))
-            except SchemaError as error:
-                faults.append((record, Rejected(reason_of(error), str(error))))
-                streams.skip(record.offset)
-            except Exception as error:  # nothing that can be fed
-                self.log.exception("record_failed", partition=batch.tp.partition, offset=record.offset)
-                faults.append((record, Rejected(reason_of(error), str(error))))
-                streams.skip(record.offset)
-        if batch.next_offset > streams.next_offset:
-            # Markers of transactions, aborted records, what compaction removed: nothing to be fed.
-            streams.skip(batch.next_offset - 1)
-        return outputs, faults
 
     async def _save(self, owned: OwnedPartition[A, B], to_save: Callable[[], list[Checkpoint]]) -> None:
         streams = owned.streams
@@ -257,18 +227,27 @@ class StreamAgent(ABC, Generic[A, B]):
 
     # Sending ---------------------------------------------------------------------------------
 
-    async def _reject(self, owned: OwnedPartition[A, B], faults: Iterable[tuple[Any, Rejected]]) -> None:
+    async def _reject(self, owned: OwnedPartition[A, B], faults: Iterable[Fault]) -> None:
         letters: list[Outgoing] = []
-        for record, fault in faults:
+        for fault in faults:
+            record, rejected = fault.record, fault.rejected
             letter = DeadLetter(
-                fault.reason,
-                fault.detail,
+                rejected.reason,
+                rejected.detail,
                 self.name,
                 topic=owned.tp.topic,
                 partition=owned.tp.partition,
                 offset=record.offset,
             )
-            self.log.warning("record_rejected", reason=fault.reason, offset=record.offset)
-            self.metrics.rejected(fault.reason)
+            if rejected.error is not None:
+                self.log.error(
+                    "record_failed" if fault.stream_id is None else "stream_failed",
+                    partition=owned.tp.partition,
+                    stream_id=fault.stream_id,
+                    offset=record.offset,
+                    exc_info=rejected.error,
+                )
+            self.log.warning("record_rejected", reason=rejected.reason, offset=record.offset)
+            self.metrics.rejected(rejected.reason)
             letters.append((record.key, record.value or b"", letter.headers()))
         await owned.producer.send_all(DEAD_LETTERS.name, letters)

@@ -141,6 +141,7 @@ class Partition(Generic[A, B]):
         """Feed a record to its stream's processor, a new one for a new stream; return its outputs.
 
         A record that was fed before gives none. At one that a processor raises for, its stream is closed.
+        What is no fault of the record is raised (``ENVIRONMENTAL``): nothing may be saved after that.
         """
         if offset < self.next_offset:
             return ()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-from schemas.errors import SchemaError
+from schemas.errors import ENVIRONMENTAL, SchemaError
 from schemas.silence import Silence
 
 #: How long a closed stream is remembered after its last record, so that a late one does not open it again.
@@ -115,9 +115,14 @@ B = TypeVar("B")
 def handled(
     processor: StreamProcessor[A, B], closed: bool, record: A, offset: int, timestamp_ms: int
 ) -> Sequence[B | Rejected]:
-    """Return a processor's outputs; close it if it raises: it goes on in no half-changed state."""
+    """Return a processor's outputs; close it if it raises: it goes on in no half-changed state.
+
+    What is no fault of the stream is raised (``ENVIRONMENTAL``); then the state may be changed by half.
+    """
     try:
         return processor.handle(record, offset, timestamp_ms)
+    except ENVIRONMENTAL:
+        raise
     except Exception as error:  # a stream that fails must not stop the others
         reason = reason_of(error)
         failed = () if closed else processor.fail(reason, record, offset, timestamp_ms)

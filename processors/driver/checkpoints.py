@@ -13,7 +13,7 @@ from processors.core.partition import Checkpoint
 from processors.driver.producer import Outgoing, PartitionProducer
 from runtime.clients import RETRY_S, connected, disconnected, is_broker_away
 from runtime.cluster import Cluster
-from schemas.errors import TapelineError
+from schemas.errors import ENVIRONMENTAL, TapelineError
 from schemas.topics import key_of
 
 log = structlog.get_logger()
@@ -75,7 +75,7 @@ class CheckpointLog:
 
         Fence the partition first: what an earlier producer still wrote is then there. Each is decoded when
         the iterator gets to it, which raises UnreadableCheckpointError for a key that is no number, and for
-        whatever ``decode`` raises.
+        whatever ``decode`` raises but ``ENVIRONMENTAL``.
         """
         async with self._slots:
             while True:
@@ -138,6 +138,8 @@ class CheckpointLog:
             if value[:_PARTITION_BYTES] == prefix:
                 try:
                     restored = int(key), decode(value[_PARTITION_BYTES:])
+                except ENVIRONMENTAL:
+                    raise
                 except Exception as error:  # bytes of anybody: whatever it is, say where they are
                     raise UnreadableCheckpointError(self.topic, number, offset, key, error) from error
                 yield restored

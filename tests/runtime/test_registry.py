@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from registry_server import registry_server
 
-from runtime.registry import ConfluentRegistry, registry_from
+from runtime.registry import ConfluentRegistry, RegistryAwayError, registry_from
 from schemas.errors import UnknownSchemaError
 from schemas.schema import fingerprint, schema
 
@@ -41,3 +41,16 @@ def test_a_schema_is_asked_for_once() -> None:
 def test_an_id_that_nobody_registered_is_an_unknown_schema(url: str) -> None:
     with pytest.raises(UnknownSchemaError, match="schema id 9"):
         ConfluentRegistry(url).schema_by_id(9)
+
+
+def test_a_registry_that_is_away_or_ill_makes_no_schema_unknown() -> None:
+    """The record is not to blame: it goes through when the registry is back."""
+    with registry_server() as gone:
+        pass
+    with registry_server(ill=True) as ill:
+        for at in (gone, ill):
+            registry = ConfluentRegistry(at)
+            with pytest.raises(RegistryAwayError, match=rf"no schema registry answers at {at}"):
+                registry.schema_by_id(1)
+            with pytest.raises(RegistryAwayError, match="TAPELINE_REGISTRY"):
+                registry.register("a-value", schema("Message"))

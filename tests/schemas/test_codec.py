@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import fastavro
+import fastavro.read
 import pytest
 from registry_server import registry_server
 
 from runtime.registry import ConfluentRegistry, registry_from
-from schemas.codec import Reader, Writer
+from schemas.codec import Reader, Writer, decode_body
 from schemas.errors import CorruptRecordError, NotAvroError, UnknownSchemaError
 from schemas.schema import Record, fingerprint, schema
 from schemas.topics import DATA_TOPICS, METRICS, RECORDINGS
@@ -122,3 +123,17 @@ def test_metrics_say_their_units() -> None:
     assert METRICS.record
     names = {field["name"] for field in fields(schema(METRICS.record))}
     assert {"duration_ms", "rms_dbfs", "sample_rate_hz"} <= names
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(5, "Input/output error")])
+def test_what_the_machine_lacks_is_no_fault_of_the_bytes(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacking(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setitem(fastavro.read.LOGICAL_READERS, "long-lacking", lacking)
+    writer = fastavro.parse_schema({"type": "long", "logicalType": "lacking"})
+    with pytest.raises(type(error)) as raised:
+        decode_body(b"\2", 0, writer)
+    assert raised.value is error

@@ -122,3 +122,18 @@ async def test_a_hundred_thousand_are_read_in_seconds(
     assert progress >= 100_000 // PIECE_RECORDS
     print(f"100,000 checkpoints read in {took_s:.2f} s")
     assert took_s < 5
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(5, "Input/output error")])
+async def test_what_the_machine_lacks_is_no_fault_of_a_checkpoint(
+    checkpoints: CheckpointLog, producer: PartitionProducer, error: Exception
+) -> None:
+    """Nobody is told to delete it."""
+
+    def lacking(snapshot: bytes) -> bytes:
+        raise error
+
+    await checkpoints.save(producer, 1, [checkpoint(7, b"seven")])
+    with pytest.raises(type(error)) as raised:
+        dict(await checkpoints.read(1, lacking))
+    assert raised.value is error

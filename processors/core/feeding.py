@@ -1,0 +1,49 @@
+"""A batch's records through their partition: what its streams put out, and what cannot be used. Pure."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from processors.core.partition import Partition
+from processors.core.processor import Rejected, reason_of
+from schemas.errors import ENVIRONMENTAL, SchemaError
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A record that cannot be used, why, and of which stream it is; None if that cannot be told."""
+
+    record: Any
+    rejected: Rejected
+    stream_id: int | None = None
+
+
+def fed(
+    streams: Partition[A, B], records: Iterable[Any], decoded: Callable[[bytes], tuple[int, A]]
+) -> tuple[list[tuple[int, B]], list[Fault]]:
+    """Feed records (aiokafka's) to a partition; return the outputs, each with its stream, and the faults.
+
+    ``decoded`` gives the stream of a value and what its processor takes. Whatever it raises, and whatever a
+    processor does, is the record's fault. What is not (``ENVIRONMENTAL``) is raised: then some are fed of
+    which nobody has the outputs, and the partition must be dropped.
+    """
+    outputs: list[tuple[int, B]] = []
+    faults: list[Fault] = []
+    for record in records:
+        try:
+            stream_id, value = decoded(record.value or b"")
+            for output in streams.feed(stream_id, value, record.offset, record.timestamp):
+                if isinstance(output, Rejected):
+                    faults.append(Fault(record, output, stream_id))
+                else:
+                    outputs.append((stream_id, output))
+        except ENVIRONMENTAL:
+            raise
+        except Exception as error:  # nothing that can be fed: what is no contract of ours is a defect, too
+            unexpected = None if isinstance(error, SchemaError) else error
+            faults.append(Fault(record, Rejected(reason_of(error), str(error), unexpected)))
+            streams.skip(record.offset)
+    return outputs, faults

@@ -1,0 +1,157 @@
+"""Whose fault it is that a record cannot be used: the record's, its stream's, or nobody's whom we read."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processors.core.config import CheckpointConfig
+from processors.core.feeding import Fault, fed
+from processors.core.partition import Partition
+from processors.core.processor import Rejected, SelfContained
+from runtime.registry import RegistryAwayError
+from schemas.errors import CorruptRecordError, SchemaError, UnknownSchemaError
+
+
+def out_of_memory() -> MemoryError:
+    """Return what numpy raises, which has an error of its own."""
+    with pytest.raises(MemoryError) as raised:
+        np.empty(1 << 60, "u1")
+    return raised.value
+
+
+#: What is wrong with a record, or with what a stream is made of: the same record fails the next time.
+FAULTS = (
+    *(ValueError("v"), KeyError("k"), AssertionError(), OverflowError(), RecursionError("deep")),
+    *(CorruptRecordError("corrupt"), UnknownSchemaError("unknown"), ZeroDivisionError(), RuntimeError()),
+)
+#: What is wrong with the machine, with what it is connected to, or who ends the worker.
+TROUBLES = (
+    *(MemoryError(), out_of_memory()),
+    *(OSError(24, "Too many open files"), ConnectionResetError(), TimeoutError(), BrokenPipeError()),
+    RegistryAwayError("http://registry", ValueError("Service Unavailable")),
+    *(asyncio.CancelledError(), KeyboardInterrupt(), SystemExit()),
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A record of a stream, and what is raised where it is decoded, begins its stream, or is handled."""
+
+    stream_id: int = 1
+    where: str = ""
+    error: BaseException | None = None
+
+    def at(self, where: str) -> None:
+        if self.error is not None and where == self.where:
+            raise self.error
+
+
+@dataclass(frozen=True)
+class Logged:
+    """A step, as it comes out of the log."""
+
+    offset: int
+    value: Any
+    timestamp: int = 0
+
+
+@dataclass
+class Stream(SelfContained):
+    """Puts out the offset of each record."""
+
+    failures: list[str]
+    closed: bool = False
+    last_ms: int = 0
+
+    def handle(self, record: Step, offset: int, timestamp_ms: int) -> Sequence[int | Rejected]:
+        if self.closed:
+            return [Rejected("StreamClosed", "the stream had already ended")]
+        record.at("handle")
+        return [offset]
+
+    def fail(self, reason: str, record: Step, offset: int, timestamp_ms: int) -> Sequence[int]:
+        self.closed = True
+        self.failures.append(reason)
+        return [-offset]
+
+    def begins_anew(self, record: Step, offset: int, timestamp_ms: int) -> bool:
+        return False
+
+    def snapshot(self) -> bytes:
+        return b""
+
+
+@dataclass
+class Fed:
+    """A partition that steps are fed to."""
+
+    failures: list[str] = field(default_factory=list)
+    """Why streams were failed."""
+
+    def __post_init__(self) -> None:
+        self.streams: Partition[Step, int] = Partition(self.new, CheckpointConfig())
+
+    def new(self, stream_id: int, record: Step, offset: int) -> Stream:
+        record.at("new")
+        return Stream(self.failures)
+
+    def decoded(self, value: Any) -> tuple[int, Step]:
+        value.at("decoded")
+        return value.stream_id, value
+
+    def feed(self, steps: Sequence[Step]) -> tuple[list[tuple[int, int]], list[Fault]]:
+        logged = [Logged(offset, step) for offset, step in enumerate(steps, 1)]
+        return fed(self.streams, logged, self.decoded)
+
+
+PLACES = st.sampled_from(["decoded", "new", "handle"])
+STEPS = st.lists(st.builds(Step, st.integers(1, 3), PLACES, st.none() | st.sampled_from(FAULTS)), max_size=12)
+
+
+@given(STEPS, PLACES, st.sampled_from(TROUBLES), STEPS)
+def test_of_a_trouble_around_us_nothing_is_rejected(
+    before: list[Step], where: str, trouble: BaseException, after: list[Step]
+) -> None:
+    """It is raised, whoever met it, and no stream is closed for it."""
+    known = [] if where == "new" else [Step(4)]
+    undisturbed, disturbed = Fed(), Fed()
+    undisturbed.feed(before)
+    with pytest.raises(type(trouble)) as raised:
+        disturbed.feed([*before, *known, Step(4, where, trouble), *after])
+    assert raised.value is trouble
+    assert disturbed.failures == undisturbed.failures
+
+
+@given(STEPS)
+def test_what_is_wrong_with_a_record_or_a_stream_is_told_and_the_others_go_on(steps: list[Step]) -> None:
+    outputs, faults = Fed().feed(steps)
+    used = [offset for _, offset in outputs if offset > 0]
+    rejected = [fault.record.offset for fault in faults]
+    assert sorted(used + rejected) == [*range(1, len(steps) + 1)]
+    assert used == sorted(used)
+    assert rejected == sorted(rejected)
+    for stream_id in {step.stream_id for step in steps}:
+        ours = [(offset, step) for offset, step in enumerate(steps, 1) if step.stream_id == stream_id]
+        if not any(step.error for _, step in ours):
+            assert [offset for number, offset in outputs if number == stream_id] == [at for at, _ in ours]
+
+
+@pytest.mark.parametrize("error", FAULTS, ids=repr)
+def test_a_fault_says_its_name_and_of_which_stream_it_is_if_that_is_known(error: Exception) -> None:
+    reason = type(error).__name__.removesuffix("Error" if isinstance(error, SchemaError) else "")
+    unexpected = None if isinstance(error, SchemaError) else error
+    for where in ("decoded", "new"):
+        [fault] = Fed().feed([Step(7, where, error)])[1]
+        assert (fault.rejected, fault.stream_id) == (Rejected(reason, str(error)), None)
+        assert fault.rejected.error is unexpected
+    outputs, [fault, later] = Fed().feed([Step(7), Step(7, "handle", error), Step(7)])
+    assert outputs == [(7, 1), (7, -2)], "what tells that the stream is closed is put out"
+    assert (fault.rejected, fault.stream_id) == (Rejected(reason, str(error)), 7)
+    assert fault.rejected.error is error
+    assert (later.rejected.reason, later.stream_id) == ("StreamClosed", 7)
