@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import msgspec
-from chain_model import WINDOW_MS, Kafka, Letter, Store
+from chain_model import Kafka, Letter, Store
 
 from processors.core.assemble.config import AssemblyConfig
 from processors.core.assemble.state import StreamState, as_begun
@@ -129,8 +129,14 @@ def check_closed(kafka: Kafka) -> None:
 
 
 def check_measures(kafka: Kafka, events: dict[Key, Event]) -> None:
-    """Assert that the measures are those of an undisturbed run."""
-    meters: dict[tuple[int, int], StreamMeter] = defaultdict(lambda: StreamMeter(WINDOW_MS))
+    """Assert that the measures are those of an undisturbed run, with the windows each stream began with."""
+    windows: dict[tuple[int, int], int] = {}
+    for checkpoint in kafka.changelogs["measure"]:
+        if checkpoint.snapshot is not None:
+            state = msgspec.msgpack.decode(checkpoint.snapshot, type=StreamMeterState)
+            begun = checkpoint.stream_id, state.origin_offset
+            assert windows.setdefault(begun, state.window_ms) == state.window_ms
+    meters = {stream: StreamMeter(window_ms) for stream, window_ms in windows.items()}
     expected = {repr(row) for k, e in events.items() for row in meters[k[:2]].handle(e, 0, 0)}
     assert {repr(entry.value) for entry in kafka.logs["metrics"]} == expected
 

@@ -19,7 +19,6 @@ from processors.core.record.stream import FailRecording, StorePart, StreamRecord
 from schemas.events import Event
 
 AGENTS = {"assemble": "messages", "measure": "tracks", "record": "tracks"}
-WINDOW_MS = 40
 
 
 class FencedError(Exception):
@@ -104,7 +103,7 @@ class Store:
         parts = [events for _, events in sorted(self.parts[location].items())] if tail[0].event_index else []
         whole: list[Event] = []
         for events in (*parts, tail):
-            whole += [event for event in events if event.event_index >= len(whole)][:None]
+            whole += [event for event in events if event.event_index >= len(whole)]
         if [event.event_index for event in whole] != list(range(len(whole))):
             raise IncompletePartsError(location)
         self.recordings[location].append(whole)
@@ -122,6 +121,8 @@ class Life:
     """It stores something with one batch in so many."""
     assembly: AssemblyConfig = field(default_factory=AssemblyConfig)
     saving: CheckpointConfig = field(default_factory=CheckpointConfig)
+    window_ms: int = 40
+    """The windows of its measures."""
     part_ms: int = 100
 
 
@@ -287,11 +288,13 @@ class Worker:
     def _new(self, stream_id: int, record: Any, offset: int) -> StreamProcessor[Any, Any] | None:
         if self.agent == "assemble":
             return StreamAssembler.begun_by(record, offset, 0, self.life.assembly)
-        return StreamMeter(WINDOW_MS) if self.agent == "measure" else StreamRecorder(self.life.part_ms)
+        if self.agent == "measure":
+            return StreamMeter.begun_by(record, self.life.window_ms)
+        return StreamRecorder(self.life.part_ms)
 
     def _from(self, snapshot: bytes) -> StreamProcessor[Any, Any]:
         if self.agent == "assemble":
             return StreamAssembler.restore(snapshot, self.life.assembly)
         if self.agent == "measure":
-            return StreamMeter.restore(snapshot, WINDOW_MS)
+            return StreamMeter.restore(snapshot, self.life.window_ms)
         return StreamRecorder.restore(snapshot, self.life.part_ms)

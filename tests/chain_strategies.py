@@ -90,6 +90,7 @@ LIVES = st.builds(
     saving=st.builds(
         CheckpointConfig, every_ms=st.sampled_from([0, 50, 2000]), hold_ms=st.sampled_from([100, 5000])
     ),
+    window_ms=st.sampled_from([15, 40, 65]),
     part_ms=st.sampled_from([20, 100, 1000]),
 )
 NAMES = st.sampled_from(sorted(AGENTS))

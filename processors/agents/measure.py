@@ -31,7 +31,7 @@ class Measure(StreamAgent[Event, Record]):
 
     def new_processor(self, record: Event, offset: int, partition: int) -> StreamProcessor[Event, Record]:
         """Return a meter."""
-        return StreamMeter(self._window_ms)
+        return StreamMeter.begun_by(record, self._window_ms)
 
     def restored_processor(self, snapshot: bytes) -> StreamProcessor[Event, Record]:
         """Return a meter from its checkpoint."""

@@ -4,7 +4,7 @@ Whatever happens to the workers, what stands in the topics and in the store is w
 of the same log, each event with one content, and nothing that was accepted is lost.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -132,6 +132,29 @@ def test_whatever_happens_the_outputs_are_those_of_an_undisturbed_run(
     for happening in happenings:
         chain.happen(*happening)
     check(chain, healthy)
+
+
+OTHERS = Life(
+    (3,),
+    assembly=AssemblyConfig(window_chunks=2, window_ms=100, segment_ms=35, idle_ms=IDLE_MS),
+    saving=LIFE.saving,
+    window_ms=65,
+    part_ms=20,
+)
+
+
+@pytest.mark.parametrize("saving", [LIFE.saving, CheckpointConfig(every_ms=60_000)])
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_crash_with_settings_that_change_leaves_each_stream_those_it_began_with(
+    agent: str, saving: CheckpointConfig
+) -> None:
+    for pause in range(60):
+        chain = Chain(call(1, ("caller", "transfer"), 6, 90), replace(LIFE, saving=saving))
+        chain.happen("publish", 12, 5)
+        for name in AGENTS:
+            chain.happen("run", name, pause if name == agent else 80)
+        chain.happen("crash", agent, OTHERS)
+        check(chain, {1})
 
 
 def zombie_at(agent: str, pause: int, *, fences: bool) -> Chain:

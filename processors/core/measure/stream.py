@@ -8,7 +8,7 @@ from processors.core.measure.conversation import Conversation, ConversationState
 from processors.core.measure.track import MeterState, TrackMeter
 from processors.core.processor import Rejected, SelfContained
 from processors.core.snapshot import decoded
-from schemas.events import Event, Segment, StreamClosed, StreamOpened, TrackClosed, TrackOpened
+from schemas.events import Event, Segment, StreamClosed, TrackClosed, TrackOpened
 from schemas.schema import Record
 
 
@@ -35,6 +35,11 @@ class StreamMeter(SelfContained):
         self._state.window_ms = self._window_ms = self._state.window_ms or window_ms
         self._meters = {s.track_index: TrackMeter(s, self._window_ms) for s in self._state.tracks}
         self._conversation = Conversation(self._state.conversation, self._window_ms)
+
+    @classmethod
+    def begun_by(cls, event: Event, window_ms: int) -> "StreamMeter":
+        """Return the meter of the stream that an event begins, with windows of ``window_ms``."""
+        return cls(window_ms, StreamMeterState(origin_offset=event.source_offset))
 
     def handle(self, event: Event, offset: int, timestamp_ms: int) -> Sequence[Record | Rejected]:
         """Take an event; one that was taken before, by this process or an earlier one, changes nothing.
@@ -69,8 +74,6 @@ class StreamMeter(SelfContained):
                 tracks = [self._meters[index].final() for index in sorted(self._meters)]
                 conversation = self._conversation.end()
                 self._drop_state()
-            case StreamOpened():
-                state.origin_offset = event.source_offset
             case _:
                 pass
         if not tracks and not conversation:
@@ -113,6 +116,10 @@ class StreamMeter(SelfContained):
     def last_ms(self) -> int:
         """Kafka timestamp of the last event."""
         return self._state.last_ms
+
+    def beginning(self) -> bytes | None:
+        """Return the snapshot that holds what the stream is measured by, before its first record is sent."""
+        return self.snapshot()
 
     def snapshot(self) -> bytes:
         """Return the sums."""

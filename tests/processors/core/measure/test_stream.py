@@ -36,7 +36,7 @@ def test_a_missing_event_ends_the_measures_and_is_said_once(missing: int) -> Non
 
 def test_a_later_stream_of_the_same_number_is_told_by_where_it_begins() -> None:
     told, _ = call_events(samples=8000)
-    meter = StreamMeter(1000)
+    meter = StreamMeter.begun_by(told[0], 1000)
     for at, event in enumerate(told):
         meter.handle(event, at, 0)
     meter = StreamMeter.restore(meter.snapshot(), 1000)
@@ -44,11 +44,12 @@ def test_a_later_stream_of_the_same_number_is_told_by_where_it_begins() -> None:
     assert not meter.begins_anew(told[0], 99, 0), "the same event again"
     first = msgspec.structs.replace(told[0], source_offset=50)
     assert meter.begins_anew(first, 99, 0)
-    again = StreamMeter(1000)
-    again.handle(first, 99, 0)
-    again = StreamMeter.restore(again.snapshot(), 1000)
-    assert [o for event in told for o in again.handle(event, 100, 0)] == []
-    assert not again.closed
+    again = StreamMeter.begun_by(first, 1000)
+    for _ in range(2):  # as it began, and a record later
+        again = StreamMeter.restore(again.snapshot(), 1000)
+        assert [o for event in told for o in again.handle(event, 100, 0)] == []
+        assert not again.closed
+        again.handle(first, 99, 0)
 
 
 @given(at=st.integers(0, 9))
@@ -68,9 +69,13 @@ def test_a_restored_meter_keeps_the_windows_its_stream_began_with(at: int, other
     told, _ = call_events(samples=24_000)
     meter = StreamMeter(1300)
     whole = [out for offset, event in enumerate(told) for out in meter.handle(event, offset, 0)]
-    meter, out = StreamMeter(1300), list[Record | Rejected]()
+    meter, out = StreamMeter.begun_by(told[0], 1300), list[Record | Rejected]()
+    beginning = meter.beginning()
+    assert beginning is not None
     for offset, event in enumerate(told):
         if offset >= at:
             meter = StreamMeter.restore(meter.snapshot(), others_ms)
         out += meter.handle(event, offset, 0)
     assert out == whole
+    meter = StreamMeter.restore(beginning, others_ms)
+    assert [o for offset, event in enumerate(told) for o in meter.handle(event, offset, 0)] == whole
