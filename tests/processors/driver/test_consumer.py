@@ -34,6 +34,14 @@ async def write(producer: Any, topic: str, *values: bytes, abort: bool = False) 
     await (producer.abort_transaction() if abort else producer.commit_transaction())
 
 
+async def having_read(reading: Start, producer: Any, topic: str, records: int) -> Reading:
+    """Write so many records, and return an application that has read them."""
+    await write(producer, topic, *(b"%d" % n for n in range(records)))
+    made = await reading()
+    await until(lambda: len(made.records) == records)
+    return made
+
+
 async def end_of(broker: Stack, topic: str) -> int:
     """Return where the partition ends, with all markers."""
     consumer = AIOKafkaConsumer(bootstrap_servers=broker.kafka)
@@ -173,9 +181,7 @@ async def test_a_fetch_that_is_handed_out_in_pieces_has_no_seams(
 async def test_after_seeking_back_the_records_come_again(
     broker: Stack, topic: str, producer: Any, reading: Start
 ) -> None:
-    await write(producer, topic, *(b"%d" % n for n in range(10)))
-    made = await reading()
-    await until(lambda: len(made.records) == 10)
+    made = await having_read(reading, producer, topic, 10)
     await made.app.consumer.seek_back(made.tp, 4)
     await until(lambda: len(made.records) == 16)
     again = next(batch for batch in made.batches if made.app.consumer.is_fresh(batch))
@@ -208,9 +214,7 @@ async def test_the_first_fetch_after_seeking_back_is_fresh_though_it_was_waited_
 async def test_before_a_revocation_what_is_declared_is_still_committed(
     broker: Stack, topic: str, producer: Any, reading: Start
 ) -> None:
-    await write(producer, topic, b"0", b"1", b"2")
-    made = await reading()
-    await until(lambda: len(made.records) == 3)
+    made = await having_read(reading, producer, topic, 3)
     consumer = made.app.consumer
     epochs: list[int] = []
 
@@ -234,9 +238,7 @@ async def test_before_a_revocation_what_is_declared_is_still_committed(
 async def test_an_application_that_crashed_stops_though_something_could_be_committed(
     broker: Stack, topic: str, producer: Any, reading: Start
 ) -> None:
-    await write(producer, topic, b"0")
-    made = await reading()
-    await until(lambda: len(made.records) == 1)
+    made = await having_read(reading, producer, topic, 1)
     made.app.consumer.declare_committable(made.tp, 1, made.app.consumer.epoch)
     await made.app.crash(RuntimeError("a fault"))
     await asyncio.wait_for(made.app.stop(), 15)
@@ -246,9 +248,7 @@ async def test_an_application_that_crashed_stops_though_something_could_be_commi
 async def test_an_application_that_crashed_stops_within_seconds_though_the_broker_is_away(
     broker: Stack, topic: str, producer: Any, reading: Start
 ) -> None:
-    await write(producer, topic, b"0")
-    made = await reading()
-    await until(lambda: len(made.records) == 1)
+    made = await having_read(reading, producer, topic, 1)
     broker.processes["kafka"].send_signal(signal.SIGSTOP)
     try:
         await made.app.crash(RuntimeError("a fault"))
