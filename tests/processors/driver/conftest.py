@@ -4,12 +4,16 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.consumer import fetcher, subscription_state
 from reading import Reading, create_topic, started_reading
+from writing import BATCH_BYTES, TOPICS
 
+from processors.driver.producer import PartitionProducers
 from tapeline.local.stack import Stack
 
 NAMES = (f"driver-test-{n}" for n in itertools.count())
+GROUPS = (f"producer-test-{n}" for n in itertools.count())
 
 
 @pytest.fixture
@@ -47,3 +51,13 @@ async def reading(
     for made in started:
         if not made.app.should_stop:
             await made.app.stop()
+
+
+@pytest.fixture
+async def producers(broker: Stack) -> PartitionProducers:
+    """Make producers of a group that no other test uses."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker.kafka)
+    await admin.start()
+    await admin.create_topics([NewTopic(name, 2, 1) for name in TOPICS])
+    await admin.close()
+    return PartitionProducers(broker.cluster, next(GROUPS), TOPICS, max_batch_size=BATCH_BYTES)
