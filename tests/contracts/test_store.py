@@ -1,296 +1,63 @@
-"""What every store must do for recordings: the same files, whole or not at all."""
+"""What every store must do: an object is there whole or not at all, and nothing else is touched."""
 
-import asyncio
-import hashlib
-import io
-import json
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
-import msgspec
-import numpy as np
-import obstore
 import pytest
-import soundfile
-from moto.server import ThreadedMotoServer
 from obstore.store import ObjectStore
-from support import DELIVERY, call_events, record_all
 
-from processors.core.record.manifest import IncompletePartsError
-from processors.core.record.track import InconsistentEventsError
-from processors.storage.parts import Parts, encode_part
-from processors.storage.recordings import Recordings, Saved
-from processors.storage.store import StoreError, StoreUrlError, delete_below, names, open_store, read
-from schemas.codec import Reader, Writer
-from schemas.errors import CorruptRecordError
-from schemas.event_reader import EventReader
-from schemas.events import Event, Segment, TrackClosed, TrackSegment
-from schemas.topics import TRACKS
-
-LOCATION = "date=2026-11-18/stream=5"
+from processors.storage.store import StoreUrlError, delete_below, names, open_store, put, read, writing
 
 
-@pytest.fixture(scope="session")
-def s3_endpoint() -> Iterator[str]:
-    """Run an S3-compatible server."""
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+async def test_what_is_put_is_read_and_replaced(store: ObjectStore) -> None:
+    for content in (b"first", b"", bytes(100_000), b"last"):
+        await put(store, "a/b/c", content)
+        assert await read(store, "a/b/c") == content
+    assert await names(store, "a") == ["a/b/c"]
 
 
-@pytest.fixture(params=["file", "memory", "s3"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
-    """Each kind of store, by its URL."""
-    if request.param == "s3":
-        endpoint = request.getfixturevalue("s3_endpoint")
-        for name, value in {
-            "AWS_ENDPOINT": endpoint,
-            "AWS_ALLOW_HTTP": "true",
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_REGION": "us-east-1",
-        }.items():
-            monkeypatch.setenv(name, value)
-        bucket = f"b{hashlib.sha256(str(tmp_path).encode()).hexdigest()[:20]}"
-        import urllib.request
-
-        urllib.request.urlopen(urllib.request.Request(f"{endpoint}/{bucket}", method="PUT"))
-        return open_store(f"s3://{bucket}/prefix")
-    url = (tmp_path / "a store").as_uri() if request.param == "file" else "memory://"
-    return open_store(url)
+async def test_what_is_not_there_is_not_found(store: ObjectStore) -> None:
+    assert await names(store, "a") == []
+    with pytest.raises(FileNotFoundError):
+        await read(store, "a/b")
 
 
-async def recorded(store: ObjectStore, **kwargs: Any) -> tuple[Saved, dict[str, bytes]]:
-    recordings = Recordings(store)
-    part_ms = kwargs.pop("part_ms", 1000)
-    events, audio = call_events(**kwargs)
-    return await record_all(recordings, events, part_ms), audio
+async def test_names_are_those_below_a_folder_in_order(store: ObjectStore) -> None:
+    for path in ("a/2", "ab/1", "a/10", "a/1/x"):
+        await put(store, path, b"x")
+    assert await names(store, "a") == ["a/1/x", "a/10", "a/2"]
+    assert await names(store, "") == ["a/1/x", "a/10", "a/2", "ab/1"]
 
 
-async def test_tracks_are_bit_exact_wav_files(store: ObjectStore) -> None:
-    saved, audio = await recorded(store)
-    for track in saved.manifest["tracks"]:
-        file = await read(store, f"{saved.path}/{track['file']}")
-        assert hashlib.sha256(file).hexdigest() == track["sha256"]
-        with soundfile.SoundFile(io.BytesIO(file)) as sound:
-            assert (sound.subtype, sound.samplerate, sound.channels) == ("ULAW", 8000, 1)
-            assert sound.frames == len(audio[track["track"]])
-        assert audio[track["track"]] in file
+async def test_what_is_written_block_by_block_is_seen_when_it_is_whole(store: ObjectStore) -> None:
+    blocks = [bytes([n]) * 70_000 for n in range(5)]
+    async with writing(store, "a/b") as write:
+        for block in blocks:
+            await write(memoryview(block))
+        assert await names(store, "a") == []
+    assert await read(store, "a/b") == b"".join(blocks)
 
 
-async def test_the_mix_has_the_tracks_as_channels_aligned_by_start_time(store: ObjectStore) -> None:
-    saved, audio = await recorded(store, starts={"caller": "00.000", "transfer": "00.250"})
-    mix = saved.manifest["mix"]
-    assert mix["channels"] == ["caller", "transfer"]
-    assert mix["first_sample"] == [0, 2000]
-    assert mix["aligned_by"] == "start_time"
-    file = await read(store, f"{saved.path}/mix.wav")
-    assert hashlib.sha256(file).hexdigest() == mix["sha256"]
-    with soundfile.SoundFile(io.BytesIO(file)) as sound:
-        assert (sound.channels, sound.frames) == (2, mix["samples"])
-    body = np.frombuffer(file, np.uint8)[-mix["samples"] * 2 :].reshape(-1, 2)
-    for channel, (name, before) in enumerate({"caller": 0, "transfer": 2000}.items()):
-        expected = (b"\xff" * before + audio[name]).ljust(mix["samples"], b"\xff")
-        assert body[:, channel].tobytes() == expected
+async def test_what_is_not_written_to_its_end_is_never_seen(store: ObjectStore) -> None:
+    await put(store, "a/b", b"before")
+
+    async def fail() -> None:
+        async with writing(store, "a/b") as write:
+            await write(b"half of it")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
+    assert await read(store, "a/b") == b"before"
+    assert await names(store, "") == ["a/b"]
 
 
-async def test_tracks_may_open_in_another_order_than_they_are_numbered(store: ObjectStore) -> None:
-    events, audio = call_events()
-    # As when the first track's start was lost: the second opens before it.
-    first, second = events[1].payload, events[2].payload
-    events[1] = msgspec.structs.replace(events[1], payload=second)
-    events[2] = msgspec.structs.replace(events[2], payload=first)
-    saved = await record_all(Recordings(store), events)
-    assert [t["track"] for t in saved.manifest["tracks"]] == ["caller", "transfer"]
-    for name, sound in audio.items():
-        assert sound in await read(store, f"{saved.path}/{name}.wav")
-
-
-async def test_composing_twice_gives_the_same_bytes(store: ObjectStore) -> None:
-    saved, _ = await recorded(store)
-    assert await record_all(Recordings(store), call_events()[0]) == saved
-    assert await Recordings(store).composed(LOCATION) == saved
-
-
-@pytest.mark.parametrize("kept_bytes", [8 * 2**20, 20_000])
-@pytest.mark.parametrize("part_ms", [1000, 2500, 60_000])
-async def test_however_a_call_is_stored_while_it_runs_its_recording_is_the_same(
-    store: ObjectStore, part_ms: int, kept_bytes: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In parts or in none; whole, or with less memory for it than it has audio."""
-    kwargs: dict[str, Any] = {"starts": {"caller": "00.000", "transfer": "00.250"}}
-    expected, _ = await recorded(store, **kwargs)
-    before = {path: await read(store, path) for path in await names(store, expected.path)}
-    await Recordings(store).delete_parts(LOCATION)
-    monkeypatch.setattr(f"{Parts.__module__}.KEPT_BYTES", kept_bytes)
-    saved, _ = await recorded(store, **kwargs, part_ms=part_ms)
-    assert saved == expected
-    assert {path: await read(store, path) for path in await names(store, expected.path)} == before
-    assert len(await names(store, "parts")) == {1000: 6, 2500: 1, 60_000: 0}[part_ms]
-
-
-async def test_parts_that_overlap_give_the_same_recording(store: ObjectStore) -> None:
-    saved, _ = await recorded(store)
-    assert await record_all(Recordings(store), call_events()[0], part_ms=2500) == saved
-
-
-async def test_a_part_that_is_put_late_replaces_none_that_reaches_further(store: ObjectStore) -> None:
-    """Another worker, which had the partition before, puts what it had when it lost it."""
-    events, _ = call_events()
-    expected = await Recordings(store).compose(LOCATION, events)
-    recordings = Recordings(store)
-    for late in (events[:6], events[:3], events[2:5], events[4:7]):
-        await recordings.store_part(LOCATION, events[:7])
-        await recordings.store_part(LOCATION, late)
-        assert await recordings.compose(LOCATION, events[7:]) == expected
-        await recordings.delete_parts(LOCATION)
-
-
-@pytest.mark.parametrize("kept_bytes", [8 * 2**20, 5000])
-async def test_a_recording_that_would_not_be_what_it_says_is_not_made(
-    store: ObjectStore, kept_bytes: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A part that changes while it is composed of; segments cut otherwise under the same numbers."""
-    monkeypatch.setattr(f"{Parts.__module__}.KEPT_BYTES", kept_bytes)
-    events, _ = call_events()
-    recordings = Recordings(store)
-    others = [
-        msgspec.structs.replace(e, payload=TrackSegment(*_cut_otherwise(e.payload)))
-        if isinstance(e.payload, Segment)
-        else e
-        for e in events
-    ]
-    await recordings.store_part(LOCATION, events[:5])
-    with pytest.raises(InconsistentEventsError, match="7000 bytes"):
-        await recordings.compose(LOCATION, others[5:])
-    assert await names(store, "recordings") == []
-    read_part = Parts._read
-
-    async def changing(parts: Parts, number: int) -> Any:
-        """Give the part as it is the first time it is read, and shorter after that."""
-        found = await read_part(parts, number)
-        changed = number == 0 and parts._first[1:] != []
-        return [e for e in found if not isinstance(e.payload, Segment)] if changed else found
-
-    monkeypatch.setattr(Parts, "_read", changing)
-    if kept_bytes < 8 * 2**20:
-        with pytest.raises(InconsistentEventsError, match="its events say 24000"):
-            await recordings.compose(LOCATION, events[5:])
-        assert await recordings.composed(LOCATION) is None
-
-
-def _cut_otherwise(segment: Segment) -> tuple[Any, ...]:
-    audio = bytes(segment.audio)[:7000]
-    first = segment.first_sample // 8000 * 7000
-    return (segment.track, segment.track_index, first, 7000, audio, [], 0, DELIVERY, 1, 2)
-
-
-async def test_a_missing_part_is_no_recording(store: ObjectStore) -> None:
-    recordings = Recordings(store)
-    events, _ = call_events()
-    await record_all(recordings, events)
-    await delete_below(store, "recordings")
-    paths = await names(store, f"parts/{LOCATION}")
-    await obstore.delete_async(store, paths[1])
-    with pytest.raises(IncompletePartsError):
-        await recordings.compose(LOCATION, events[-1:])
-    assert await recordings.composed(LOCATION) is None
-    assert await names(store, "recordings") == []
-
-
-async def test_parts_can_be_deleted_and_deleted_again(store: ObjectStore) -> None:
-    saved, _ = await recorded(store)
-    recordings = Recordings(store)
-    await recordings.delete_parts(LOCATION)
-    await recordings.delete_parts(LOCATION)
-    assert await names(store, "parts") == []
-    assert await recordings.composed(LOCATION) == saved
-
-
-async def test_a_hostile_track_name_stays_in_its_folder(store: ObjectStore) -> None:
-    saved, _ = await recorded(store, names=("../../etc/passwd", "..", "a/b"))
-    files = [t["file"] for t in saved.manifest["tracks"]]
-    assert files == ["etc_passwd.wav", "track.wav", "a_b.wav"]
-    found = await names(store, "")
-    assert {f.rpartition("/")[0] for f in found} == {f"parts/{LOCATION}", f"recordings/{LOCATION}"}
-
-
-async def test_gaps_over_segment_borders_are_one(store: ObjectStore) -> None:
-    saved, _ = await recorded(store, gaps={"caller": [(7000, 1000), (8000, 500)]})
-    assert saved.manifest["tracks"][0]["gaps"] == [{"first_sample": 7000, "samples": 1500}]
-
-
-async def test_an_unknown_encoding_is_kept_as_bare_bytes(store: ObjectStore) -> None:
-    saved, audio = await recorded(store, encoding="opus")
-    assert saved.manifest["tracks"][0]["file"] == "caller.bin"
-    assert await read(store, f"{saved.path}/caller.bin") == audio["caller"]
-    assert "skipped" in saved.manifest["mix"]
-
-
-async def test_an_odd_length_is_padded_as_riff_asks(store: ObjectStore) -> None:
-    saved, audio = await recorded(store, samples=8001)
-    file = await read(store, f"{saved.path}/caller.wav")
-    assert len(file) % 2 == 0
-    assert file.endswith(audio["caller"] + b"\0")
-
-
-async def test_an_absurd_start_time_makes_no_file_of_silence(store: ObjectStore) -> None:
-    events, _ = call_events(starts={"caller": "00.000", "transfer": "00.000"})
-    for event in events:
-        if isinstance(event.payload, TrackClosed) and event.payload.track == "caller":
-            assert event.payload.stop is not None
-            event.payload.stop["start_time"] = "1920-01-01T00:00:00Z"
-    saved = await record_all(Recordings(store), events)
-    assert saved.manifest["mix"]["aligned_by"] == "assumed"
-    assert saved.manifest["mix"]["samples"] == 24_000
-
-
-async def test_the_manifest_says_what_was_declared_and_that_it_disagrees(
-    store: ObjectStore,
-) -> None:
-    saved, _ = await recorded(store, declared_ms=1)
-    track = saved.manifest["tracks"][0]
-    assert track["declared"]["stop_track"]["duration"] == 1
-    assert track["duration_ms"] == 3000.0
-    assert track["declared_duration_agrees"] is False
-    text = await read(store, f"{saved.path}/recording.json")
-    assert json.loads(text) == saved.manifest
-
-
-def test_parts_are_the_same_bytes_every_time() -> None:
-    events, _ = call_events()
-    assert encode_part("p", events) == encode_part("p", events)
-
-
-def test_parts_are_the_same_bytes_of_events_as_made_and_as_read() -> None:
-    read, _ = call_events()
-    made = [Event.from_record(Reader().decode(Writer(TRACKS).encode(e.to_record()))) for e in read]
-    assert encode_part("p", read) == encode_part("p", made)
-
-
-async def test_a_segment_that_does_not_decode_is_an_error_of_the_schema(store: ObjectStore) -> None:
-    events, _ = call_events()
-    segment = next(e for e in events if isinstance(e.payload, Segment))
-    value = Writer(TRACKS).encode(segment.to_record())
-    events[events.index(segment)] = EventReader().event(value[:-1])
-    with pytest.raises(CorruptRecordError):
-        await Recordings(store).store_part(LOCATION, events)
-    with pytest.raises(CorruptRecordError):
-        await Recordings(store).compose(LOCATION, events)
-    assert await names(store, "recordings") == []
+async def test_deleting_takes_what_lies_below_a_folder_alone_and_may_be_repeated(store: ObjectStore) -> None:
+    for path in ("a/1", "a/b/2", "ab/1"):
+        await put(store, path, b"x")
+    for _ in range(2):
+        await delete_below(store, "a")
+        assert await names(store, "") == ["ab/1"]
 
 
 @pytest.mark.parametrize("url", ["file://relative", "nonsense", "ftp://x/y", ""])
 def test_a_url_that_is_no_store_says_what_is(url: str) -> None:
     with pytest.raises(StoreUrlError, match="file:///path"):
         open_store(url)
-
-
-async def test_a_folder_that_cannot_be_written_is_an_error_of_the_store(tmp_path: Path) -> None:
-    store = open_store((tmp_path / "store").as_uri())
-    (tmp_path / "store" / "parts").write_text("a file where a folder should be")
-    with pytest.raises((StoreError, OSError)):
-        await asyncio.wait_for(Recordings(store).store_part(LOCATION, call_events()[0]), 5)
