@@ -44,9 +44,9 @@ class Consumer(upstream.Consumer):
         epoch = self.epoch
         if fetches is None or self.should_stop:
             return
-        if not self.flow_active:
-            await self.perform_seek()
-            return
+        # What a rebalance drops here comes again: an assignment is read from what is committed, and where a
+        # fetch is missing the agent seeks back. Upstream seeks here, and so seeks partitions that the
+        # assignment has lost meanwhile.
         for tp, fetched in fetches.items():
             if not self.flow_active or self.epoch != epoch:
                 return

@@ -235,6 +235,35 @@ async def test_before_a_revocation_what_is_declared_is_still_committed(
 
 
 @pytest.mark.timeout(60)
+@pytest.mark.parametrize("pause_s", [0, 2 * PUNCTUATION_S], ids=["before", "after"])
+async def test_a_partition_that_goes_to_another_worker_as_a_fetch_ends_crashes_nothing(
+    broker: Stack, topic: str, producer: Any, reading: Start, pause_s: float
+) -> None:
+    """Kafka is slow: the partition goes before the fetch that was waited for ends, or a little later."""
+    await write(producer, topic, b"0")
+    made = await reading()
+    await until(lambda: len(made.records) == 1)
+    consumer = made.app.consumer
+    consumer.declare_committable(made.tp, 1, consumer.epoch)
+    await consumer.commit_declared(5)
+    assert await committed(broker, topic) == 1
+    inner = consumer._thread._ensure_consumer()
+    broker.processes["kafka"].send_signal(signal.SIGSTOP)
+    try:
+        # What Faust does when partitions are revoked, and aiokafka when none is assigned.
+        consumer.stop_flow()
+        await asyncio.sleep(pause_s)
+        inner._subscription.assign_from_subscribed(set())
+        await asyncio.sleep(PUNCTUATION_S)
+    finally:
+        broker.processes["kafka"].send_signal(signal.SIGCONT)
+    inner._coordinator.request_rejoin()
+    await write(producer, topic, b"2")
+    await until(lambda: made.app.crashed or (2, b"2") in made.records)
+    assert not made.app.crashed
+
+
+@pytest.mark.timeout(60)
 async def test_an_application_that_crashed_stops_though_something_could_be_committed(
     broker: Stack, topic: str, producer: Any, reading: Start
 ) -> None:
