@@ -9,7 +9,8 @@ gateway are frozen (SIGSTOP) for 2 to 20 s, the broker for 2 to 12 s; and the ca
 - the measures are those that the pure core makes of the events;
 - no checkpoint is behind an earlier one of its stream;
 - no dead letter is there that an undisturbed run would not have;
-- a call whose gateway was not disturbed during it is also what the oracle predicts.
+- a call whose gateway was not disturbed during it is also what the oracle predicts;
+- no process has ended by itself.
 """
 
 from benchmarks.chaos.report import Report

@@ -86,6 +86,8 @@ class Disturber:
             for name, process in list(self.stack.processes.items()):
                 if process.returncode is not None:
                     self.report.restarts[name] += 1
+                    if process.returncode != -signal.SIGKILL:
+                        self.report.faults.append(f"{name} ended by itself, with status {process.returncode}")
                     await self._start(name)
             await asyncio.sleep(_LOOK_S)
 

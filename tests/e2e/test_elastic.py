@@ -35,8 +35,10 @@ async def test_one_worker_three_workers_one_worker(pipeline: Stack) -> None:
         for agent in AGENTS:
             await pipeline.start(f"{agent}-{number}", "worker", agent)
     await asyncio.sleep(7)
+    pipeline.check()
     for number in (2, 3):
-        await asyncio.gather(*(pipeline.stop(f"{agent}-{number}") for agent in AGENTS))
+        ends = await asyncio.gather(*(pipeline.stop(f"{agent}-{number}") for agent in AGENTS))
+        assert ends == [0] * len(AGENTS)
     for agent in AGENTS:
         assert await pipeline.stop(agent) == 0
         await pipeline.start_agents([agent])
@@ -48,6 +50,7 @@ async def test_one_worker_three_workers_one_worker(pipeline: Stack) -> None:
             if all(call.stream_id in saved for call in calls):
                 break
             await asyncio.sleep(0.5)
+    pipeline.check()
     for call in calls:
         assert differences(call, pipeline.store / saved[call.stream_id]["path"]) == []
 

@@ -182,6 +182,7 @@ async def test_what_a_stopped_worker_has_saved_is_not_read_again(alone: Stack) -
             return await processed(alone, "second") == again + CALLS * 2
 
         await until(goes_on)
+        assert await alone.stop("second") == 0
     assert said(alone, "second", "partition_restored")
     print(f"{again} of {CALLS * CHUNKS} records were read again")
     assert again <= CALLS * 10
@@ -202,6 +203,7 @@ async def test_a_worker_that_joins_reads_next_to_nothing_again(alone: Stack) -> 
         await alone.start("second", "worker", "assemble")
 
         async def shared() -> bool:
+            alone.check()
             parts = [(await ask(f"{alone.operations[n]}/metrics"))[1] for n in ("first", "second")]
             return all('tapeline_agent_partitions{part="assemble"} 1.0' in text for text in parts)
 
@@ -210,6 +212,8 @@ async def test_a_worker_that_joins_reads_next_to_nothing_again(alone: Stack) -> 
             await until(lambda name=name: is_ready(alone.operations[name]))  # type: ignore[misc]
         await asyncio.sleep(1)
         again = await processed(alone, "first") + await processed(alone, "second") - CALLS * CHUNKS
+        for name in ("first", "second"):
+            assert await alone.stop(name) == 0
     print(f"{again} of {CALLS * CHUNKS} records were read again")
     assert again <= CALLS * 10
 
