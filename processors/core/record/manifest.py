@@ -188,9 +188,11 @@ class Outline:
         declared: list[Any] = [t for t in self._ended_tracks() if t["name"] == track.name]
         for said in (track.closed.stop, *declared):
             try:
-                return datetime.fromisoformat(said["start_time"]).timestamp() * 1000
-            except (TypeError, ValueError, OverflowError):
+                at = datetime.fromisoformat(said["start_time"])
+            except (TypeError, ValueError):
                 continue
+            # Without a zone it is UTC: a recording must not depend on where it is made.
+            return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000
         return None
 
 

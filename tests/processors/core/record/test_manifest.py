@@ -1,12 +1,354 @@
-"""What the manifest is made of must be whole."""
+"""What the manifest says, and that what it is made of must be whole."""
+
+import time
+from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support import call_events
 
 from processors.core.record.manifest import IncompletePartsError, Outline
 from processors.core.record.track import InconsistentEventsError
-from schemas.events import Event, StreamClosed, StreamOpened, StreamSettings
+from schemas.events import (
+    Delivery,
+    Event,
+    Gap,
+    Payload,
+    StreamClosed,
+    StreamOpened,
+    StreamSettings,
+    TrackClosed,
+    TrackOpened,
+    TrackSegment,
+)
+from schemas.schema import Record
+
+HEARD_AT_US = 1_795_000_000_123_456
+DELIVERY = Delivery(3, 1, 4, 5, 6, 360, 80, 160, 20_000, 21_000, 22_000, 23_000)
+INIT: Record = {
+    "app_id": "app",
+    "subaccount_id": 7,
+    "service": None,
+    "stream_name": "main",
+    "stream_data": '{"a": [1]}',
+    "direction": "outbound",
+    "tracks": [{"name": "far", "extra": None}],
+    "extra": '{"unheard_of": true}',
+}
+START: Record = {
+    "name": "far",
+    "track_sequence_number": 1,
+    "api_no": "+1",
+    "caller_no": None,
+    "media_format": {"encoding": "ulaw", "type": "text", "sample_rate": 8000, "extra": None},
+    "extra": None,
+}
+
+
+def times(duration: int | None, start_time: str | None, end_time: str | None = None) -> Record:
+    return {"duration": duration, "start_time": start_time, "end_time": end_time, "extra": None}
+
+
+def stop(**declared: Any) -> Record:
+    return {"name": "far", "track_sequence_number": 5, "api_no": None, "caller_no": "+2"} | times(
+        **{"duration": None, "start_time": None} | declared
+    )
+
+
+def end(**tracks: Record) -> Record:
+    return {
+        "app_id": "app",
+        "subaccount_id": None,
+        "service": None,
+        "stream_name": None,
+        "stream_data": None,
+        "tracks": [{"name": name} | said for name, said in tracks.items()],
+        "error": "carrier lost",
+        "error_code": 503,
+        "extra": None,
+    }
+
+
+def numbered(payloads: list[Payload]) -> list[Event]:
+    return [Event(5, index, "call", 3, index, payload) for index, payload in enumerate(payloads)]
+
+
+def track_events(name: str, index: int, rate_hz: int, stop: Record | None) -> list[Payload]:
+    """Return what tells of a track of a second."""
+    first, second = (
+        TrackSegment(name, index, at, rate_hz // 2, bytes(rate_hz // 2), gaps, HEARD_AT_US, DELIVERY, 1, 2)
+        for at, gaps in ((0, [Gap(10, 20)]), (rate_hz // 2, []))
+    )
+    opened = TrackOpened(name, index, "ulaw", rate_hz, False, None)
+    closed = TrackClosed(name, index, rate_hz, 1000.0, True, stop, 4, DELIVERY, 20, 11, 19)
+    return [opened, first, second, closed]
+
+
+def outlined(payloads: list[Payload], closed: StreamClosed | None = None) -> Outline:
+    """Return the outline of a stream with these events of its tracks."""
+    whole = [
+        StreamOpened(0, None, None),
+        *payloads,
+        closed or StreamClosed(True, [], 0, None, None, 1, 9, 0, 0, 0, 0, 9),
+    ]
+    outline = Outline()
+    for event in numbered(whole):
+        outline.add(event)
+    outline.check_whole()
+    return outline
+
+
+def ended_by(said: Record | None) -> StreamClosed:
+    return StreamClosed(True, [], 0, said, None, 1, 9, 0, 0, 0, 0, 9)
+
+
+def test_all_that_is_known_of_a_stream_is_said() -> None:
+    declared = times(1000, "2026-11-18T10:00:00Z", "2026-11-18T10:00:01Z")
+    stopped = stop(**{k: v for k, v in declared.items() if k != "extra"})
+    outline = Outline()
+    for event in numbered(
+        [
+            StreamOpened(1_795_000_000_001, "acme", INIT, StreamSettings(1, 1000, 64, 2000, 3_600_000)),
+            TrackOpened("far", 0, "ulaw", 8000, True, START),
+            *track_events("far", 0, 8000, stopped)[1:],
+            StreamClosed(
+                False,
+                ["chunks_lost:far"],
+                1_795_000_009_002,
+                end(far=times(999, "2026-11-18T10:00:00Z")),
+                None,
+                1,
+                *(21, 22, 23, 24),
+                *(10, 40),
+            ),
+        ]
+    ):
+        outline.add(event)
+    assert outline.manifest({"far.wav": "abc"}, {"file": "mix.wav"}) == {
+        "format": "tapeline-recording/1",
+        "stream_id": 5,
+        "call_id": "call",
+        "sender": "acme",
+        "state": "partial",
+        "reasons": ["chunks_lost:far"],
+        "opened_at": "2026-11-18T11:06:40.001Z",
+        "closed_at": "2026-11-18T11:06:49.002Z",
+        "settings": {
+            "rules": 1,
+            "segment_ms": 1000,
+            "window_chunks": 64,
+            "window_ms": 2000,
+            "max_gap_ms": 3_600_000,
+        },
+        "init_stream": {
+            "app_id": "app",
+            "subaccount_id": 7,
+            "stream_name": "main",
+            "stream_data": {"a": [1]},
+            "direction": "outbound",
+            "tracks": [{"name": "far"}],
+            "unheard_of": True,
+        },
+        "end_stream": {
+            "app_id": "app",
+            "tracks": [{"name": "far", "duration": 999, "start_time": "2026-11-18T10:00:00Z"}],
+            "error": "carrier lost",
+            "error_code": 503,
+        },
+        "tracks": [
+            {
+                "track": "far",
+                "file": "far.wav",
+                "sha256": "abc",
+                "encoding": "ulaw",
+                "sample_rate_hz": 8000,
+                "format_assumed": True,
+                "samples": 8000,
+                "duration_ms": 1000.0,
+                "declared": {
+                    "stop_track": {
+                        "duration": 1000,
+                        "start_time": "2026-11-18T10:00:00Z",
+                        "end_time": "2026-11-18T10:00:01Z",
+                    },
+                    "end_stream": {
+                        "duration": 999,
+                        "start_time": "2026-11-18T10:00:00Z",
+                        "end_time": None,
+                    },
+                },
+                "declared_duration_agrees": False,
+                "chunks": {
+                    "expected": 4,
+                    "received": 3,
+                    "lost": 1,
+                    "duplicate": 4,
+                    "late": 5,
+                    "reordered": 6,
+                    "samples": 360,
+                    "shortest_chunk": 80,
+                    "longest_chunk": 160,
+                    "spacing_median_us": 20_000,
+                    "spacing_p95_us": 21_000,
+                    "spacing_p99_us": 22_000,
+                    "spacing_max_us": 23_000,
+                },
+                "heard_at": "2026-11-18T11:06:40.123456Z",
+                "gaps": [{"first_sample": 10, "samples": 20}],
+                "gap_samples": 20,
+                "log": {"first_offset": 11, "last_offset": 19},
+                "start_track": {
+                    "name": "far",
+                    "track_sequence_number": 1,
+                    "api_no": "+1",
+                    "media_format": {"encoding": "ulaw", "type": "text", "sample_rate": 8000},
+                },
+                "stop_track": {
+                    "name": "far",
+                    "track_sequence_number": 5,
+                    "caller_no": "+2",
+                    "start_time": "2026-11-18T10:00:00Z",
+                    "end_time": "2026-11-18T10:00:01Z",
+                    "duration": 1000,
+                },
+            }
+        ],
+        "mix": {"file": "mix.wav"},
+        "messages": {"used": 21, "duplicate": 22, "late": 23, "rejected": 24},
+        "log": {"topic": "voxology.messages", "partition": 3, "first_offset": 10, "last_offset": 40},
+    }
+
+
+def test_what_nobody_said_is_null() -> None:
+    """A start, a stop and an end that were lost; and no segment."""
+    silent = TrackClosed("far", 0, 0, 0.0, False, None, 0, DELIVERY, 0, -1, -1)
+    outline = outlined([TrackOpened("far", 0, "ulaw", 8000, True, None), silent])
+    said = outline.manifest({"far.wav": "abc"}, {})
+    unsaid = ("sender", "settings", "init_stream", "end_stream")
+    assert {name: said[name] for name in unsaid} == dict.fromkeys(unsaid)
+    (track,) = said["tracks"]
+    unsaid = ("heard_at", "start_track", "stop_track")
+    assert {name: track[name] for name in unsaid} == dict.fromkeys(unsaid)
+    assert track["declared"] == {"stop_track": None, "end_stream": None}
+    assert track["declared_duration_agrees"]
+    assert (said["state"], said["reasons"]) == ("complete", [])
+
+
+def test_an_init_that_came_late_is_said_as_well() -> None:
+    late = msgspec.structs.replace(ended_by(None), late_init=INIT)
+    assert outlined([], late).manifest({}, {})["init_stream"]["app_id"] == "app"
+
+
+@pytest.mark.parametrize(
+    ("by_stop", "by_end", "agrees"),
+    [
+        (1000, 1000, True),
+        (1000, None, True),
+        (None, 1000, True),
+        (None, None, True),
+        (1000, 1001, False),
+        (999, None, False),
+        (None, 0, False),
+    ],
+)
+def test_what_is_declared_agrees_if_nothing_that_was_said_says_otherwise(
+    by_stop: int | None, by_end: int | None, agrees: bool
+) -> None:
+    tracks = [*track_events("far", 0, 8000, stop(duration=by_stop)), *track_events("near", 1, 8000, None)]
+    said = end(near=times(77, None), far=times(by_end, None))
+    manifest = outlined(tracks, ended_by(said)).manifest({"far.wav": "", "near.wav": ""}, {})
+    assert [t["declared_duration_agrees"] for t in manifest["tracks"]] == [agrees, False]
+
+
+def test_an_end_without_tracks_declares_nothing_of_them() -> None:
+    for said in (None, end() | {"tracks": None}, {k: v for k, v in end().items() if k != "tracks"}):
+        outline = outlined(track_events("far", 0, 8000, None), ended_by(said))
+        manifest = outline.manifest({"far.wav": ""}, {})
+        assert manifest["tracks"][0]["declared"] == {"stop_track": None, "end_stream": None}
+        assert outline.start_offsets() == ([0], "assumed")
+
+
+@pytest.mark.parametrize(
+    ("names", "encoding", "files"),
+    [
+        (("far", "Far", "FAR"), "ulaw", ["far.wav", "Far-2.wav", "FAR-3.wav"]),
+        (("a.b", "a_b"), "alaw", ["a_b.wav", "a_b-2.wav"]),
+        (("far", "far"), "opus", ["far.bin", "far-2.bin"]),
+    ],
+)
+def test_tracks_of_one_name_have_files_of_their_own(
+    names: tuple[str, ...], encoding: str, files: list[str]
+) -> None:
+    told, _ = call_events(names, samples=8000, encoding=encoding)
+    outline = Outline()
+    for event in told:
+        outline.add(event)
+    assert [track.file for track in outline.tracks] == files
+    assert [track.format.encoding for track in outline.tracks] == [encoding] * len(names)
+
+
+# Where tracks begin in the mix ---------------------------------------------------------------
+
+BEGAN = datetime.fromisoformat("2026-11-18T10:00:00+00:00")
+STARTS = st.lists(
+    st.tuples(st.none() | st.integers(0, 10**6), st.booleans(), st.sampled_from([8000, 16_000])),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(STARTS)
+def test_each_track_begins_as_much_later_as_is_declared(starts: list[tuple[int | None, bool, int]]) -> None:
+    """In milliseconds behind the earliest, said by its stop or by the end; nothing said: with the earliest."""
+    payloads: list[Payload] = []
+    ended: dict[str, Record] = {}
+    for index, (start_ms, by_stop, rate_hz) in enumerate(starts):
+        name = f"track-{index}"
+        at = None if start_ms is None else (BEGAN + timedelta(milliseconds=start_ms)).isoformat()
+        payloads += track_events(name, index, rate_hz, stop(start_time=at) if by_stop else None)
+        ended[name] = times(None, None if by_stop else at)
+    known = [start_ms for start_ms, _, _ in starts if start_ms is not None]
+    offsets, how = outlined(payloads, ended_by(end(**ended))).start_offsets()
+    assert offsets == [
+        0 if start_ms is None else (start_ms - min(known)) * rate_hz // 1000 for start_ms, _, rate_hz in starts
+    ]
+    assert how == ("start_time" if len(known) == len(starts) else "assumed")
+
+
+def test_a_stop_comes_before_the_end_in_what_is_declared() -> None:
+    stops = (stop(start_time="2026-11-18T10:00:02Z"), stop(start_time="2026-11-18T10:00:00Z"))
+    tracks = [e for i, s in enumerate(stops) for e in track_events(f"track-{i}", i, 8000, s)]
+    said = ended_by(end(**{"track-0": times(None, "2026-11-18T10:00:09Z")}))
+    assert outlined(tracks, said).start_offsets() == ([16_000, 0], "start_time")
+
+
+def test_a_start_without_a_zone_is_in_utc_wherever_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    starts = ("2026-11-18T10:00:02", "2026-11-18T12:00:00+02:00", "0001-01-01T00:00:00")
+    tracks = [
+        e for i, at in enumerate(starts[:2]) for e in track_events(f"t-{i}", i, 8000, stop(start_time=at))
+    ]
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        assert outlined(tracks).start_offsets() == ([16_000, 0], "start_time")
+        assert outlined(track_events("far", 0, 8000, stop(start_time=starts[2]))).start_offsets()[0] == [0]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize("broken", ["", "yesterday", "2026-11-31T00:00:00Z", 7])
+def test_a_start_that_is_no_time_is_as_good_as_none(broken: Any) -> None:
+    tracks = track_events("far", 0, 8000, stop(start_time=broken))
+    assert outlined(tracks).start_offsets() == ([0], "assumed")
+    said = ended_by(end(far=times(None, "2026-11-18T10:00:09Z")))
+    assert outlined(tracks, said).start_offsets() == ([0], "start_time")
+
+
+# What it is made of --------------------------------------------------------------------------
 
 
 def test_a_missing_event_is_named() -> None:
@@ -16,12 +358,34 @@ def test_a_missing_event_is_named() -> None:
         outline.add(Event(5, 3, None, 0, 0, closed))
 
 
-def test_events_without_the_last_are_not_whole() -> None:
-    with pytest.raises(IncompletePartsError, match="before StreamClosed"):
-        Outline().check_whole()
+def test_an_event_that_comes_again_is_dropped() -> None:
+    told, audio = call_events()
+    outline = Outline()
+    for event in told:
+        outline.add(event)
+        outline.add(told[0])
+        outline.add(event)
+    assert [track.samples for track in outline.tracks] == [len(samples) for samples in audio.values()]
+    outline.check_whole()
 
 
-@pytest.mark.parametrize(("without", "says"), [(1, "without a beginning"), (-2, "before its tracks")])
+@pytest.mark.parametrize("events", [0, 1, 4])
+def test_events_without_the_last_are_not_whole(events: int) -> None:
+    outline = Outline()
+    for event in call_events()[0][:events]:
+        outline.add(event)
+    with pytest.raises(IncompletePartsError, match=f"end at {events}, before StreamClosed"):
+        outline.check_whole()
+
+
+@pytest.mark.parametrize(
+    ("without", "says"),
+    [
+        (0, "stream 5 ends before its tracks"),
+        (1, "track 'caller' goes on without a beginning"),
+        (-2, "stream 5 ends before its tracks"),
+    ],
+)
 def test_events_that_contradict_each_other_are_refused(without: int, says: str) -> None:
     told, _ = call_events(("caller",))
     del told[without]
@@ -33,16 +397,3 @@ def add_all(told: list[Event]) -> None:
     outline = Outline()
     for index, event in enumerate(told):
         outline.add(msgspec.structs.replace(event, event_index=index))
-
-
-@pytest.mark.parametrize("settings", [None, StreamSettings(1, 1000, 64, 2000, 3_600_000)])
-def test_the_settings_of_the_stream_are_said(settings: StreamSettings | None) -> None:
-    told, _ = call_events(())
-    opened = told[0].payload
-    assert isinstance(opened, StreamOpened)
-    outline = Outline()
-    outline.add(msgspec.structs.replace(told[0], payload=msgspec.structs.replace(opened, settings=settings)))
-    outline.add(told[1])
-    outline.check_whole()
-    said = outline.manifest({}, {})["settings"]
-    assert said == (settings and msgspec.structs.asdict(settings))
