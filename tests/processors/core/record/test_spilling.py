@@ -33,6 +33,8 @@ def recorders(buffered: BufferedAudio, sizes: list[int]) -> list[tuple[int, Stre
         ([5, 6], 10, [1]),
         ([1, 2, 3, 5], 10, [3]),
         ([4, 4, 4], 10, [0, 1]),
+        ([4, 4, 3], 10, [0]),
+        ([3, 3, 3], 8, [0]),
         ([0, 20, 0], 10, [1]),
     ],
 )

@@ -1,6 +1,7 @@
 """When a stream's events are stored, and as what."""
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support import DELIVERY
@@ -56,6 +57,32 @@ def test_the_place_comes_from_the_first_records_timestamp() -> None:
     assert location(DAY_MS, 5) == part.location
 
 
+@pytest.mark.usefixtures("far_from_utc")
+def test_the_place_has_the_date_in_utc_wherever_the_worker_stands() -> None:
+    assert location(0, 7) == "date=1970-01-01/stream=7"
+    assert location(86_399_999, 7) == "date=1970-01-01/stream=7"
+    assert location(86_400_000, 7) == "date=1970-01-02/stream=7"
+
+
+def test_a_part_says_of_which_stream_and_call_it_is_and_what_it_holds() -> None:
+    told = events(1)
+    assert record_all(told) == [StorePart(5, "c", location(DAY_MS, 5), 0, len(told) - 1, told, last=True)]
+
+
+def test_a_part_is_full_at_its_last_sample() -> None:
+    recorder = StreamRecorder(10_000)
+    for at, event in enumerate(events(0, tracks=1)[:-1]):
+        recorder.handle(event, at, 0)
+
+    def segment(index: int, samples: int) -> list[tuple[int, int, bool]]:
+        audio = TrackSegment("t", 0, 0, samples, bytes(samples), [], 0, DELIVERY, 1, 2)
+        return parts(recorder.handle(Event(5, index, "c", 0, index, audio), index, 0))
+
+    assert segment(2, 79_999) == []
+    assert segment(3, 1) == [(0, 3, False)]
+    assert segment(4, 79_999) == [], "what was stored is counted no more"
+
+
 def test_an_event_taken_before_changes_nothing() -> None:
     told = events(25)
     assert record_all([e for event in told for e in (event, event)]) == record_all(told)
@@ -64,7 +91,8 @@ def test_an_event_taken_before_changes_nothing() -> None:
 def test_missing_events_fail_the_recording() -> None:
     told = events(3)
     out = record_all(told[:4] + told[5:])
-    assert [type(o) for o in out] == [FailRecording]
+    reason = "events are missing from voxology.tracks; rebuild the recording from voxology.messages"
+    assert out == [FailRecording(5, "c", reason)]
 
 
 @given(crash_at=st.integers(0, 54), stored=st.integers(0, 3), again=st.integers(0, 54))
@@ -231,8 +259,41 @@ def test_a_recorder_that_failed_says_so_and_is_read_again_until_that_is_announce
         recorder.handle(event, at, 0)
     assert recorder.fail("Fault", told[30], 30, 5) == [FailRecording(5, "c", "failed:Fault")]
     assert recorder.audio_bytes == 0
+    assert recorder.last_ms == 5
+    assert recorder.handle(told[31], 31, 0) == []
+    assert recorder.audio_bytes == 0, "nothing of it is buffered any more"
     recorder.stored(21)
     assert recorder.needs_offset == 30
     recorder.finish(keep_parts=True)
     assert (recorder.needs_offset, recorder.closed, recorder.to_clean) == (None, True, None)
     assert [out for event in told[30:] for out in recorder.handle(event, 99, 0)] == []
+
+
+def test_parts_are_to_be_deleted_once_the_recording_stands_and_only_then() -> None:
+    recorder = StreamRecorder(10_000)
+    for at, event in enumerate(events(25)):
+        recorder.handle(event, at, 7)
+    assert recorder.to_clean is None
+    recorder.finish()
+    restored = StreamRecorder.restore(recorder.snapshot(), 10_000)
+    for finished in (recorder, restored):
+        assert finished.to_clean == location(DAY_MS, 5)
+        finished.cleaned()
+        assert finished.to_clean is None
+    assert StreamRecorder.restore(restored.snapshot(), 10_000).to_clean is None
+
+
+def test_a_restored_recorder_counts_into_what_its_worker_buffers() -> None:
+    buffered = BufferedAudio(1)
+    recorder = StreamRecorder.restore(StreamRecorder(10_000).snapshot(), 10_000, buffered)
+    for at, event in enumerate(events(1, tracks=1)[:-1]):
+        recorder.handle(event, at, 0)
+    assert buffered.audio_bytes == 1 + 8000
+
+
+def test_a_snapshot_says_when_the_last_event_came() -> None:
+    recorder = StreamRecorder(10_000)
+    for at, event in enumerate(events(1)):
+        recorder.handle(event, at, 1000 + at)
+    assert recorder.last_ms == 1000 + len(events(1)) - 1
+    assert StreamRecorder.restore(recorder.snapshot(), 10_000).last_ms == recorder.last_ms

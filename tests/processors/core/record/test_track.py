@@ -23,6 +23,7 @@ ULAW = audio_format("ulaw", 8000)
         (".hidden", "hidden.wav"),
         ("a/b\\c:d\0e\n", "a_b_c_d_e.wav"),
         ("中", "track.wav"),
+        ("X-ray_X", "X-ray_X.wav"),
         ("mix", "mix-2.wav"),
         ("recording", "recording-2.wav"),
         ("x" * 500, "x" * 64 + ".wav"),
@@ -43,6 +44,10 @@ def test_no_two_tracks_share_a_file_and_none_leaves_the_folder(names: list[str])
         assert "/" not in file
         assert not file.startswith((".", "-"))
         taken.add(stem.lower())
+
+
+def test_a_name_that_is_taken_gets_the_next_free_number() -> None:
+    assert file_name("far", ULAW, {"far", "far-2", "far-4"}) == "far-3.wav"
 
 
 def test_an_encoding_that_is_no_law_of_g711_is_no_wav() -> None:
