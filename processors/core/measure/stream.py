@@ -74,8 +74,6 @@ class StreamMeter(SelfContained):
                 tracks = [self._meters[index].final() for index in sorted(self._meters)]
                 conversation = self._conversation.end()
                 self._drop_state()
-            case _:
-                pass
         if not tracks and not conversation:
             return []  # mostly
         return [_enveloped(event, "TrackMetrics", record) for record in tracks] + [
@@ -102,7 +100,6 @@ class StreamMeter(SelfContained):
             state.last_ms,
             closed=True,
             origin_offset=state.origin_offset,
-            window_ms=self._window_ms,
         )
         self._meters = {}
         self._conversation = Conversation(self._state.conversation, self._window_ms)

@@ -3,7 +3,9 @@
 import io
 import itertools
 import math
+from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import soundfile
@@ -49,18 +51,20 @@ def events(audio: bytes, cuts: list[int] | None = None, gaps: tuple[Gap, ...] = 
     return [Event(1, index, "call", 0, index, payload) for index, payload in enumerate(payloads)]
 
 
-def measured(audio: bytes, cuts: list[int] | None = None, **kwargs: tuple[Gap, ...]) -> list[Record]:
+def measured(audio: bytes, cuts: list[int] | None = None, **kwargs: Any) -> list[Record]:
     """Return the records of the windows and of the whole track."""
     return [r for r in of_the_track(audio, cuts, **kwargs) if r["kind"] != "RUNNING"]
 
 
-def of_the_track(audio: bytes, cuts: list[int] | None = None, **kwargs: tuple[Gap, ...]) -> list[Record]:
+def of_the_track(audio: bytes, cuts: list[int] | None = None, **kwargs: Any) -> list[Record]:
     records = all_records(audio, cuts, **kwargs)
     return [record["payload"][1] for record in records if record["type"] == "TrackMetrics"]
 
 
-def all_records(audio: bytes, cuts: list[int] | None = None, **kwargs: tuple[Gap, ...]) -> list[Record]:
-    meter = StreamMeter(5000)
+def all_records(
+    audio: bytes, cuts: list[int] | None = None, window_ms: int = 5000, **kwargs: tuple[Gap, ...]
+) -> list[Record]:
+    meter = StreamMeter(window_ms)
     return [r for e in events(audio, cuts, **kwargs) for r in meter.handle(e, e.event_index, 0)]
 
 
@@ -105,6 +109,29 @@ def test_digital_silence_has_no_level_and_is_all_silent() -> None:
     assert record["silence_share"] == 1.0
 
 
+def test_one_sample_that_is_not_silent_has_a_level() -> None:
+    """However low: 8 is the lowest magnitude of µ-law that is not 0."""
+    record = final(b"\xfe" + SILENCE * 7999)
+    assert record["rms_dbfs"] == pytest.approx(10 * math.log10(8**2 / 8000 / 32768**2))
+    assert record["peak_dbfs"] == pytest.approx(20 * math.log10(8 / 32768))
+    assert record["dc_offset"] == pytest.approx(8 / 8000)
+
+
+def test_a_track_of_one_sample_has_a_level() -> None:
+    (window,) = [r for r in measured(b"\x80") if r["kind"] == "WINDOW"]
+    assert window["rms_dbfs"] == window["peak_dbfs"] == pytest.approx(20 * math.log10(32124 / 32768))
+    assert (window["samples"], window["duration_ms"], window["dc_offset"]) == (1, 0.125, 32124.0)
+
+
+def test_the_shortest_window_is_one_sample() -> None:
+    windows = [r for r in measured(b"\x80\x00\xff", window_ms=0) if r["kind"] == "WINDOW"]
+    assert [(w["first_sample"], w["samples"], w["dc_offset"]) for w in windows] == [
+        (0, 1, 32124.0),
+        (1, 1, -32124.0),
+        (2, 1, 0.0),
+    ]
+
+
 def test_half_silence_is_half() -> None:
     assert final(sine(8000) + SILENCE * 8000)["silence_share"] == 0.5
 
@@ -132,6 +159,54 @@ def test_a_gap_is_counted_in_the_windows_it_lies_in() -> None:
     audio = SILENCE * 60_000
     windows = measured(audio, gaps=(Gap(39_000, 2_000),))
     assert [w["gap_samples"] for w in windows] == [1_000, 1_000, 2_000]
+
+
+def test_a_gap_is_counted_in_no_other_window() -> None:
+    """Not even where both lie in one segment; and those of two segments of a window are added."""
+    windows = measured(SILENCE * 60_000, [60_000], gaps=(Gap(50_000, 7),))
+    assert [w["gap_samples"] for w in windows] == [0, 7, 7]
+    windows = measured(SILENCE * 40_000, [20_000], gaps=(Gap(5, 3), Gap(30_000, 4)))
+    assert [w["gap_samples"] for w in windows] == [7, 7]
+
+
+@pytest.mark.parametrize("window_ms", [20, 700, 1000])
+def test_the_whole_track_measures_the_same_in_whatever_windows(window_ms: int) -> None:
+    """Levels, clipping, silence and gaps of windows that differ, and of a last, shorter one."""
+    audio = sine(20_000, 1.5) + SILENCE * 9000 + AUDIO[:16_020] + b"\x80" * 4000
+    gaps = (Gap(100, 20), Gap(9_000, 3000))
+    cut = measured(audio, window_ms=window_ms, gaps=gaps)
+    assert cut[-1] == measured(audio, window_ms=10**6, gaps=gaps)[-1]
+    total = cut[-1]
+    windows = cut[:-1]
+    for name in ("samples", "gap_samples", "clipped_samples"):
+        assert sum(w[name] for w in windows) == total[name]
+    assert sum(w["dc_offset"] * w["samples"] for w in windows) / len(audio) == pytest.approx(
+        total["dc_offset"]
+    )
+    assert total["peak_dbfs"] == max(w["peak_dbfs"] for w in windows if w["peak_dbfs"] is not None)
+
+
+def test_the_last_shorter_frame_is_measured_too() -> None:
+    record = final(b"\x80" * 8000 + SILENCE * 100)
+    assert record["silence_share"] == pytest.approx(1 / 51)
+    assert record["trailing_silence_ms"] == 100 / 8
+
+
+def test_a_window_that_ends_with_a_segment_has_the_delivery_up_to_there() -> None:
+    running = [r for r in of_the_track(SILENCE * 40_000) if r["kind"] == "RUNNING"]
+    assert [r["chunks_received"] for r in running] == [2]
+
+
+@pytest.mark.parametrize(("chunks", "samples", "mean_ms"), [(0, 0, 0.0), (1, 160, 20.0), (2, 360, 22.5)])
+def test_the_mean_length_of_chunks(chunks: int, samples: int, mean_ms: float) -> None:
+    *told, closed, last = events(b"")
+    delivery = msgspec.structs.replace(DELIVERY, received=chunks, samples=samples)
+    told.append(
+        msgspec.structs.replace(closed, payload=msgspec.structs.replace(closed.payload, delivery=delivery))
+    )
+    meter = StreamMeter(5000)
+    records = [r for e in [*told, last] for r in meter.handle(e, e.event_index, 0)]
+    assert records[0]["payload"][1]["chunk_mean_ms"] == mean_ms
 
 
 def test_the_final_record_has_the_delivery_statistics() -> None:
