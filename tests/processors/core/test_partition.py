@@ -14,6 +14,7 @@ from processors.core.config import CheckpointConfig
 from processors.core.fetch_order import Disposition
 from processors.core.partition import Checkpoint, Partition
 from processors.core.processor import REMEMBERED_MS, Rejected
+from processors.core.record.stream import RecorderOutput, StreamRecorder
 from processors.core.silence import STALL_S
 from schemas.events import Event, StreamClosed, StreamOpened
 from schemas.schema import Record
@@ -581,6 +582,42 @@ def test_a_stream_that_needs_old_records_is_told_to_let_go() -> None:
     streams.touch(1)
     save(streams)
     assert streams.committable_offset == 1
+
+
+# Streams that something other than a record changes ------------------------------------------
+
+
+def test_a_touched_stream_is_saved_and_stays_open() -> None:
+    streams, log = partition(), logged(call(1, 1)[:2])
+    read(streams, log)
+    streams.touch(1)
+    assert [c.stream_id for c in save(streams)] == [1]
+    assert streams.open_streams == 1
+    streams.touch(1)
+    assert [c.stream_id for c in streams.unsaved()] == [1], "though no record of it is unsaved"
+    streams.touch(2)
+    assert streams.due() == [], "a stream that nobody knows"
+
+
+def test_a_stream_that_closes_without_a_record_is_closed_once_and_expires() -> None:
+    """As a recording that is finished."""
+    streams: Partition[Event, RecorderOutput] = Partition(lambda *_: StreamRecorder(1000), SAVING)
+    opened = [Event(stream_id, 0, None, 0, 0, StreamOpened(0, None, None)) for stream_id in (1, 2)]
+    streams.feed(1, opened[0], 0, 10**12)
+    recorder = streams.processor(1)
+    assert isinstance(recorder, StreamRecorder)
+    recorder.finish()
+    for _ in range(2):
+        streams.touch(1)
+        assert (len(streams), streams.open_streams) == (1, 0)
+        due = streams.due()
+        assert [checkpoint.stream_id for checkpoint in due] == [1]
+        for checkpoint in due:
+            streams.saved(checkpoint)
+    assert streams.committable_offset == 1
+    streams.feed(2, opened[1], 1, 10**12 + 2 * DAY_MS)
+    assert streams.expired(2) == [Checkpoint(1, None)]
+    assert (len(streams), streams.open_streams) == (1, 1)
 
 
 # A processor that raises ---------------------------------------------------------------------

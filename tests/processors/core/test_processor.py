@@ -1,0 +1,59 @@
+"""What a processor's faults become, and what one has that nothing holds back."""
+
+from typing import Any
+
+import pytest
+
+from processors.core.measure.stream import StreamMeter
+from processors.core.processor import Rejected, handled, reason_of
+from schemas.errors import CorruptRecordError, TapelineError, UnknownSchemaError
+
+
+class Broken:
+    """A processor that raises for every record, and tells of its end."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        self.failed: list[tuple[str, Any, int, int]] = []
+
+    def handle(self, record: Any, offset: int, timestamp_ms: int) -> list[Any]:
+        raise self.error
+
+    def fail(self, reason: str, record: Any, offset: int, timestamp_ms: int) -> list[Any]:
+        self.failed.append((reason, record, offset, timestamp_ms))
+        return ["closed"]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (CorruptRecordError("x"), "CorruptRecord"),
+        (UnknownSchemaError("x"), "UnknownSchema"),
+        (ZeroDivisionError("x"), "ZeroDivisionError"),
+        (TapelineError("x"), "TapelineError"),
+    ],
+)
+def test_a_fault_of_the_record_has_the_name_of_its_dead_letter_any_other_its_own(
+    error: Exception, reason: str
+) -> None:
+    assert reason_of(error) == reason
+    processor: Any = Broken(error)
+    *said, rejected = handled(processor, False, {"a": 1}, 7, 9)
+    assert said == ["closed"]
+    assert rejected == Rejected(reason, "x")
+    assert rejected.error is error
+    assert processor.failed == [(reason, {"a": 1}, 7, 9)]
+
+
+def test_a_closed_stream_is_not_closed_again() -> None:
+    processor: Any = Broken(ValueError("x"))
+    assert handled(processor, True, {}, 7, 9) == [Rejected("ValueError", "x")]
+    assert processor.failed == []
+
+
+def test_what_holds_all_in_its_snapshot_needs_no_record_and_is_closed_by_no_silence() -> None:
+    meter = StreamMeter(1000)
+    assert (meter.needs_offset, meter.beginning(), meter.silence_wait_ms) == (None, None, None)
+    assert list(meter.release(10**9)) == []
+    with pytest.raises(NotImplementedError):
+        _ = meter.silence
