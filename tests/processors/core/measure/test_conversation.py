@@ -123,6 +123,29 @@ def test_of_three_the_last_to_begin_interrupts_both() -> None:
     assert of(record, "interrupted") == [2, 1, 0]
 
 
+def test_each_interruption_is_counted_once_wherever_windows_end() -> None:
+    """A talks all the time, B twice; a window ends half a second into B's first talkspurt."""
+    for window_s in (1, 3600):
+        record = fed((0, [0, 300]), (0, [25, 100, 25, 100, 50]), window_s=window_s)[-1]
+        assert of(record, "interruptions") == [0, 2]
+        assert of(record, "interrupted") == [2, 0]
+
+
+def test_who_interrupts_is_told_when_it_happens() -> None:
+    heard: list[str] = []
+    conversation = Conversation(ConversationState(), 1000, lambda party: heard.append(party.track))
+    conversation.feed(segment("a", 0, 0), runs([0, 200]))
+    conversation.feed(segment("b", 1, 0), runs([100, 100]))
+    conversation.end()
+    assert heard == ["b"]
+
+
+def test_who_answers_at_once_has_answered() -> None:
+    record = final((0, [0, 50, 50]), (0, [50, 50]))
+    assert of(record, "responses") == [0, 1]
+    assert of(record, "response_min_ms") == of(record, "response_max_ms") == [None, 0]
+
+
 def test_turns_and_responses() -> None:
     # A 0-2 s, B 3-4 s, A 4.5-5 s and, after a pause of its own, 6-7 s.
     record = final((0, [0, 100, 125, 25, 50, 50]), (0, [150, 50, 150]))

@@ -2,13 +2,15 @@
 
 import itertools
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from processors.core.audio.g711 import PCM
-from processors.core.measure.frames import FrameMeter, FrameState
+from processors.core.measure import kernels
+from processors.core.measure.frames import FrameMeter, FrameState, warm_up
 
 LOUD, QUIET = 0x80, 0xFF
 
@@ -79,3 +81,16 @@ def test_the_state_does_not_grow() -> None:
     for _ in range(20):
         meter.feed(noise)
     assert len(msgspec.msgpack.encode(meter.state)) < size + 150
+
+
+def test_what_was_warmed_up_is_compiled_no_more() -> None:
+    def compiled() -> list[object]:
+        return [getattr(kernels, name).signatures for name in ("process_frames", "summarize")]
+
+    if numba.config.DISABLE_JIT:
+        pytest.skip("nothing is compiled")
+    warm_up()
+    before = str(compiled())
+    assert "[]" not in before
+    measured(codes((QUIET, 1), (LOUD, 1)))[0].record()
+    assert str(compiled()) == before

@@ -1,6 +1,5 @@
 """Measures of a track against values computed by hand, and against another decoder."""
 
-import io
 import itertools
 import math
 from typing import Any
@@ -8,12 +7,10 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
 from processors.core.audio.g711 import PCM
-from processors.core.audio.wav import wav_header
 from processors.core.measure.kernels import CLIP_LEVEL
 from processors.core.measure.stream import StreamMeter
 from schemas.events import (
@@ -75,13 +72,6 @@ def final(audio: bytes, cuts: list[int] | None = None) -> Record:
 def sine(amplitude: float, seconds: float = 1.0) -> bytes:
     t = np.arange(int(8000 * seconds)) / 8000
     return to_ulaw((amplitude * np.sin(2 * np.pi * 400 * t)).astype(np.int16), 8000)
-
-
-@pytest.mark.parametrize("law", ["ulaw", "alaw"])
-def test_codes_decode_as_libsndfile_decodes_them(law: str) -> None:
-    file = wav_header(law, 8000, 1, 256) + bytes(range(256))
-    theirs, _ = soundfile.read(io.BytesIO(file), dtype="int16")
-    assert (PCM[law] == theirs).all()
 
 
 def test_the_clip_level_is_the_outermost_code() -> None:
