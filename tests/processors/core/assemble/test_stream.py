@@ -564,6 +564,36 @@ def test_restarts_anywhere_give_the_same_events(
     assert out == expected
 
 
+# A fault of ours -----------------------------------------------------------------------------
+
+
+def failed_at(*messages: Record) -> Heard:
+    """Return what a stream says that fails at the last message, having taken it as far as it goes."""
+    stream = StreamAssembler(STREAM, 3, CONFIG)
+    out: list[Event | Rejected] = []
+    for offset, message in enumerate(messages):
+        heard = stream.handle(message, offset, 1000 + offset)
+        out += heard if offset < len(messages) - 1 else []
+    out += stream.fail("Fault", message, offset, 1000 + offset)
+    assert stream.closed
+    return Heard(out)
+
+
+def test_a_stream_that_fails_at_its_first_record_is_opened_by_it_and_closed() -> None:
+    heard = failed_at(init("far"))
+    assert [(e.event_index, e.source_offset) for e in heard.events] == [(0, 0), (1, 0)]
+    assert heard.of(StreamOpened) == [StreamOpened(1000, None, init("far")["payload"], settings_of(CONFIG))]
+    assert (heard.closed.first_offset, heard.closed.last_offset) == (0, 0)
+
+
+def test_the_record_that_a_stream_fails_at_is_counted_as_rejected_beside_the_others() -> None:
+    absurd = chunk("far", 2**62, b"x")
+    heard = failed_at(start("far"), chunk("far", 2, b"x"), absurd, chunk("far", 3, b"x"))
+    assert [e.event_index for e in heard.events] == list(range(len(heard.events)))
+    assert (heard.closed.messages_used, heard.closed.messages_rejected) == (2, 2)
+    assert (heard.closed.complete, heard.closed.reasons) == (False, ["failed:Fault"])
+
+
 # What a checkpoint takes ---------------------------------------------------------------------
 
 
@@ -648,6 +678,24 @@ def test_the_oldest_gaps_are_lost_first_when_too_much_waits() -> None:
         out += stream.handle(bare("live_track", name, 5 + offset, media=bytes(third)), offset, 0)
     assert {t.name: len(t.pending) for t in stream._state.tracks} == {"far": 1, "near": 1}
     assert {p.track for p in Heard(out).of(TrackSegment)} == {"far", "near"}
+
+
+def test_what_waits_may_be_as_much_as_fits() -> None:
+    stream = StreamAssembler(STREAM, 3, LARGEST)
+    half = MAX_WAITING_BYTES // 2 - 64
+    for offset, (name, size) in enumerate((("far", 100), ("near", half), ("third", half))):
+        stream.handle(bare("live_track", name, 5, media=bytes(size)), offset, 0)
+    assert [len(t.pending) for t in stream._state.tracks] == [0, 1, 1], "the oldest alone is too many"
+
+
+def test_what_several_tracks_can_wait_for_no_longer_is_all_heard() -> None:
+    stream = StreamAssembler(STREAM, 3, CONFIG)
+    half = MAX_WAITING_BYTES // 2 - 100
+    for offset, (name, size) in enumerate((("far", half), ("near", half), ("third", 2 * half))):
+        out = stream.handle(bare("live_track", name, 5, media=bytes(size)), offset, 0)
+    heard = Heard(out)
+    assert {opened.track for opened in heard.of(TrackOpened)} == {"far", "near"}
+    assert [e.event_index for e in heard.events] == list(range(1, len(heard.events) + 1))
 
 
 def test_a_checkpoint_of_other_rules_or_of_another_format_is_refused() -> None:
