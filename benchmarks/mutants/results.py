@@ -66,7 +66,8 @@ def _of_file(mutated: Path, meta: Path) -> list[Mutant]:
     lines = source.read_text().splitlines()
     for node in ast.walk(ast.parse("\n".join(lines))):
         if isinstance(node, ast.FunctionDef):
-            functions[node.name] = lines[node.lineno : node.end_lineno]
+            plain = [line.replace(node.name, "_") for line in lines[node.lineno - 1 : node.end_lineno]]
+            functions[node.name] = plain
     found = []
     for key, status in json.loads(meta.read_text())["exit_code_by_key"].items():
         name = key.rpartition(".")[2]

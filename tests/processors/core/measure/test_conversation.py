@@ -176,6 +176,24 @@ def test_who_takes_over_in_an_overlap_has_waited_for_nobody() -> None:
     assert of(record, "response_min_ms") == [None, None]
 
 
+def test_a_window_is_said_when_the_furthest_track_is_five_seconds_beyond_it() -> None:
+    conversation = Conversation(ConversationState(), 1000)
+    said = []
+    for second in range(1, 9):
+        said += [(second, r["duration_ms"]) for r in conversation.feed(segment("a", 0, 0), runs([SECOND]))]
+    assert said == [(6, 1000), (7, 2000), (8, 3000)]
+    assert [r["kind"] for r in conversation.end()] == ["RUNNING"] * 5 + ["FINAL"]
+
+
+def test_only_the_furthest_track_moves_the_conversation_on() -> None:
+    conversation = Conversation(ConversationState(), 1000)
+    assert conversation.feed(segment("behind", 0, 0), runs([SECOND])) == []
+    assert len(conversation.feed(segment("ahead", 1, 0), runs([10 * SECOND]))) == 1
+    assert conversation.feed(segment("behind", 0, 0), runs([4 * SECOND])) == []
+    (*_, last) = conversation.feed(segment("ahead", 1, 0), runs([SECOND]))
+    assert (last["kind"], last["duration_ms"]) == ("RUNNING", 5000)
+
+
 def test_one_track_alone() -> None:
     record = final((0, [50, 100, 50]))
     assert (of(record, "alone_ms"), record["silence_ms"], of(record, "turns")) == ([2000], 2000, [1])
