@@ -8,15 +8,15 @@ from processors.core.audio.formats import ALAW, ULAW
 
 def ulaw_samples() -> npt.NDArray[np.int64]:
     """Return the samples of µ-law's 256 codes (G.711 table 2a, scaled to 16 bits)."""
-    code = ~np.arange(256, dtype=np.int64) & 0xFF
-    magnitude = (((code & 0x0F) << 3) + 0x84 << ((code & 0x70) >> 4)) - 0x84
+    code = ~np.arange(256) & 0xFF
+    magnitude = (((code & 0x0F) << 3) + 0x84 << (code >> 4 & 0x07)) - 0x84
     return np.where(code & 0x80, -magnitude, magnitude)
 
 
 def alaw_samples() -> npt.NDArray[np.int64]:
     """Return the samples of A-law's 256 codes (G.711 table 1a, scaled to 16 bits)."""
-    code = np.arange(256, dtype=np.int64) ^ 0x55
-    exponent, mantissa = (code & 0x70) >> 4, (code & 0x0F) << 4
+    code = np.arange(256) ^ 0x55
+    exponent, mantissa = code >> 4 & 0x07, (code & 0x0F) << 4
     magnitude = np.where(exponent == 0, mantissa + 8, (mantissa + 0x108) << np.maximum(exponent - 1, 0))
     return np.where(code & 0x80, magnitude, -magnitude)
 

@@ -175,12 +175,12 @@ class Outline:
         From the ``start_time`` that each track's stop, or the stream's end, declares, relative to
         the earliest. A track without one begins with the earliest: nothing in the protocol tells.
         """
-        starts = [self._start_ms(track) for track in self.tracks]
-        known = [start for start in starts if start is not None]
-        first = min(known, default=0.0)
+        starts = [(track, self._start_ms(track)) for track in self.tracks]
+        known = [start_ms for _, start_ms in starts if start_ms is not None]
+        first_ms = min(known, default=0.0)
         offsets = [
-            0 if start is None else round((start - first) * track.format.rate_hz / 1000)
-            for start, track in zip(starts, self.tracks, strict=True)
+            0 if start_ms is None else round((start_ms - first_ms) * track.format.rate_hz / 1000)
+            for track, start_ms in starts
         ]
         return offsets, "start_time" if len(known) == len(starts) else "assumed"
 

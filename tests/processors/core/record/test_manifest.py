@@ -285,7 +285,7 @@ def test_tracks_of_one_name_have_files_of_their_own(
     outline = Outline()
     for event in told:
         outline.add(event)
-    assert [track.file for track in outline.tracks] == files
+    assert [(track.index, track.file) for track in outline.tracks] == list(enumerate(files))
     assert [track.format.encoding for track in outline.tracks] == [encoding] * len(names)
 
 
