@@ -85,6 +85,33 @@ def test_a_track_lies_where_it_was_heard() -> None:
     assert (record["overlap_ms"], record["silence_ms"], record["duration_ms"]) == (0, 2000, 4000)
 
 
+def test_a_track_that_joins_late_lies_where_it_was_heard_to_the_frame() -> None:
+    record = final((0, [0, 50, 9950]), (10_000, [0, 50]))
+    assert of(record, "offset_ms") == [0, 200_000]
+    assert (of(record, "alone_ms"), record["duration_ms"]) == ([1000, 1000], 201_000)
+
+
+def test_a_track_finds_its_place_in_a_window_that_another_holds_open() -> None:
+    conversation = Conversation(ConversationState(), 1000)
+    conversation.feed(segment("slow", 0, 0), runs([SECOND]))
+    conversation.feed(segment("ahead", 1, 0), runs([12 * SECOND]))
+    conversation.feed(segment("slow", 0, 0), runs([30]))
+    conversation.feed(segment("ahead", 1, 0), runs([SECOND]))
+    conversation.feed(segment("late", 2, 60 * FRAME_MS * 1000), runs([0, SECOND]))
+    record = conversation.end()[-1]
+    assert of(record, "offset_ms") == [0, 0, 1200]
+    assert of(record, "delayed_ms") == [0, 0, 0]
+
+
+def test_a_conversation_began_with_the_track_that_came_first_if_none_was_heard_a_frame_before() -> None:
+    conversation = Conversation(ConversationState(), 1000)
+    for index, heard_at_us in enumerate((1_000_000, 1_009_000, 991_000)):
+        conversation.feed(segment(f"t{index}", index, heard_at_us), runs([0, SECOND]))
+    record = conversation.end()[-1]
+    assert record["began_at"] == 1_000_000
+    assert of(record, "offset_ms") == [0, 0, 0]
+
+
 def test_the_earliest_track_need_not_come_first() -> None:
     conversation = Conversation(ConversationState(), 3_600_000)
     conversation.feed(segment("late", 0, 2_000_000), runs([0, 50]))
