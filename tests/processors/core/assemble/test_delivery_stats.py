@@ -39,6 +39,25 @@ def test_nothing_is_kept_that_grows_with_the_call(spacings: list[int]) -> None:
     assert max(stats(spacings).spacings) < 40 * 64
 
 
+@pytest.mark.parametrize("spacing", [0, 1, 63, 64, 65, 127, 128, 20_000, 2**40])
+def test_equal_spacings_are_exact(spacing: int) -> None:
+    found = stats([spacing] * 3).delivery()
+    assert [
+        found.spacing_median_us,
+        found.spacing_p95_us,
+        found.spacing_p99_us,
+        found.spacing_max_us,
+    ] == [spacing] * 4
+
+
+@pytest.mark.parametrize(
+    ("spacing", "border"),
+    [(62, 62), (63, 63), (64, 65), (65, 65), (66, 67), (127, 127), (128, 131), (131, 131)],
+)
+def test_a_spacing_counts_as_the_upper_border_of_its_bucket(spacing: int, border: int) -> None:
+    assert stats([spacing, spacing, 10**6]).delivery().spacing_median_us == border
+
+
 def test_one_chunk_has_no_spacing() -> None:
     assert stats([]).delivery().spacing_median_us is None
     assert stats([]).delivery().spacing_max_us is None
@@ -60,3 +79,27 @@ def test_sizes(sizes: list[int]) -> None:
     delivery = found.delivery()
     assert (delivery.shortest_chunk, delivery.longest_chunk) == (min(sizes), max(sizes))
     assert (delivery.received, delivery.samples) == (len(sizes), sum(sizes))
+
+
+def test_the_first_chunk_may_be_the_longest() -> None:
+    found = DeliveryStats()
+    for size in (5, 3, 9, 4):
+        found.used(size)
+    assert (found.delivery().shortest_chunk, found.delivery().longest_chunk) == (3, 9)
+
+
+def test_all_counts_are_delivered() -> None:
+    found = DeliveryStats(received=1, lost=2, duplicate=3, late=4, reordered=5, samples=6)
+    delivery = found.delivery()
+    assert [
+        delivery.received,
+        delivery.lost,
+        delivery.duplicate,
+        delivery.late,
+        delivery.reordered,
+        delivery.samples,
+    ] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_chunk_at_the_clocks_zero_is_one_too() -> None:
+    assert stats([20], began_us=0).delivery().spacing_max_us == 20

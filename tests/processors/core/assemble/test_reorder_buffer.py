@@ -96,3 +96,36 @@ def test_a_restored_buffer_gives_the_same_messages(messages: list[Message], data
         assert waiting.size == size
         assert len(snapshot) <= size + 5, "a checkpoint holds no more"
     assert list(kept.items()) == list(expected.items())
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["add", "pop", "look", "clear"]), st.integers(1, 5), st.integers(0, 150)),
+    max_size=30,
+)
+
+
+@given(steps=STEPS)
+def test_it_is_overdue_by_the_oldest_of_the_messages_that_wait(steps: list[tuple[str, int, int]]) -> None:
+    """Whatever came and went in between, in whatever order of timestamps."""
+    waiting, expected = buffer(), dict[int, int]()
+    for what, number, at_ms in steps:
+        if what == "add" and number not in expected:
+            waiting.add(chunk(number, 1000 + at_ms))
+            expected[number] = 1000 + at_ms
+        elif what == "pop":
+            assert (waiting.pop(number) is None) is (expected.pop(number, None) is None)
+        elif what == "clear" and number == 1:
+            waiting.clear()
+            expected.clear()
+        else:
+            oldest_ms = min(expected.values(), default=10**9)
+            overdue = len(expected) > 3 or 1100 + at_ms - oldest_ms >= 100
+            assert waiting.is_overdue(1100 + at_ms) is overdue
+        assert (len(waiting), waiting.last) == (len(expected), max(expected, default=0))
+        assert waiting.size == len(expected) * ReorderBuffer({9: chunk(9)}, 3, 100).size
+
+
+def test_what_a_message_takes_is_bounded_by_its_body() -> None:
+    start = Message(1, Kind.START, 8, 0, 0, 0, {"name": "far"})
+    sizes = [buffer(message).size for message in (chunk(2, length=0), chunk(2, length=7), start)]
+    assert sizes == [64, 71, 64 + len(msgspec.msgpack.encode({"name": "far"}))]

@@ -1,5 +1,7 @@
 """Audio in order, cut by sample count."""
 
+import itertools
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -96,6 +98,42 @@ def test_a_segment_of_many_gaps_is_cut_early() -> None:
         cuts += audio.cut()
     assert [len(segment.gaps) for segment in cuts] == [MAX_SEGMENT_GAPS + 1] * 3
     assert [segment.first_sample for segment in cuts] == [0, 514, 1028]
+
+
+@given(
+    pieces=st.lists(st.tuples(st.none() | st.integers(0, 9), st.integers(1, 50), st.booleans()), max_size=15)
+)
+def test_segments_tell_of_each_sample_what_it_is_and_where_it_lay(
+    pieces: list[tuple[int | None, int, bool]],
+) -> None:
+    """Against a list of samples: the offset of each, None for a gap. Cut behind some pieces."""
+    state, segments = TrackState("far", 3, heard_at=77, encoding="alaw"), list[TrackSegment]()
+    audio = buffer(state)
+    samples: list[int | None] = []
+    for offset, length, cut in pieces:
+        if offset is None:
+            audio.append_silence(length)
+        else:
+            audio.append(offset, bytes([offset]) * length)
+        samples += [offset] * length
+        assert audio.end == len(samples)
+        if cut:
+            segments += audio.cut()
+    segments += audio.flush()
+    assert state.position == audio.end == len(samples)
+    borders = [*range(0, len(samples), 16), len(samples)]
+    assert [s.first_sample for s in segments] == borders[:-1]
+    for segment, (first, end) in zip(segments, itertools.pairwise(borders), strict=True):
+        said = samples[first:end]
+        assert (segment.track, segment.track_index, segment.heard_at) == ("far", 3, 77)
+        assert segment.samples == len(segment.audio) == end - first
+        assert list(segment.audio) == [0xD5 if offset is None else offset for offset in said]
+        offsets = [offset for offset in said if offset is not None]
+        assert segment.first_offset == min(offsets, default=-1)
+        assert segment.last_offset == max(offsets, default=-1)
+        gaps = {at for gap in segment.gaps for at in range(gap.first_sample, gap.first_sample + gap.samples)}
+        assert gaps == {at for at in range(first, end) if samples[at] is None}
+        assert all(a.first_sample + a.samples < b.first_sample for a, b in itertools.pairwise(segment.gaps))
 
 
 @given(

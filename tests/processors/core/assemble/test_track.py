@@ -23,7 +23,7 @@ def message(number: int, stop: int, size: int = 4, ms: int = 0) -> Message:
         return Message(1, Kind.START, 1, ms, ms * 1000, 0, START)
     if number == stop:
         return Message(number, Kind.STOP, stop, ms, ms * 1000, 0, STOP)
-    return Message(number, Kind.CHUNK, number, ms, ms * 1000, size, bytes([number]) * size)
+    return Message(number, Kind.CHUNK, number, ms, ms * 1000, size, bytes([number % 256]) * size)
 
 
 def assembler() -> TrackAssembler:
@@ -195,11 +195,105 @@ def test_chunk_sizes_may_vary() -> None:
 def test_an_absurd_jump_is_refused_and_changes_nothing() -> None:
     track = assembler()
     out = track.receive(message(1, 6)) + track.receive(message(2, 6))
-    with pytest.raises(SequenceJumpError, match="TAPELINE_MAX_GAP_S"):
+    says = f"{10**12} where 3 was next .* more than 1 s .TAPELINE_MAX_GAP_S"
+    with pytest.raises(SequenceJumpError, match=says):
         track.receive(Message(10**12, Kind.CHUNK, 3, 0, 0, 4, b"\x03" * 4))
     for number in (3, 4, 5, 6):
         out += track.receive(message(number, 6))
     assert audio(out) == WHOLE
+
+
+@pytest.mark.parametrize(("before", "size"), [([1, 2], 4), ([1, 2], 8000), ([1], 16), ([], 16)])
+def test_a_jump_as_far_as_a_gap_may_be_long_is_waited_for_and_one_further_is_refused(
+    before: list[int], size: int
+) -> None:
+    """8000 samples, by the length of the last chunk, else of the one that jumps; a head may be any length."""
+    track = assembler()
+    for number in before:
+        track.receive(message(number, 10**6, size))
+    furthest = len(before) + 1 + 8000 // size
+    if before:
+        with pytest.raises(SequenceJumpError):
+            track.receive(message(furthest + 1, 10**6, size))
+    assert track.receive(message(furthest, 10**6, size)) == []
+    out = track.close()
+    assert sum(gap.samples for gap in gaps(out)) == (furthest - max(2, len(before) + 1)) * size
+    assert closed(out).gap_samples == (furthest - max(2, len(before) + 1)) * size
+
+
+def test_no_jump_is_absurd_behind_the_stop() -> None:
+    track = assembler()
+    out = track.receive(message(1, 2)) + track.receive(message(2, 2))
+    assert track.receive(message(10**9, 2)) == []
+    assert counts(out) == (0, 0, 0, 0, 0)
+    assert track.state.stats.late == 1
+
+
+def test_a_head_longer_than_a_gap_may_be_is_counted_and_not_filled() -> None:
+    for lost, filled in ((2000, 8000), (2001, 0)):
+        track = assembler()
+        track.receive(message(2 + lost, 10**6))
+        out = track.close()
+        assert audio(out) == b"\xff" * filled + bytes([(2 + lost) % 256]) * 4
+        assert (closed(out).gap_samples, closed(out).delivery.lost) == (filled, lost)
+
+
+def test_a_track_was_heard_since_before_its_first_chunk_was_sent() -> None:
+    """A chunk is sent when its last sample was heard: by the length of what came, and of what was filled."""
+    for numbers, received_ms, samples in (([1, 2], 1000, 4), ([1, 4], 1000, 12)):
+        track = assembler()
+        out = [event for number in numbers for event in track.receive(message(number, 99, ms=received_ms))]
+        out += track.close()
+        heard_at = {event.heard_at for event in out if isinstance(event, TrackSegment)}
+        assert heard_at == {received_ms * 1000 - samples * 125}
+    track = assembler()
+    out = track.receive(message(1, 99)) + track.receive(message(2, 99, ms=1000))
+    out += track.receive(message(3, 99, ms=9000)) + track.close()
+    assert {e.heard_at for e in out if isinstance(e, TrackSegment)} == {1_000_000 - 500}
+
+
+def test_a_track_knows_where_its_messages_lie_in_whatever_order_they_came() -> None:
+    track = assembler()
+    out: list[Payload] = []
+    for offset, number in enumerate((3, 2, 1, 5, 4, 6), 40):
+        out += track.receive(msgspec.structs.replace(message(number, 6), offset=offset))
+    assert (closed(out).first_offset, closed(out).last_offset) == (40, 45)
+
+
+def test_of_a_track_without_messages_nothing_is_known() -> None:
+    out = assembler().close()
+    assert (closed(out).first_offset, closed(out).last_offset) == (-1, -1)
+    assert (closed(out).samples, closed(out).finished, closed(out).stop) == (0, False, None)
+
+
+def test_what_is_opened_and_closed_is_told_in_full() -> None:
+    start = START | {"media_format": {"encoding": "PCMA", "sample_rate": 16_000}}
+    track = TrackAssembler(TrackState("far", 7), settings_of(CONFIG))
+    out = track.receive(Message(1, Kind.START, 1, 0, 0, 0, start))
+    assert out == [TrackOpened("far", 7, "alaw", 16_000, False, start)]
+    out = track.receive(message(2, 3, 32)) + track.receive(message(3, 3))
+    end = closed(out)
+    assert (end.track, end.track_index, end.samples, end.duration_ms) == ("far", 7, 32, 2.0)
+    assert (end.finished, end.stop, end.expected, end.delivery.received) == (True, STOP, 1, 1)
+    assert (end.gap_samples, end.first_offset, end.last_offset) == (0, 1, 3)
+
+
+def test_a_start_without_a_format_has_the_assumed_one() -> None:
+    for declared in ({}, {"media_format": None}, {"media_format": {}}):
+        (opened,) = assembler().receive(Message(1, Kind.START, 1, 0, 0, 0, declared))
+        assert opened == TrackOpened("far", 0, "ulaw", 8000, True, declared)
+
+
+def test_of_many_losses_the_last_64_are_remembered() -> None:
+    """What comes late for one of those is late; for one before them it counts as a duplicate."""
+    track = assembler()
+    track.receive(message(1, 999))
+    for number in range(3, 3 + 2 * 65, 2):  # each second one is lost
+        track.receive(message(number, 999))
+        track.wait_no_longer()
+    for number, late, duplicate in ((2, 0, 1), (4, 1, 1), (130, 2, 1), (3, 2, 2)):
+        track.receive(message(number, 999))
+        assert (track.state.stats.late, track.state.stats.duplicate) == (late, duplicate)
 
 
 def test_a_late_joiner_may_be_any_time_late() -> None:
