@@ -1,6 +1,7 @@
 """A stream's messages into its numbered events: the document's example, faults, ends, restarts."""
 
 import base64
+import dataclasses
 import itertools
 import json
 import random
@@ -22,7 +23,7 @@ from processors.core.assemble.stream import (
     MAX_WAITING_BYTES,
     StreamAssembler,
 )
-from processors.core.processor import Rejected
+from processors.core.processor import REMEMBERED_MS, Rejected
 from processors.core.snapshot import CheckpointError
 from schemas.codec import Reader, Writer
 from schemas.events import (
@@ -34,6 +35,7 @@ from schemas.events import (
     TrackSegment,
 )
 from schemas.schema import Record
+from schemas.silence import Silence
 from schemas.topics import MESSAGES, TRACKS
 
 CONFIG = AssemblyConfig(window_chunks=4, window_ms=1000, segment_ms=20, idle_ms=60_000)
@@ -368,7 +370,7 @@ def test_a_day_after_it_closed_a_message_begins_another_stream() -> None:
 
 def test_a_message_for_a_closed_stream_is_reported_and_changes_nothing() -> None:
     heard = hear([*call("far"), chunk("far", 3, b"x"), end("far")])
-    assert [r.reason for r in heard.rejected] == ["StreamClosed", "StreamClosed"]
+    assert heard.rejected == [Rejected("StreamClosed", "the stream had already ended")] * 2
     assert heard.events == hear(call("far")).events
 
 
@@ -445,6 +447,86 @@ def test_an_init_that_came_late_is_kept_with_the_end() -> None:
     assert heard.closed.late_init["stream_data"] == '{"a": 1}'
 
 
+def test_what_came_of_a_stream_is_told_with_its_end() -> None:
+    """A message of each kind: used, twice, late, refused; the init and the end twice, with other words."""
+    other = record(type="init_stream", tracks=[{"name": "near"}])
+    messages = [
+        *(init("far"), other, start("far"), chunk("far", 2, b"x")),
+        *(chunk("far", 2, b"x"), chunk("far", 2**62, b"x"), chunk("far", 4, b"x")),
+        *(end("far"), end("near"), stop("far", 5)),
+    ]
+    stream = StreamAssembler(STREAM, 3, CONFIG)
+    out: list[Event | Rejected] = []
+    for offset, message in enumerate(messages, 40):
+        out += stream.handle(message, offset, 1000 + offset)
+    assert not stream.closed
+    out += stream.handle(silence(stream), 60, 2000)
+    assert Heard(out).closed == StreamClosed(
+        complete=False,
+        reasons=["chunks_lost:far"],
+        closed_at=1049,
+        end=end("far")["payload"],
+        late_init=None,
+        tracks=1,
+        messages_used=6,
+        messages_duplicate=3,
+        messages_late=0,
+        messages_rejected=1,
+        first_offset=40,
+        last_offset=49,
+    )
+    (rejected,) = Heard(out).rejected
+    assert rejected.reason == "SequenceJump"
+    assert str(2**62) in rejected.detail
+    assert Heard(out).events[-1].source_offset == 49
+
+
+def test_what_comes_late_is_counted_as_late() -> None:
+    messages = [*call("far", chunks=4)]
+    late = messages.pop(3)
+    messages.insert(-1, late)
+    heard = hear(messages, step_ms=600)
+    assert (heard.closed.messages_used, heard.closed.messages_late) == (len(messages) - 1, 1)
+    assert heard.closed.reasons == ["chunks_lost:far"]
+
+
+def test_events_say_of_which_stream_call_and_partition_they_are() -> None:
+    """The call's id is that of the first message which has one."""
+    messages = [m | {"call_id": None if at < 2 else f"call {min(at, 3)}"} for at, m in enumerate(call("far"))]
+    events = hear(messages).events
+    assert {(e.stream_id, e.source_partition) for e in events} == {(STREAM, 3)}
+    assert [e.call_id for e in events if e.source_offset < 2] == [None, None]
+    assert {e.call_id for e in events if e.source_offset >= 2} == {"call 2"}
+
+
+def test_who_sends_a_stream_is_told_by_its_first_message() -> None:
+    stream = StreamAssembler(STREAM, 3, CONFIG)
+    (opened,) = stream.handle(init("far") | {"sender": "acme"}, 7, 0)
+    assert isinstance(opened, Event)
+    assert opened.payload == StreamOpened(0, "acme", init("far")["payload"], settings_of(CONFIG))
+    stream.handle(init("far") | {"sender": "other"}, 9, 0)
+    assert stream.silence == Silence("acme", 7, 9)
+
+
+def test_a_message_a_day_after_an_end_that_nothing_closed_is_left_to_the_next_stream() -> None:
+    for at_ms, taken in ((REMEMBERED_MS, True), (REMEMBERED_MS + 1, False)):
+        stream = StreamAssembler(STREAM, 3, CONFIG)
+        stream.handle(end("far"), 0, 0)
+        out = stream.handle(init("far"), 1, at_ms)
+        assert stream.closed
+        assert bool(Heard(out).rejected) is taken
+        assert stream.begins_anew(init("far"), 1, at_ms) is not taken
+
+
+def test_how_long_a_restored_stream_may_be_silent_is_for_its_worker_to_say() -> None:
+    stream = StreamAssembler(STREAM, 3, CONFIG)
+    stream.handle(init("far"), 0, 0)
+    restored = StreamAssembler.restore(stream.snapshot(), dataclasses.replace(OTHERS, idle_ms=5))
+    assert restored.silence_wait_ms == 5
+    restored.handle(end("far"), 1, 0)
+    assert restored.silence_wait_ms == CONFIG.window_ms + END_MARGIN_MS
+
+
 def test_an_error_is_kept() -> None:
     messages = [*call("far")[:-1], end("far", error="carrier lost", error_code=503)]
     closed = hear(messages).closed
@@ -464,6 +546,8 @@ def test_too_many_tracks_are_refused() -> None:
     messages = [start(f"t{n}") for n in range(MAX_TRACKS + 1)]
     heard = hear(messages, silent=True)
     assert [r.reason for r in heard.rejected] == ["TooManyTracks"]
+    assert f"at most {MAX_TRACKS} tracks" in heard.rejected[0].detail
+    assert heard.closed.tracks == MAX_TRACKS
     assert heard.closed.messages_rejected == 1
 
 
@@ -576,6 +660,7 @@ def failed_at(*messages: Record) -> Heard:
         out += heard if offset < len(messages) - 1 else []
     out += stream.fail("Fault", message, offset, 1000 + offset)
     assert stream.closed
+    assert stream.handle(message, offset, 1000 + offset) == [], "it was taken"
     return Heard(out)
 
 
