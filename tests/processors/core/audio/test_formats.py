@@ -2,7 +2,7 @@
 
 import pytest
 
-from processors.core.audio.formats import ASSUMED, audio_format
+from processors.core.audio.formats import ASSUMED, AudioFormat, audio_format
 
 
 @pytest.mark.parametrize("name", ["ulaw", "ULAW", "mulaw", "PCMU", "mu-law"])
@@ -24,6 +24,18 @@ def test_what_is_left_open_is_assumed(encoding: str | None, rate: int | None) ->
 def test_another_encoding_is_carried_as_it_is() -> None:
     audio = audio_format("opus", 48000)
     assert (audio.encoding, audio.rate_hz, audio.is_g711) == ("opus", 48000, False)
+    assert audio.silence == b"\0"
+
+
+@pytest.mark.parametrize(
+    ("rate", "taken"), [(999, 8000), (1_000, 1_000), (384_000, 384_000), (384_001, 8000), (None, 8000)]
+)
+def test_a_rate_that_no_audio_has_is_not_believed(rate: int | None, taken: int) -> None:
+    assert audio_format("alaw", rate) == AudioFormat("alaw", taken, assumed=rate != taken)
+
+
+def test_a_rate_is_believed_whatever_the_encoding_is() -> None:
+    assert audio_format(None, 16_000) == AudioFormat("ulaw", 16_000, assumed=True)
 
 
 def test_duration_comes_from_samples() -> None:
