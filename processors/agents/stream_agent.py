@@ -132,7 +132,8 @@ class StreamAgent(ABC, Generic[A, B]):
     async def _process(self, owned: OwnedPartition[A, B], batch: Batch) -> None:
         streams = owned.streams
         expected = streams.next_offset
-        match streams.check(batch.start, fresh=self.app.consumer.is_fresh(batch)):
+        fresh = self.app.consumer.is_fresh(batch)
+        match streams.check(batch.start, log_begins=batch.log_begins, fresh=fresh):
             case Disposition.IGNORE:
                 return
             case Disposition.SEEK_BACK:
@@ -142,7 +143,11 @@ class StreamAgent(ABC, Generic[A, B]):
                 return
         if batch.start > expected:
             self.log.error(
-                "offsets_missing", partition=batch.tp.partition, expected=expected, found=batch.start
+                "offsets_missing",
+                partition=batch.tp.partition,
+                expected=expected,
+                found=batch.start,
+                reason="the log begins there: Kafka deleted what came before, by the topic's retention",
             )
         streams.begin(batch.fetched_s)
         outputs, faults = fed(streams, batch.records, self.decoded)

@@ -9,29 +9,20 @@ class Disposition(Enum):
     TAKE = auto()
     IGNORE = auto()
     SEEK_BACK = auto()
-    """Drop it, and seek back to ``next_offset``."""
+    """Drop it, and seek back to where the agent wants to go on."""
 
 
-class FetchOrder:
-    """Notices that a fetch got lost, and has the records fetched again."""
+def disposition(start: int, next_offset: int, *, log_begins: int, fresh: bool) -> Disposition:
+    """Decide about a fetch by the offset where it starts, and the one where what was handed out ended.
 
-    def __init__(self) -> None:
-        self._sought: tuple[int, int] | None = None
-        """The last seek back: the offset wanted, and where the fetch started that came instead."""
+    ``log_begins``: the broker has said that there is no record below. ``fresh``: begun after the last seek
+    back.
 
-    def check(self, start: int, next_offset: int, *, fresh: bool) -> Disposition:
-        """Decide about a fetch that starts at an offset; ``fresh``: begun after the last seek back.
-
-        When it starts beyond ``next_offset``, a fetch before it got lost. Other fetches begun before the
-        seek back may still arrive, and are ignored. If seeking back brings a fetch that starts at the same
-        offset again, there are no records between: the log begins there. One that starts elsewhere proves
-        nothing: the fetch that the seek brought may be the one that got lost.
-        """
-        if start <= next_offset:
-            return Disposition.TAKE
-        if not fresh:
-            return Disposition.IGNORE
-        if self._sought != (next_offset, start):
-            self._sought = (next_offset, start)
-            return Disposition.SEEK_BACK
+    One that starts beyond ``next_offset`` is taken if the log begins no earlier; nothing else proves that
+    there is no record between. Holes in the log do not look like that: fetches reach over them. Else a fetch
+    got lost, and it is sought back for until it comes, however often what the seek brings is lost again.
+    Others that were begun before the seek may still arrive meanwhile, and are ignored.
+    """
+    if start <= max(next_offset, log_begins):
         return Disposition.TAKE
+    return Disposition.SEEK_BACK if fresh else Disposition.IGNORE

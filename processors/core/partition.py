@@ -30,7 +30,7 @@ from sortedcontainers import SortedSet
 
 from processors.core.config import CheckpointConfig
 from processors.core.expiry import Expiry, expiry_ms
-from processors.core.fetch_order import Disposition, FetchOrder
+from processors.core.fetch_order import Disposition, disposition
 from processors.core.log_time import LogTime
 from processors.core.processor import Rejected, StreamProcessor, handled
 from processors.core.silence import SilenceDetector
@@ -88,7 +88,6 @@ class Partition(Generic[A, B]):
         self._expiry = Expiry()
         self._fed: dict[int, _Entry[A, B]] = {}
         """Streams of this batch that are open."""
-        self._fetches = FetchOrder()
         self._silence = SilenceDetector()
         self._fetched_s = 0.0
         self._log = LogTime()
@@ -121,15 +120,15 @@ class Partition(Generic[A, B]):
         """Return all streams with their processors."""
         return [(stream_id, entry.processor) for stream_id, entry in self._entries.items()]
 
-    def check(self, start: int, *, fresh: bool) -> Disposition:
-        """Decide about a fetch that starts at an offset; ``fresh``: begun after the last seek back.
+    def check(self, start: int, *, log_begins: int, fresh: bool) -> Disposition:
+        """Decide about a fetch that starts at an offset (``fetch_order.disposition``).
 
-        One that is taken may start beyond ``next_offset``: then there are no records between.
+        One that is taken may start beyond ``next_offset``: then the log begins there.
         """
-        disposition = self._fetches.check(start, self.next_offset, fresh=fresh)
-        if disposition is Disposition.TAKE and start > self.next_offset:
+        decided = disposition(start, self.next_offset, log_begins=log_begins, fresh=fresh)
+        if decided is Disposition.TAKE and start > self.next_offset:
             self.next_offset = start
-        return disposition
+        return decided
 
     def begin(self, fetched_s: float) -> None:
         """Begin a batch, of records or of none, that a fetch brought at a monotonic time in seconds."""

@@ -15,7 +15,8 @@ class Batch:
     epoch: int
     """The assignment it was fetched under. A batch of an earlier one is to be ignored."""
     start: int
-    """Where it begins: one above the offset that the agent expects means that a fetch was lost."""
+    """Where it begins: one above the offset that the agent expects means that a fetch was lost, or that the
+    log begins later."""
     next_offset: int
     """Where the batch after it begins. From ``start`` to here there is nothing but the records.
 
@@ -23,6 +24,8 @@ class Batch:
     """
     seek: int
     """The number of the seek that the fetch came after. A later seek has a higher one."""
+    log_begins: int
+    """The log is known to begin here, or later: no record lies below."""
     records: list[Any]
     """Records as ``BareRecords`` decodes them: offset, timestamp, key, value, headers."""
     fetched_s: float

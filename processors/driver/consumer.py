@@ -63,20 +63,20 @@ class Consumer(upstream.Consumer):
                         fetched.start,
                         fetched.next_offset,
                         fetched.seek,
+                        fetched.log_begins,
                         list(fetched),
                         fetched.fetched_s,
                     )
                 ),
             )
         for tp in sorted(active or ()):
-            shown = self._shown_end(tp) if self.flow_active and self.epoch == epoch else None
-            if shown is not None:
-                end, seek, answered_s = shown
-                self._last_fetched_s[tp] = answered_s
-                yield tp, self._as_message(Batch(tp, epoch, end, end, seek, [], answered_s))
+            end = self._shown_end(tp, epoch) if self.flow_active and self.epoch == epoch else None
+            if end is not None:
+                self._last_fetched_s[tp] = end.fetched_s
+                yield tp, self._as_message(end)
 
-    def _shown_end(self, tp: TP) -> tuple[int, int, float] | None:
-        """Return where a partition ends that was read up to there, after which seek, and when it was shown.
+    def _shown_end(self, tp: TP, epoch: int) -> Batch | None:
+        """Return the news that a partition ends where it has been read to.
 
         None if it has not been read up to there, or no fetch has shown it for a second since the last batch.
         """
@@ -87,7 +87,8 @@ class Consumer(upstream.Consumer):
         due_s = self._last_fetched_s.get(tp, -PUNCTUATION_S) + PUNCTUATION_S
         if state.answered_s < due_s or state.position < state.lso:
             return None
-        return state.position, state.seek_number, state.answered_s
+        at = state.position
+        return Batch(tp, epoch, at, at, state.seek_number, state.log_begins, [], state.answered_s)
 
     def end_of(self, tp: TP) -> int:
         """Return where a partition ended, for a reader of committed records, at its last fetch; else 0."""

@@ -2,8 +2,9 @@
 
 aiokafka hands out lists of records. A list says neither which offsets without a record lie around its own
 (markers of transactions, aborted records, what compaction removed), nor when the broker answered; and of a
-fetch that brought nothing but such offsets it hands out nothing. So a hole could not be told from a fetch
-that was lost, nor an end that was just seen from one seen long ago.
+fetch that brought nothing but such offsets it hands out nothing. When a position lies before the log's
+beginning, it goes on from there, and tells nobody. So a hole could not be told from a fetch that was lost,
+nor an end that was just seen from one seen long ago.
 """
 
 from itertools import count
@@ -11,6 +12,7 @@ from time import monotonic
 from typing import Any
 
 from aiokafka.consumer import fetcher, subscription_state
+from aiokafka.consumer.fetcher import OffsetResetStrategy
 
 #: Numbers the seeks of all partitions and assignments: a later one has a higher number.
 _SEEKS = count(1)
@@ -19,11 +21,20 @@ _SEEKS = count(1)
 class Fetched(list[Any]):
     """The records of a fetch, or of a piece of it. True even without records, if it moved the position."""
 
-    def __init__(self, records: list[Any], start: int, next_offset: int, seek: int, fetched_s: float) -> None:
+    def __init__(
+        self,
+        records: list[Any],
+        start: int,
+        next_offset: int,
+        seek: int,
+        log_begins: int,
+        fetched_s: float,
+    ) -> None:
         super().__init__(records)
         self.start = start
         self.next_offset = next_offset
         self.seek = seek
+        self.log_begins = log_begins
         self.fetched_s = fetched_s
 
     def __bool__(self) -> bool:
@@ -40,7 +51,7 @@ class FetchResult(fetcher.FetchResult):  # type: ignore[misc]
             return []
         start = state.position
         records = super().getall(max_records)
-        return Fetched(records, start, state.position, state.seek_number, self._created)
+        return Fetched(records, start, state.position, state.seek_number, state.log_begins, self._created)
 
 
 class PartitionState(subscription_state.TopicPartitionState):  # type: ignore[misc]
@@ -53,11 +64,19 @@ class PartitionState(subscription_state.TopicPartitionState):  # type: ignore[mi
         super().__init__(*args, **kwargs)
         self.seek_number = next(_SEEKS)
         """Of the last seek; to be assigned counts as one."""
+        self.log_begins = 0
+        """Where the log began when the position was last reset to its beginning. It never goes back."""
 
     def seek(self, position: int) -> None:
         """Go to an offset. What was fetched before is not handed out any more."""
         super().seek(position)
         self.seek_number = next(_SEEKS)
+
+    def reset_to(self, position: int) -> None:
+        """Go to where the group has committed, or where the broker says that the log begins."""
+        if self.reset_strategy == OffsetResetStrategy.EARLIEST:
+            self.log_begins = position
+        super().reset_to(position)
 
     @property
     def timestamp(self) -> int | None:
@@ -77,10 +96,12 @@ def install() -> None:
     Raise RuntimeError for an aiokafka that keeps this elsewhere.
     """
     answering = fetcher.Fetcher._proc_fetch_request.__code__.co_names
+    resetting = fetcher.Fetcher._update_fetch_positions.__code__.co_names
     handing_out = fetcher.Fetcher.fetched_records.__code__.co_names
     assigning = subscription_state.Assignment.__init__.__code__.co_names
     if not (
         {"FetchResult", "timestamp", "lso"} <= set(answering)
+        and {"reset_strategy", "reset_to"} <= set(resetting)
         and "FetchResult" in handing_out
         and "TopicPartitionState" in assigning
     ):

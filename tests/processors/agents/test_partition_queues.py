@@ -11,7 +11,7 @@ from processors.driver.batch import Batch
 
 
 def batch(partition: int, start: int) -> Batch:
-    return Batch(TP("topic", partition), 0, start, start, 0, [], 0.0)
+    return Batch(TP("topic", partition), 0, start, start, 0, 0, [], 0.0)
 
 
 async def no_failure(batch: Batch, error: Exception) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import random
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from time import monotonic
@@ -9,9 +10,11 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from reading import Reading
 from support import until
 
+from processors.core.fetch_order import Disposition, disposition
 from processors.driver.consumer import PUNCTUATION_S
 from tapeline.local.stack import Stack
 
@@ -50,6 +53,16 @@ async def end_of(broker: Stack, topic: str) -> int:
         return int((await consumer.end_offsets([TopicPartition(topic, 0)]))[TopicPartition(topic, 0)])
     finally:
         await consumer.stop()
+
+
+async def delete_records(broker: Stack, topic: str, before: int) -> None:
+    """Have the log begin at an offset."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker.kafka)
+    await admin.start()
+    try:
+        await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(before)})
+    finally:
+        await admin.close()
 
 
 async def committed(broker: Stack, topic: str) -> int | None:
@@ -206,6 +219,47 @@ async def test_the_first_fetch_after_seeking_back_is_fresh_though_it_was_waited_
         first = next(batch for batch in made.batches[told:] if batch.records)
         assert first.start == 4
         assert made.app.consumer.is_fresh(first), f"round {round_}"
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("seed", range(2))
+async def test_whatever_fetches_get_lost_each_record_that_is_there_is_handed_out(
+    broker: Stack, topic: str, producer: Any, reading: Start, seed: int
+) -> None:
+    """Of a log with markers, aborted records and a beginning that moves: half of all batches are dropped."""
+    chance = random.Random(seed)
+    written: list[tuple[int, bytes]] = []
+    for number in range(30):
+        offset, abort = await end_of(broker, topic), chance.random() < 0.3
+        values = [b"%d-%d" % (number, n) for n in range(chance.randint(1, 20))]
+        await write(producer, topic, *values, abort=abort)
+        written += [] if abort else list(enumerate(values, offset))
+    end, begin = await end_of(broker, topic), written[len(written) // 4][0]
+    made = await reading()
+    made.app.consumer._thread._ensure_consumer()._max_poll_records = 7
+    next_offset, seen, taken, sought_back = 0, 0, [], 0
+    async with asyncio.timeout(60):
+        while next_offset < end:
+            await until(lambda: len(made.batches) > seen)  # noqa: B023  # it grows in this round alone
+            batch, seen = made.batches[seen], seen + 1
+            if sought_back == 3 and begin:
+                # What is wanted is deleted while it is sought.
+                await delete_records(broker, topic, begin)
+                begin = 0
+            if chance.random() < 0.5:
+                continue
+            fresh = made.app.consumer.is_fresh(batch)
+            match disposition(batch.start, next_offset, log_begins=batch.log_begins, fresh=fresh):
+                case Disposition.TAKE:
+                    taken += [(r.offset, r.value) for r in batch.records if r.offset >= next_offset]
+                    next_offset = max(next_offset, batch.next_offset)
+                case Disposition.SEEK_BACK:
+                    sought_back += 1
+                    await made.app.consumer.seek_back(made.tp, next_offset)
+    assert sought_back > 3
+    left = written[len(written) // 4 :]
+    assert taken[-len(left) :] == left
+    assert taken == written[: len(taken) - len(left)] + left
 
 
 # The life of a worker -------------------------------------------------------------------------------

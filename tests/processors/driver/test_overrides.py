@@ -55,7 +55,7 @@ OVERRIDDEN = [
     (Transport, upstream.Transport, ["Consumer"]),
     (BareRecords, aiokafka_fetcher.PartitionRecords, ["__iter__", "_consumer_record"]),
     (FetchResult, aiokafka_fetcher.FetchResult, ["getall"]),
-    (PartitionState, subscription_state.TopicPartitionState, ["seek"]),
+    (PartitionState, subscription_state.TopicPartitionState, ["seek", "reset_to"]),
 ]
 
 
