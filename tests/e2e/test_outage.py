@@ -263,7 +263,7 @@ async def test_a_stream_that_moves_between_processes_in_an_outage_stays_in_order
     # What was in flight to a frozen broker it may find in its socket later: that is there twice.
     found = list(dict.fromkeys(await numbers(shaky, 6500)))
     behind = [latest - n for latest, n in zip(accumulate(found, max), found, strict=True)]
-    assert max(behind) <= OLD_US / 20_000, "chunks of 20 ms"
+    assert max(behind) <= (OLD_US + 100_000) / 20_000, "chunks of 20 ms, and a look or two"
     assert max(behind[:400]) <= SLACK_US / 20_000 + 1
     assert await shaky.stop("two") == 0
     assert list(tmp_path.iterdir()) == []
