@@ -6,6 +6,7 @@ and all that is committable is committed, so that the next owner reads next to n
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -22,6 +23,9 @@ from schemas.errors import TapelineError
 #: closing of the producers, it is less than the session timeout.
 SAVE_TIMEOUT_S = 3.0
 COMMIT_TIMEOUT_S = 2.0
+#: A partition that is lost twice within this time, and both times still this worker's by its group, is fenced
+#: by somebody who is not in the group.
+TAKEN_AGAIN_S = 600.0
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -48,6 +52,7 @@ class Ownership(Generic[A, B]):
     """The partitions of the current assignment.
 
     ``take`` fences and restores one, and may raise FencedError; ``save`` makes durable all that it holds.
+    ``dropped`` is called with one that was lost.
     """
 
     def __init__(
@@ -55,14 +60,18 @@ class Ownership(Generic[A, B]):
         app: faust.App,
         take: Callable[[TP, int], Awaitable[OwnedPartition[A, B]]],
         save: Callable[[OwnedPartition[A, B]], Awaitable[None]],
+        dropped: Callable[[OwnedPartition[A, B]], None],
         log: Any,
     ) -> None:
         self._app = app
         self._take = take
         self._save = save
+        self._dropped = dropped
         self._log = log
         self._owned: dict[int, OwnedPartition[A, B]] = {}
         self._lost: set[int] = set()
+        self._taken_again_s: dict[int, float] = {}
+        """When a lost partition was taken again that the group had left here."""
         self._given_up_epoch = -1
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -101,7 +110,12 @@ class Ownership(Generic[A, B]):
     # Losing one ------------------------------------------------------------------------------
 
     def lose(self, owned: OwnedPartition[A, B], error: FencedError) -> None:
-        """Drop a partition that another worker has fenced. The group tells about it soon; else crash."""
+        """Drop a partition that was fenced.
+
+        If another worker took it, the group tells about that within the session timeout. If it does not, the
+        partition is taken again: the group decides who writes, and a fence carries that out. This one came
+        from a worker that had not been told, or from Kafka, which ends a transaction that takes too long.
+        """
         if self.drop(owned):
             self._note_lost(owned.tp, owned.epoch, error)
 
@@ -110,6 +124,7 @@ class Ownership(Generic[A, B]):
         if self._owned.get(owned.tp.partition) is not owned:
             return False
         del self._owned[owned.tp.partition]
+        self._dropped(owned)
         closing = asyncio.create_task(owned.producer.close())
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
@@ -119,16 +134,24 @@ class Ownership(Generic[A, B]):
         self._lost.add(tp.partition)
         self._log.warning("partition_lost", partition=tp.partition, reason=str(error))
         timeout_s = self._app.conf.broker_session_timeout
-        asyncio.get_running_loop().call_later(timeout_s, self._crash_unless_told, tp, epoch, timeout_s)
+        asyncio.get_running_loop().call_later(timeout_s, self._take_again_unless_told, tp, epoch)
 
-    def _crash_unless_told(self, tp: TP, epoch: int, waited_s: float) -> None:
-        if self._app.consumer.epoch == epoch and not self._app.should_stop:
+    def _take_again_unless_told(self, tp: TP, epoch: int) -> None:
+        if not self._current(epoch) or self._app.should_stop:
+            return
+        now_s = asyncio.get_running_loop().time()
+        before_s = self._taken_again_s.get(tp.partition, -math.inf)
+        if now_s - before_s < TAKEN_AGAIN_S:
             error = PartitionTakenError(
-                f"another worker writes for partition {tp.partition} of {tp.topic}, although the group "
-                f"has not taken it from this one for {waited_s:.0f} s; is there a second deployment that "
-                "uses the same transactional ids?"
+                f"another worker writes for partition {tp.partition} of {tp.topic}, although the group has "
+                f"not taken it from this one: it was taken back {now_s - before_s:.0f} s ago, and is lost "
+                "again; is there a second deployment that uses the same transactional ids?"
             )
             self._closing.add(asyncio.ensure_future(self._app.crash(error)))
+            return
+        self._taken_again_s[tp.partition] = now_s
+        self._lost.discard(tp.partition)
+        self._log.warning("partition_still_ours", partition=tp.partition)
 
     # Giving all up ---------------------------------------------------------------------------
 

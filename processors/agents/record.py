@@ -203,6 +203,11 @@ class Record(StreamAgent[Event, RecorderOutput]):
 
         self._cleaner.clean(recorder.to_clean, still_wanted, cleaned)
 
+    def on_lost(self, owned: Owned) -> None:
+        """Let go of the audio that its recorders buffer."""
+        for _, processor in owned.streams.processors():
+            _recorder(processor).drop_audio()
+
     async def on_dropped(self) -> None:
         """Stop storing: another worker will store it."""
         self._buffered = BufferedAudio()

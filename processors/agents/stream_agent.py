@@ -57,7 +57,9 @@ class StreamAgent(ABC, Generic[A, B]):
         self._config = config
         self.metrics = AgentMetrics(app, name, source.name)
         self.log = log.bind(agent=name)
-        self._ownership: Ownership[A, B] = Ownership(app, self._take, self._save_unsaved, self.log)
+        self._ownership: Ownership[A, B] = Ownership(
+            app, self._take, self._save_unsaved, self.on_lost, self.log
+        )
         self._queues = PartitionQueues(self.process, self._failed)
         app.before_revocation = self._give_up
 
@@ -89,6 +91,9 @@ class StreamAgent(ABC, Generic[A, B]):
         self, stream_id: int, processor: StreamProcessor[A, B], owned: OwnedPartition[A, B]
     ) -> None:
         """Act on a processor's state being durable: just saved, or just restored."""
+
+    def on_lost(self, owned: OwnedPartition[A, B]) -> None:
+        """Let go of what a partition holds: it is not this worker's any more, or has to be taken again."""
 
     async def on_dropped(self) -> None:
         """Drop what belongs to the partitions: they were given up."""
@@ -162,7 +167,7 @@ class StreamAgent(ABC, Generic[A, B]):
             if batch.shows_end and (silences := streams.punctuate(batch.fetched_s)):
                 await self.append_silences(owned, silences)
             await self._save(owned, streams.due)
-            await owned.producer.keep()
+            owned.producer.keep()
         self.metrics.count(batch, len(outputs))
 
     async def _save(self, owned: OwnedPartition[A, B], to_save: Callable[[], list[Checkpoint]]) -> None:

@@ -16,9 +16,13 @@ Kafka forgets an epoch that nobody uses: on a partition a day after the last wri
 (``producer.id.expiration.ms``), altogether after a week without a transaction
 (``transactional.id.expiration.ms``). ``renew`` commits another empty transaction of the same epoch, which
 counts as use.
+
+Kafka ends a transaction that takes longer than its timeout, by a higher epoch: an outage of that length in
+the middle of one fences its own producer. An empty transaction holds nobody up, so the timeout is long.
 """
 
 import asyncio
+import math
 from collections.abc import Iterable
 from time import monotonic
 from typing import Any
@@ -34,6 +38,7 @@ from aiokafka.errors import (
 )
 from aiokafka.producer.message_accumulator import MessageAccumulator
 from aiokafka.producer.transaction_manager import TransactionManager
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_exponential
 
 from runtime.clients import RETRY_S, connected, disconnected, is_broker_away
 from runtime.cluster import Cluster
@@ -41,8 +46,10 @@ from schemas.errors import TapelineError
 
 log = structlog.get_logger()
 
-#: A transaction that was begun and not ended, by a worker that died, is ended by Kafka after this time.
-_TRANSACTION_TIMEOUT_MS = 10_000
+#: An outage in the middle of a transaction may take so long; a minute is what Kafka's own clients ask for.
+_TRANSACTION_TIMEOUT_MS = 60_000
+#: The pause before a renewal is tried again is doubled after each time, up to the longest.
+_LONGEST_PAUSE_S = 60.0
 #: Longer than the group takes to tell a worker that was frozen that its partitions are another's.
 _TOLD_S = 5.0
 #: Kafka's answers to a producer with an epoch that is no longer the highest.
@@ -105,6 +112,9 @@ async def fence(
             await asyncio.sleep(RETRY_S)
         else:
             writing._txn_manager.transactional_id = None
+            # An idempotent batch is sent until it is written. aiokafka forgets that where a partition has no
+            # leader for a while, and would lose the batch's place in the sequence.
+            writing._message_accumulator._batch_ttl = math.inf
             return writing
 
 
@@ -115,7 +125,11 @@ async def renew(
     writing: AIOKafkaProducer,
     **options: Any,
 ) -> None:
-    """Have Kafka remember the epoch of a producer made by ``fence``. Wait for Kafka. Raise FencedError."""
+    """Have Kafka remember the epoch of a producer made by ``fence``.
+
+    While Kafka is away it is tried again, and the epoch stays valid. Raise FencedError: another took it, or
+    Kafka was away for longer than a transaction may take.
+    """
 
     def of_the_same_epoch(**options: Any) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(transactional_id=transactional_id, **options)
@@ -123,16 +137,18 @@ async def renew(
         producer._txn_manager.set_pid_and_epoch(manager.producer_id, manager.producer_epoch)
         return producer
 
+    def failed(state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        log.warning("renewing_again", transactional_id=transactional_id, reason=str(error) or repr(error))
+
     partitions = tuple(partitions)
-    while True:
-        try:
+    async for attempt in AsyncRetrying(
+        retry=retry_if_exception(is_broker_away),
+        wait=wait_exponential(RETRY_S, max=_LONGEST_PAUSE_S),
+        before_sleep=failed,
+    ):
+        with attempt:
             await _mark(await connected(of_the_same_epoch, cluster, **options), partitions)
-        except KafkaError as error:
-            if not is_broker_away(error):
-                raise
-            await asyncio.sleep(RETRY_S)
-        else:
-            return
 
 
 async def _mark(producer: Any, partitions: Iterable[TopicPartition]) -> None:
@@ -151,13 +167,14 @@ async def _mark(producer: Any, partitions: Iterable[TopicPartition]) -> None:
 
 
 def check_internals() -> None:
-    """Raise RuntimeError for an aiokafka whose producer takes epochs and transactional ids from elsewhere."""
+    """Raise RuntimeError for an aiokafka whose producer takes epochs, ids and time-outs from elsewhere."""
     stamping = MessageAccumulator._pop_batch.__code__.co_names
     marking = MessageAccumulator.create_builder.__code__.co_names
     if not (
         "_txn_manager" in AIOKafkaProducer.__init__.__code__.co_names
         and {"producer_id", "producer_epoch"} <= set(stamping)
         and "transactional_id" in marking
+        and "_batch_ttl" in MessageAccumulator._append_batch.__code__.co_names
         and hasattr(TransactionManager, "maybe_add_partition_to_txn")
         and hasattr(TransactionManager, "set_pid_and_epoch")
     ):

@@ -6,12 +6,16 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any
 
+import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from processors.driver import fencing
 from processors.driver.fencing import FencedError, is_fenced
+from runtime.clients import is_broker_away
 from runtime.cluster import Cluster
+
+log = structlog.get_logger()
 
 #: A record to send: key, value, headers.
 Outgoing = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
@@ -25,8 +29,16 @@ CLOSE_TIMEOUT_S = 2.0
 class PartitionProducers:
     """Makes the producer of each partition: for these topics, at that partition's number of each."""
 
-    def __init__(self, cluster: Cluster, group: str, topics: Iterable[str], **options: Any) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        group: str,
+        topics: Iterable[str],
+        renew_s: float = RENEW_S,
+        **options: Any,
+    ) -> None:
         """``options``: more of what aiokafka's producer takes."""
+        self.renew_s = renew_s
         fencing.check_internals()
         self._cluster = cluster
         self._group = group
@@ -49,7 +61,7 @@ class PartitionProducers:
         return PartitionProducer(self, number, producer)
 
     async def renew(self, number: int, producer: Any) -> None:
-        """Have Kafka remember the epoch of a partition's producer. Raise FencedError."""
+        """Have Kafka remember the epoch of a partition's producer. Wait for the broker. Raise FencedError."""
         partitions = [TopicPartition(topic, number) for topic in self._topics]
         await fencing.renew(
             self._cluster, self.transactional_id(number), partitions, producer, **self._options
@@ -63,7 +75,8 @@ class PartitionProducer:
         self._producers = producers
         self._number = number
         self._producer = producer
-        self._renew_at_s = monotonic() + RENEW_S
+        self._renew_at_s = monotonic() + producers.renew_s
+        self._renewing: asyncio.Task[None] | None = None
 
     async def send_all(self, topic: str, records: Iterable[Outgoing]) -> None:
         """Send records, in order; return when Kafka has acknowledged them all.
@@ -87,7 +100,15 @@ class PartitionProducer:
                 raise self._reported(result) from result
 
     async def _send(self, topic: str, batch: Any) -> Any:
-        return await self._producer.send_batch(batch, topic, partition=self._number)
+        """Give a batch to aiokafka, when it has room for another; return its acknowledgement."""
+        while True:
+            try:
+                return await self._producer.send_batch(batch, topic, partition=self._number)
+            except KafkaError as error:
+                # It waits for room, and for the topics' partitions, no longer than for a request.
+                if not is_broker_away(error):
+                    raise self._reported(error) from error
+                log.warning("sending_again", topic=topic, partition=self._number, reason=repr(error))
 
     def _reported(self, error: BaseException) -> BaseException:
         if not is_fenced(error):
@@ -97,14 +118,24 @@ class PartitionProducer:
             f"a newer producer of {self._producers.transactional_id(self._number)!r} has started"
         )
 
-    async def keep(self) -> None:
-        """Have Kafka remember the producer's epoch, if that is due. Raise FencedError."""
-        if monotonic() >= self._renew_at_s:
-            await self._producers.renew(self._number, self._producer)
-            self._renew_at_s = monotonic() + RENEW_S
+    def keep(self) -> None:
+        """Have Kafka remember the producer's epoch, if that is due, beside whatever goes on.
+
+        Raise what came of the last time: FencedError.
+        """
+        if self._renewing is None:
+            if monotonic() >= self._renew_at_s:
+                self._renewing = asyncio.create_task(self._producers.renew(self._number, self._producer))
+        elif self._renewing.done():
+            renewed, self._renewing = self._renewing, None
+            self._renew_at_s = monotonic() + self._producers.renew_s
+            renewed.result()
 
     async def close(self) -> None:
         """Close it within about 2 s. What was not acknowledged by then may or may not be written."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+            self._renewing.add_done_callback(lambda task: task.cancelled() or task.exception())
         with suppress(TimeoutError, KafkaError):
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._producer.stop()

@@ -15,6 +15,7 @@ from websockets.asyncio.client import connect
 
 from processors.core.assemble.config import AssemblyConfig
 from processors.core.assemble.stream import StreamAssembler
+from processors.driver.producer import PartitionProducers
 from schemas.topics import MESSAGES, TRACKS, changelog, consumer_group
 from tapeline.emulator.player import play
 from tapeline.emulator.voxology import Call, SourceTrack
@@ -225,3 +226,45 @@ async def test_a_worker_stops_within_seconds_when_kafka_is_away(alone: Stack) ->
     await alone.stop("kafka", signal.SIGKILL)
     async with asyncio.timeout(15):
         assert await alone.stop("first") == 0
+
+
+@pytest.mark.timeout(150)
+async def test_a_partition_that_is_fenced_and_still_ours_is_taken_again_but_not_over_and_over(
+    alone: Stack,
+) -> None:
+    """By somebody who is not in the group, as Kafka itself may be: an outage of a minute in a renewal is."""
+    strangers = PartitionProducers(
+        alone.cluster, consumer_group("assemble"), [TRACKS.name, changelog("assemble").name]
+    )
+
+    async def fence() -> None:
+        for number in range(PARTITIONS):
+            await (await strangers.take(number)).close()
+
+    async with gateway(alone) as (made, url):
+        await until(lambda: made.publisher.ready)
+        await alone.start("worker", "worker", "assemble")
+        await until(lambda: is_ready(alone.operations["worker"]))
+        await talk(url, 2, 2 + CHUNKS)
+
+        async def all_read() -> bool:
+            return await processed(alone, "worker") >= CALLS * CHUNKS
+
+        await until(all_read)
+        await fence()
+        await talk(url, 2 + CHUNKS, 2 + 2 * CHUNKS)
+        log = alone.log_of("worker")
+        await until(lambda: log.read_text().count('"event": "partition_still_ours"') == PARTITIONS, 40)
+        assert log.read_text().count('"event": "partition_lost"') == PARTITIONS
+
+        async def all_handled() -> bool:
+            contents = await contents_of_events(alone)
+            assert all(len(found) == 1 for found in contents.values())
+            # A segment is a second, and each call has two and a bit.
+            return sum(index > 2 for _, index in contents) >= CALLS
+
+        await until(all_handled, 40)
+        await fence()
+        await talk(url, 2 + 2 * CHUNKS, 2 + 3 * CHUNKS)
+        assert await asyncio.wait_for(alone.processes["worker"].wait(), 40) == 1
+    assert "is there a second deployment that uses the same transactional ids?" in log.read_text()

@@ -131,6 +131,10 @@ class StreamRecorder(SelfContained):
         """Store what is buffered, to free memory. Only for a recorder that buffers audio."""
         return self._part(last=False)
 
+    def drop_audio(self) -> None:
+        """Free the memory of what is buffered. Only for a recorder that is not used any more."""
+        self._take_buffered()
+
     def release(self, before_offset: int) -> list[RecorderOutput]:
         """Store what is buffered, whatever it is, if some of it lies before an offset of the log."""
         return [self._part(last=False)] if self._events and self._first_offset < before_offset else []

@@ -63,11 +63,12 @@ class Worker:
         self.taken: list[int] = []
         self.saved: list[int] = []
         self.producers: list[Producer] = []
+        self.dropped: list[OwnedPartition[Any, Any]] = []
         self.cancelled = 0
         self.taking: Callable[[int], Awaitable[None]] = self.at_once
         self.saving: Callable[[int], Awaitable[None]] = self.at_once
         self.ownership: Ownership[Any, Any] = Ownership(
-            self.group, self.take, self.save, structlog.get_logger()
+            self.group, self.take, self.save, self.dropped.append, structlog.get_logger()
         )
 
     async def at_once(self, number: int) -> None:
@@ -163,12 +164,47 @@ async def test_a_rebalance_explains_the_loss(worker: Worker) -> None:
     assert await worker.of(3, epoch=2) is not None
 
 
-async def test_a_loss_that_nothing_explains_stops_the_worker_with_the_reason(worker: Worker) -> None:
-    worker.ownership.lose(await worker.owned(3), FENCED)
-    await asyncio.sleep(0.1)
+async def test_a_partition_that_the_group_leaves_here_is_taken_again(worker: Worker) -> None:
+    first = await worker.owned(3)
+    with capture_logs() as logs:
+        worker.ownership.lose(first, FENCED)
+        assert worker.dropped == [first]
+        assert await worker.of(3) is None
+        await asyncio.sleep(0.1)
+        second = await worker.owned(3)
+    assert [line["event"] for line in logs] == ["partition_lost", "partition_still_ours"]
+    assert second is not first
+    assert worker.taken == [3, 3]
+    assert worker.group.crashes == []
+
+
+async def test_one_that_is_lost_again_soon_stops_the_worker_with_the_reason(worker: Worker) -> None:
+    for _ in range(2):
+        worker.ownership.lose(await worker.owned(3), FENCED)
+        await asyncio.sleep(0.1)
     (error,) = worker.group.crashes
     assert isinstance(error, PartitionTakenError)
     assert "another worker writes for partition 3 of topic" in str(error)
+    assert await worker.of(3) is None
+
+
+async def test_one_that_is_lost_again_much_later_is_taken_again(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ownership, "TAKEN_AGAIN_S", 0.1)
+    for _ in range(3):
+        worker.ownership.lose(await worker.owned(3), FENCED)
+        await asyncio.sleep(0.15)
+    assert await worker.of(3) is not None
+    assert worker.group.crashes == []
+
+
+async def test_what_is_being_given_up_is_not_taken_again(worker: Worker) -> None:
+    worker.ownership.lose(await worker.owned(3), FENCED)
+    await worker.ownership.give_up(worker.cancel)
+    await asyncio.sleep(0.1)
+    assert await worker.of(3) is None
+    assert worker.group.crashes == []
 
 
 async def test_what_was_dropped_is_not_saved(worker: Worker) -> None:
