@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import create_conn
-from aiokafka.errors import AuthenticationFailedError, KafkaError, KafkaTimeoutError
+from aiokafka.errors import AuthenticationFailedError, KafkaConnectionError, KafkaError, KafkaTimeoutError
 
 from runtime.cluster import Cluster
 from schemas.errors import TapelineError
@@ -63,11 +63,11 @@ async def connected(
         client = make(**cluster.options(), **options)
         try:
             await _started(client)
-        except KafkaError as error:
-            if not is_broker_away(error):
-                await disconnected(client)
-                raise
+            _check_knows_broker(client)
+        except (KafkaError, AssertionError) as error:
             await disconnected(client)
+            if not is_broker_away(error):
+                raise
             waited_s = time.monotonic() - began
             if not waiting or waited_s > give_up_s:
                 reason = await _reason(cluster)
@@ -101,6 +101,18 @@ async def _started(client: Any) -> None:
     await starting
 
 
+def _check_knows_broker(client: Any) -> None:
+    """Raise KafkaConnectionError if a broker has answered that none is in service.
+
+    A single one that stood still does for a moment, until its controller takes it back. aiokafka takes that
+    for success, and fails later.
+    """
+    # The producer's name for it; the consumer's, and the admin client's.
+    connections = getattr(client, "client", None) or getattr(client, "_client", None)
+    if connections is not None and not connections.cluster.brokers():
+        raise KafkaConnectionError("no broker is in service yet")
+
+
 async def disconnected(client: Any) -> None:
     """Stop a client, and wait no longer than 2 s: over TLS a broker may take half a minute to close.
 
@@ -126,6 +138,9 @@ def is_broker_away(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, KafkaTimeoutError) or (isinstance(error, KafkaError) and error.retriable):
             return True
+        # What aiokafka asserts of a client that knows no broker: it connected when none was in service.
+        if isinstance(error, AssertionError) and "bootstrap" in str(error):
+            return True
         # The producer reports a lost connection wrapped in another error.
         error = error.__cause__
     return False
@@ -149,11 +164,7 @@ class TopicsError(TapelineError):
 
 async def check_topics(cluster: Cluster) -> int:
     """Return the number of partitions, the same for every topic. Wait for the broker. Raise TopicsError."""
-    admin = await connected(AIOKafkaAdminClient, cluster)
-    try:
-        described = await admin.describe_topics([topic.name for topic in ALL_TOPICS])
-    finally:
-        await disconnected(admin)
+    described = await _described(cluster)
     partitions = {t["topic"]: len(t["partitions"]) for t in described if not t["error_code"]}
     missing = [topic.name for topic in ALL_TOPICS if topic.name not in partitions]
     if missing:
@@ -162,3 +173,19 @@ async def check_topics(cluster: Cluster) -> int:
         counts = ", ".join(f"{name} has {count}" for name, count in sorted(partitions.items()))
         raise TopicsError(f"all topics must have the same number of partitions, but {counts}")
     return next(iter(partitions.values()))
+
+
+async def _described(cluster: Cluster) -> list[dict[str, Any]]:
+    """Return what Kafka tells of all topics. Wait for the broker."""
+    while True:
+        admin = await connected(AIOKafkaAdminClient, cluster)
+        try:
+            described: list[dict[str, Any]] = await admin.describe_topics([t.name for t in ALL_TOPICS])
+        except KafkaError as error:
+            if not is_broker_away(error):
+                raise
+            await asyncio.sleep(RETRY_S)
+        else:
+            return described
+        finally:
+            await disconnected(admin)

@@ -5,14 +5,14 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from aiokafka.errors import IllegalStateError
+from aiokafka.errors import IllegalStateError, KafkaError
 from faust.transport.drivers import aiokafka as upstream
 from faust.types import TP
 from mode.utils.futures import notify
 
 from processors.driver.batch import Batch
 from processors.driver.threadless import ThreadlessConsumer
-from runtime.clients import STOP_TIMEOUT_S
+from runtime.clients import RETRY_S, STOP_TIMEOUT_S, is_broker_away
 
 #: How often a partition that has been read to its end gets an empty batch, if fetches keep showing its end.
 PUNCTUATION_S = 1.0
@@ -123,8 +123,17 @@ class Consumer(upstream.Consumer):
         """Return the offset to read on from: what the group has committed, else the beginning of the log.
 
         Upstream seeks back to what was committed, but stays where it is when nothing was: a fetch that
-        a rebalance dropped would then be lost.
+        a rebalance dropped would then be lost. Wait for the broker.
         """
+        while True:
+            try:
+                return await self._first_needed(tp)
+            except KafkaError as error:
+                if not is_broker_away(error):
+                    raise
+                await asyncio.sleep(RETRY_S)
+
+    async def _first_needed(self, tp: TP) -> int:
         consumer = self._thread._ensure_consumer()
         committed = await self._thread.call_thread(consumer.committed, upstream.TopicPartition(*tp))
         if committed is not None:
@@ -132,6 +141,14 @@ class Consumer(upstream.Consumer):
             return int(committed)
         earliest = await self.earliest_offsets(tp)
         return int(next(iter(earliest.values())))
+
+    async def perform_seek(self) -> None:
+        """Seek all partitions to what is committed, but for those that are revoked meanwhile.
+
+        Upstream crashes by them. What it does not seek is sought back for by the agent.
+        """
+        with suppress(IllegalStateError):
+            await super().perform_seek()
 
     async def seek_back(self, tp: TP, offset: int) -> None:
         """Seek to an offset. Batches fetched from then on are fresh; stale ones may still be under way."""

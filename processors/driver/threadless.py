@@ -5,17 +5,40 @@ from contextlib import suppress
 from typing import Any
 
 import aiokafka
+import structlog
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as upstream
 from mode.utils.futures import maybe_async
 
 from processors.driver import fetched, fetcher
+from runtime.clients import RETRY_S, is_broker_away
+
+log = structlog.get_logger()
 
 #: How long the broker may hold a fetch of partitions that have nothing new: as long as an end is old news.
 FETCH_WAIT_MS = 500
 #: How long leaving the group may take, and how long the whole stop.
 LEAVE_TIMEOUT_S, SHUTDOWN_TIMEOUT_S = 3.0, 5.0
+
+
+class WaitingConsumer(aiokafka.AIOKafkaConsumer):  # type: ignore[misc]
+    """A consumer that starts when a broker is in service."""
+
+    async def start(self) -> None:
+        """Connect; wait for the broker. Else its coordinator's task would fail, and the worker with it."""
+        while True:
+            try:
+                await super().start()
+                break
+            except KafkaError as error:
+                if not is_broker_away(error):
+                    raise
+                log.warning("waiting_for_kafka", reason=str(error) or repr(error))
+                await asyncio.sleep(RETRY_S)
+        while not self._client.cluster.brokers():
+            await self._client.force_metadata_update()
+            await asyncio.sleep(RETRY_S)
 
 
 class ThreadlessConsumer(upstream.AIOKafkaConsumerThread):
@@ -40,7 +63,7 @@ class ThreadlessConsumer(upstream.AIOKafkaConsumerThread):
         """Return aiokafka's consumer; upstream's reads records of transactions that were aborted."""
         conf = self.app.conf
         self._assignor = RoundRobinPartitionAssignor
-        return aiokafka.AIOKafkaConsumer(
+        return WaitingConsumer(
             bootstrap_servers=upstream.server_list(transport.url, transport.default_port),
             client_id=conf.broker_client_id,
             group_id=conf.id,

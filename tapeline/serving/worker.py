@@ -45,7 +45,11 @@ async def run_agent(agent: str, config: WorkerConfig, operations: str | None) ->
     log.info("agent_starting", agent=agent, partitions=checking.result())
     collect_rarely()
     keep_freed_memory()
-    await app.start()
+    starting = asyncio.create_task(app.start())
+    await asyncio.wait({stopped, starting}, return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        return 0  # it waits for Kafka, and has nothing yet
+    await starting
     log.info("agent_started", agent=agent)
     measuring = asyncio.create_task(made.keep_measuring())
     crashed = asyncio.create_task(app.wait_until_stopped())

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.errors import (
     AuthenticationFailedError,
     KafkaConnectionError,
@@ -14,6 +15,7 @@ from aiokafka.errors import (
     KafkaTimeoutError,
     ProducerFenced,
 )
+from aiokafka.protocol.metadata import MetadataResponse_v0
 
 from runtime.clients import BrokerAwayError, connected, disconnected, is_broker_away
 from runtime.cluster import Cluster
@@ -104,6 +106,39 @@ async def test_a_connection_lost_at_the_start_is_waited_for_though_wrapped() -> 
         async def stop(self) -> None: ...
 
     await asyncio.wait_for(connected(Losing, Cluster("127.0.0.1:1")), 5)
+    assert starts == 2
+
+
+async def test_what_aiokafka_asserts_of_a_client_that_knows_no_broker_passes_by_itself() -> None:
+    client = AIOKafkaClient(bootstrap_servers="127.0.0.1:1")
+    with pytest.raises(AssertionError) as asserted:
+        await client.coordinator_lookup(CoordinationType.TRANSACTION, "id")
+    assert is_broker_away(asserted.value)
+    wrapped = KafkaError("Unexpected error during batch delivery")
+    wrapped.__cause__ = asserted.value
+    assert is_broker_away(wrapped)
+    assert not is_broker_away(AssertionError("something else"))
+
+
+async def test_a_cluster_without_a_broker_in_service_is_waited_for() -> None:
+    """As the controller of a broker that stood still says for a moment: it is there, and in no metadata."""
+    starts = 0
+
+    class Early:
+        def __init__(self, **options: object) -> None:
+            self._client = AIOKafkaClient(bootstrap_servers="127.0.0.1:1")
+
+        async def start(self) -> None:
+            nonlocal starts
+            starts += 1
+            if starts == 2:
+                self._client.cluster.update_metadata(
+                    MetadataResponse_v0([(1, "127.0.0.1", 1)], [])  # a broker, no topics
+                )
+
+        async def stop(self) -> None: ...
+
+    await asyncio.wait_for(connected(Early, Cluster("127.0.0.1:1")), 5)
     assert starts == 2
 
 

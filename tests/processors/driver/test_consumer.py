@@ -262,6 +262,22 @@ async def test_whatever_fetches_get_lost_each_record_that_is_there_is_handed_out
     assert taken == written[: len(taken) - len(left)] + left
 
 
+async def test_a_partition_that_is_revoked_while_it_is_sought_is_passed_over(
+    broker: Stack, topic: str, producer: Any, reading: Start
+) -> None:
+    await write(producer, topic, b"0", b"1")
+    made = await reading()
+    await until(lambda: len(made.records) == 2)
+    consumer = made.app.consumer
+    consumer.declare_committable(made.tp, 1, consumer.epoch)
+    await consumer.commit_declared(5)
+    inner = consumer._thread._ensure_consumer()
+    seeking = asyncio.create_task(consumer.perform_seek())
+    await asyncio.sleep(0)  # it asks what is committed
+    inner._subscription.assign_from_subscribed(set())  # a rebalance left this worker none
+    await asyncio.wait_for(seeking, 10)
+
+
 # The life of a worker -------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ An override of a method that upstream has renamed would be called by nobody, wit
 
 from inspect import isclass, isfunction
 
+import aiokafka
 import faust
 import pytest
 from aiokafka.consumer import fetcher as aiokafka_fetcher
@@ -17,7 +18,7 @@ from processors.driver.batch import BatchSchema
 from processors.driver.consumer import Consumer
 from processors.driver.fetched import FetchResult, PartitionState
 from processors.driver.fetcher import BareRecords
-from processors.driver.threadless import ThreadlessConsumer
+from processors.driver.threadless import ThreadlessConsumer, WaitingConsumer
 from processors.driver.transport import Transport
 
 #: Of each class: what upstream must have.
@@ -32,6 +33,7 @@ OVERRIDDEN = [
             "_new_consumer_thread",
             "_commit",
             "getmany",
+            "perform_seek",
             "on_partitions_revoked",
             "commit_and_end_transactions",
             "ack",
@@ -52,6 +54,7 @@ OVERRIDDEN = [
             "_gather_remaining_tasks",
         ],
     ),
+    (WaitingConsumer, aiokafka.AIOKafkaConsumer, ["start"]),
     (Transport, upstream.Transport, ["Consumer"]),
     (BareRecords, aiokafka_fetcher.PartitionRecords, ["__iter__", "_consumer_record"]),
     (FetchResult, aiokafka_fetcher.FetchResult, ["getall"]),
