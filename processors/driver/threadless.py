@@ -27,6 +27,7 @@ class WaitingConsumer(aiokafka.AIOKafkaConsumer):  # type: ignore[misc]
 
     async def start(self) -> None:
         """Connect; wait for the broker. Else its coordinator's task would fail, and the worker with it."""
+        waiting = False
         while True:
             try:
                 await super().start()
@@ -34,7 +35,9 @@ class WaitingConsumer(aiokafka.AIOKafkaConsumer):  # type: ignore[misc]
             except KafkaError as error:
                 if not is_broker_away(error):
                     raise
-                log.warning("waiting_for_kafka", reason=str(error) or repr(error))
+                if not waiting:
+                    log.warning("waiting_for_kafka", reason=str(error) or repr(error))
+                    waiting = True
                 await asyncio.sleep(RETRY_S)
         while not self._client.cluster.brokers():
             await self._client.force_metadata_update()

@@ -16,6 +16,8 @@ from support import until
 
 from processors.core.fetch_order import Disposition, disposition
 from processors.driver.consumer import PUNCTUATION_S
+from processors.driver.threadless import WaitingConsumer
+from tapeline.local.kafka import free_port
 from tapeline.local.stack import Stack
 
 Start = Callable[[], Awaitable[Reading]]
@@ -302,6 +304,29 @@ async def test_before_a_revocation_what_is_declared_is_still_committed(
     await consumer.commit_declared(5)
     assert await committed(broker, topic) == 3, "what an earlier assignment allows is ignored"
     del other
+
+
+async def test_a_consumer_waits_at_its_start_for_a_broker_that_is_away(broker: Stack) -> None:
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream, to = await asyncio.open_connection("127.0.0.1", broker.kafka_port)
+
+        async def copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            while data := await source.read(65536):
+                sink.write(data)
+            sink.close()
+
+        await asyncio.gather(copy(reader, to), copy(upstream, writer))
+
+    port = free_port()
+    consumer = WaitingConsumer(bootstrap_servers=f"127.0.0.1:{port}", group_id="waiting")
+    starting = asyncio.create_task(consumer.start())
+    await asyncio.sleep(1.5)
+    assert not starting.done()
+    server = await asyncio.start_server(relay, "127.0.0.1", port)
+    await asyncio.wait_for(starting, 10)
+    assert await consumer.topics()
+    await consumer.stop()
+    server.close()
 
 
 @pytest.mark.timeout(60)
