@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 
 from processors.driver import fencing
 from processors.driver.fencing import FencedError, is_fenced
-from runtime.clients import is_broker_away
+from runtime.clients import RETRY_S, is_broker_away
 from runtime.cluster import Cluster
 
 log = structlog.get_logger()
@@ -109,6 +109,7 @@ class PartitionProducer:
                 if not is_broker_away(error):
                     raise self._reported(error) from error
                 log.warning("sending_again", topic=topic, partition=self._number, reason=repr(error))
+                await asyncio.sleep(RETRY_S)
 
     def _reported(self, error: BaseException) -> BaseException:
         if not is_fenced(error):
