@@ -87,7 +87,7 @@ class Worker:
             raise self.refusal
         self.kafka.topics[topic] += sent
 
-    async def keep(self) -> None:
+    def keep(self) -> None:
         """Need no reminding."""
 
     async def close(self) -> None:
@@ -114,4 +114,4 @@ class Changelog(CheckpointLog):
 def batch(topic: str, epoch: int, values: Sequence[bytes], start: int) -> Batch:
     """Return what a fetch brought; no values: it showed the end."""
     records = [Logged(offset, value) for offset, value in enumerate(values, start)]
-    return Batch(TP(topic, 0), epoch, start, start + len(values), 0, records, time.monotonic())
+    return Batch(TP(topic, 0), epoch, start, start + len(values), 0, 0, records, time.monotonic())

@@ -174,5 +174,3 @@ async def test_what_is_sent_while_the_broker_is_away_longer_than_a_request_may_t
         await asyncio.gather(used.close(), fresh.close())
     finally:
         await stack.stop_all()
-
-
