@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from aiokafka.consumer import fetcher as aiokafka_fetcher
+from reading import nothing_left_running, running
 from support import is_ready, until
 
 import schemas
@@ -58,10 +59,6 @@ async def test_an_agents_consumer_checks_what_it_fetches(
     monkeypatch.chdir(tmp_path)
     app, _ = create_agent("assemble", WorkerConfig(broker.cluster, "memory:///"))
     assert app.conf.broker_check_crcs
-    app.finalize()
-    await app.start()
-    try:
+    async with nothing_left_running(), running(app):
         assert aiokafka_fetcher.MemoryRecords is CheckedBatches
         assert aiokafka_fetcher.PartitionRecords is BareRecords
-    finally:
-        await app.stop()

@@ -1,13 +1,13 @@
 """What the driver's tests share: batches as an agent gets them, on the embedded Kafka."""
 
-import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.consumer import fetcher, subscription_state
-from reading import Reading, create_topic, started_reading
+from reading import Reading, create_topic, nothing_left_running, started_reading
 from writing import BATCH_BYTES, TOPICS
 
 from processors.driver.producer import PartitionProducers
@@ -15,6 +15,13 @@ from tapeline.local.stack import Stack
 
 NAMES = (f"driver-test-{n}" for n in itertools.count())
 GROUPS = (f"producer-test-{n}" for n in itertools.count())
+
+
+@pytest.fixture(autouse=True)
+async def all_stopped() -> AsyncIterator[None]:
+    """Fail the test that leaves an application running, not the session's end."""
+    async with nothing_left_running():
+        yield
 
 
 @pytest.fixture
@@ -41,17 +48,8 @@ async def reading(
     broker: Stack, topic: str, aiokafka_restored: None
 ) -> AsyncIterator[Callable[[], Awaitable[Reading]]]:
     """Start an application that reads the topic from where its group has committed."""
-    started: list[Reading] = []
-
-    async def start() -> Reading:
-        made = await started_reading(broker, topic)
-        started.append(made)
-        return made
-
-    yield start
-    # One that crashed has to be stopped too: its tasks would keep the event loop from closing.
-    for made in started:
-        await asyncio.wait_for(made.app.stop(), 15)
+    async with AsyncExitStack() as started:
+        yield lambda: started.enter_async_context(started_reading(broker, topic))
 
 
 @pytest.fixture

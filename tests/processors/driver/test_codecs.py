@@ -44,9 +44,6 @@ async def test_what_a_topic_is_configured_to_compress_by_is_read(broker: Stack, 
     topic = f"compressed-by-{codec}"
     await create_topic(broker, topic, **{"compression.type": codec})
     await send(broker, topic, None)
-    made = await started_reading(broker, topic)
-    try:
+    async with started_reading(broker, topic) as made:
         await until(lambda: len(made.records) == 2 * len(VALUES))
         assert [value for _, value in made.records] == VALUES * 2
-    finally:
-        await made.app.stop()

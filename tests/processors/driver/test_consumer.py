@@ -364,7 +364,7 @@ async def test_an_application_that_crashed_stops_though_something_could_be_commi
 ) -> None:
     made = await having_read(reading, producer, topic, 1)
     made.app.consumer.declare_committable(made.tp, 1, made.app.consumer.epoch)
-    await made.app.crash(RuntimeError("a fault"))
+    await made.crash()
     await asyncio.wait_for(made.app.stop(), 15)
 
 
@@ -375,7 +375,7 @@ async def test_an_application_that_crashed_stops_within_seconds_though_the_broke
     made = await having_read(reading, producer, topic, 1)
     broker.processes["kafka"].send_signal(signal.SIGSTOP)
     try:
-        await made.app.crash(RuntimeError("a fault"))
+        await made.crash()
         await asyncio.wait_for(made.app.stop(), 15)
     finally:
         broker.processes["kafka"].send_signal(signal.SIGCONT)
