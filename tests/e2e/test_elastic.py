@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from support import is_ready, until
 
 from benchmarks import chaos
 from schemas.topics import AGENTS, RECORDINGS
@@ -31,10 +32,12 @@ async def test_one_worker_three_workers_one_worker(pipeline: Stack) -> None:
     ]
     playing = asyncio.gather(*(play(call, pipeline.url) for call in calls))
     await asyncio.sleep(2)
-    for number in (2, 3):
-        for agent in AGENTS:
-            await pipeline.start(f"{agent}-{number}", "worker", agent)
-    await asyncio.sleep(7)
+    more = [f"{agent}-{number}" for number in (2, 3) for agent in AGENTS]
+    for name in more:
+        await pipeline.start(name, "worker", name.partition("-")[0])
+    for name in (*AGENTS, *more):
+        await until(lambda name=name: is_ready(pipeline.operations[name]), 60)  # type: ignore[misc]
+    await asyncio.sleep(2)
     pipeline.check()
     for number in (2, 3):
         ends = await asyncio.gather(*(pipeline.stop(f"{agent}-{number}") for agent in AGENTS))
@@ -50,7 +53,6 @@ async def test_one_worker_three_workers_one_worker(pipeline: Stack) -> None:
             if all(call.stream_id in saved for call in calls):
                 break
             await asyncio.sleep(0.5)
-    pipeline.check()
     for call in calls:
         assert differences(call, pipeline.store / saved[call.stream_id]["path"]) == []
 
