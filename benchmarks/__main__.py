@@ -78,7 +78,7 @@ async def main(names: list[str]) -> int:
         print(f"no benchmark is called {unknown[0]!r}: {', '.join(BENCHMARKS)}", file=sys.stderr)
         return 1
     logs.configure("error", "console")
-    print(f"StreamProcessor: {machine()}\n")
+    print(f"Machine: {machine()}\n")
     for name in names or [name for name in BENCHMARKS if name != "speed-ours"]:
         print(f"## {name}\n", flush=True)
         before, loops = psutil.cpu_times(), loops_per_second()

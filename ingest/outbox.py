@@ -5,7 +5,7 @@
                 ▼       │
              spool on disk                while Kafka is away, or slower than the sockets
 
-Order within a stream follows from four rules:
+Order within a stream follows from five rules:
 
 1. What is in the queues is older than what goes to the spool. From the first record that goes there until
    the spool has been read empty, every new record follows it. (A spool that is empty and takes nothing
