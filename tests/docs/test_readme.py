@@ -10,6 +10,7 @@ from pathlib import Path
 from annotated_types import Le
 from prometheus_client.metrics import MetricWrapperBase
 
+from ingest.protocol import Reason
 from runtime import telemetry
 from tapeline.emulator.player import play
 from tapeline.emulator.voxology import Call, SourceTrack
@@ -55,8 +56,16 @@ def test_the_settings_named_exist() -> None:
 
 def test_the_links_lead_somewhere() -> None:
     for document in DOCUMENTS:
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):
-            assert (document.parent / target).exists(), f"{document.name}: {target}"
+        for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", document.read_text()):
+            linked = document.parent / target if target else document
+            assert linked.exists(), f"{document.name}: {target}"
+            assert not anchor or anchor in anchors(linked), f"{document.name}: {target}#{anchor}"
+
+
+def anchors(document: Path) -> set[str]:
+    """Return the anchors of a document's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_the_places_named_exist() -> None:
@@ -95,6 +104,11 @@ def test_every_metric_is_documented_as_declared() -> None:
         name = f"{family.name}_total" if family.type == "counter" else family.name
         labels = ", ".join(metric._labelnames)
         assert f"| `{name}` | {family.type} | {labels} | {family.documentation} |" in text
+
+
+def test_every_reason_of_the_gateways_dead_letters_is_explained() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text().partition("## Dead letters")[2]
+    assert [reason.value for reason in Reason if f"`{reason.value}`" not in text] == []
 
 
 def test_the_agents_settings_have_the_defaults_and_bounds_that_are_documented() -> None:
