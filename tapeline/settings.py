@@ -41,14 +41,15 @@ class Settings(BaseModel):
 
     kafka: str = Field(_CLUSTER.servers, description="Kafka bootstrap servers, host:port[,host:port…].")
     kafka_security: Security = Field(
-        _CLUSTER.security, description="How Kafka is spoken to: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."
+        _CLUSTER.security,
+        description="Kafka's security protocol: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.",
     )
     kafka_mechanism: Mechanism = Field(
-        _CLUSTER.mechanism, description="With SASL: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."
+        _CLUSTER.mechanism, description="SASL mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."
     )
-    kafka_username: str | None = Field(_CLUSTER.username, description="With SASL: the name.")
+    kafka_username: str | None = Field(_CLUSTER.username, description="SASL username.")
     kafka_password: SecretStr | None = Field(
-        None, description="With SASL: the password. No option: it would stand in the list of processes."
+        None, description="SASL password. No option: it would stand in the list of processes."
     )
     kafka_ca: Path | None = Field(
         _CLUSTER.ca, description="With TLS: the PEM certificates to trust. Unset: those of the system."
@@ -143,7 +144,8 @@ class Settings(BaseModel):
     )
     spool: Path | None = Field(
         Path(".tapeline/spool"),
-        description="Folder on disk for what Kafka does not take yet; empty: none. One gateway each.",
+        description="Folder on disk for what Kafka does not take yet; empty: none. No two gateways may "
+        "share one.",
     )
     max_spool_bytes: Positive = Field(
         _BUFFERS.max_spool_bytes,

@@ -121,9 +121,9 @@ def republish(
     since: Since = None,
     until: Until = None,
 ) -> None:
-    """Publish again: frames through the gateway's checks, records to where an agent met them.
+    """Publish again: frames through the gateway's checks, records to the topic where an agent read them.
 
-    Status 1 when one is still of no use. The letters stay where they are.
+    Status 1 when one is still refused. The dead letters stay in their topic.
     """
     from runtime.registry import registry_from
     from tapeline.topics.dead_letters import Revived
@@ -133,20 +133,20 @@ def republish(
         raise CommandError("which ones? Give places, --reason, --since or --until")
 
     async def main() -> tuple[int, int]:
-        published = useless = 0
+        published = refused = 0
         choice = _choice(reason, places, since, until)
         async for letter, revived in publishing(chosen.cluster(), registry_from(chosen.registry), choice):
             if isinstance(revived, Revived):
                 published += 1
                 typer.echo(f"{letter.place} -> {revived.topic}")
             else:
-                useless += 1
-                typer.echo(f"{letter.place} is still of no use: {revived}")
-        return published, useless
+                refused += 1
+                typer.echo(f"{letter.place} is still refused: {revived}")
+        return published, refused
 
-    published, useless = run(main())
-    typer.echo(f"{published} published, {useless} still of no use")
-    raise typer.Exit(1 if useless or not published else 0)
+    published, refused = run(main())
+    typer.echo(f"{published} published, {refused} still refused")
+    raise typer.Exit(1 if refused or not published else 0)
 
 
 @app.callback(invoke_without_command=True)

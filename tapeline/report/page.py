@@ -39,9 +39,9 @@ _DELIVERY = (
     ("declared length", "declared_duration_ms", "ms"),
 )
 _PARTY = (
-    ("talk", "talk_ms", "ms"),
-    ("share of the talk", "talk_share", "%"),
-    ("talk alone", "alone_ms", "ms"),
+    ("speech", "talk_ms", "ms"),
+    ("share of speech", "talk_share", "%"),
+    ("single talk", "alone_ms", "ms"),
     ("turns", "turns", ""),
     ("longest monologue", "longest_monologue_ms", "ms"),
     ("interruptions", "interruptions", ""),
@@ -68,7 +68,7 @@ def tables(shown: MeasuredCall) -> list[tuple[str, list[str], Rows]]:
     names = [track.name for track in shown.tracks]
     found = [
         ("Conversation", [""], _rows(_CONVERSATION, [conversation])),
-        ("Talk", [party["track"] for party in parties], _rows(_PARTY, parties)),
+        ("Speech", [party["track"] for party in parties], _rows(_PARTY, parties)),
         ("Audio", names, _rows(_AUDIO, measures)),
         ("Delivery", names, _rows(_DELIVERY, measures)),
     ]

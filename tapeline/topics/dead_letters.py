@@ -105,7 +105,7 @@ class Revived:
 
 
 def revive(letter: Letter, writer: Writer) -> Revived | str:
-    """Return the record to publish, or why the letter is still of no use. Pure.
+    """Return the record to publish, or why the letter is still refused. Pure.
 
     A frame goes through the gateway's checks again, as they are now, and to ``voxology.messages``. A
     record that an agent refused goes back to the topic and partition it came from.

@@ -54,7 +54,7 @@ async def test_by_reason_one_by_one_and_again_after_a_fix(pipeline: Stack, refus
     assert "gateway" in out
 
     status, out, _ = await tapeline("dead-letters", "republish", place, environment=environment)
-    assert (status, "is still of no use: InvalidJson" in out) == (1, True)
+    assert (status, "is still refused: InvalidJson" in out) == (1, True)
     places = [letter.place for letter in refused if letter.fault.reason == "TooManyStreams"]
     status, out, error = await tapeline("dead-letters", "republish", *places, environment=environment)
     assert (status, out.count("-> voxology.messages")) == (0, len(places)), error
