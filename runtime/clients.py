@@ -4,7 +4,7 @@ import asyncio
 import math
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
@@ -12,6 +12,7 @@ import structlog
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import create_conn
 from aiokafka.errors import AuthenticationFailedError, KafkaConnectionError, KafkaError, KafkaTimeoutError
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_exponential
 
 from runtime.cluster import Cluster
 from schemas.errors import TapelineError
@@ -38,6 +39,7 @@ class Client(Protocol):
 
 
 C = TypeVar("C", bound=Client)
+T = TypeVar("T")
 
 
 class BrokerAwayError(TapelineError):
@@ -146,6 +148,27 @@ def is_broker_away(error: BaseException | None) -> bool:
     return False
 
 
+async def while_away(
+    operation: Callable[[], Awaitable[T]], event: str, longest_pause_s: float = RETRY_S, **fields: Any
+) -> T:
+    """Return what an operation returns; while Kafka is away, try it again, from its beginning, for ever.
+
+    ``event`` and ``fields`` are logged each time. The pause, a second at first, doubles up to the longest.
+    """
+
+    def failed(state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        log.warning(event, reason=str(error) or repr(error), **fields)
+
+    pause = wait_exponential(RETRY_S, max=longest_pause_s)
+    async for attempt in AsyncRetrying(
+        retry=retry_if_exception(is_broker_away), wait=pause, before_sleep=failed
+    ):
+        with attempt:
+            return await operation()
+    raise AssertionError("retrying ends with a result or an error")
+
+
 async def _reason(cluster: Cluster) -> BaseException:
     """Return why the first server refuses a connection, which aiokafka's clients only log."""
     options = cluster.options()
@@ -164,7 +187,7 @@ class TopicsError(TapelineError):
 
 async def check_topics(cluster: Cluster) -> int:
     """Return the number of partitions, the same for every topic. Wait for the broker. Raise TopicsError."""
-    described = await _described(cluster)
+    described = await while_away(lambda: _described(cluster), "checking_topics_again")
     partitions = {t["topic"]: len(t["partitions"]) for t in described if not t["error_code"]}
     missing = [topic.name for topic in ALL_TOPICS if topic.name not in partitions]
     if missing:
@@ -176,16 +199,10 @@ async def check_topics(cluster: Cluster) -> int:
 
 
 async def _described(cluster: Cluster) -> list[dict[str, Any]]:
-    """Return what Kafka tells of all topics. Wait for the broker."""
-    while True:
-        admin = await connected(AIOKafkaAdminClient, cluster)
-        try:
-            described: list[dict[str, Any]] = await admin.describe_topics([t.name for t in ALL_TOPICS])
-        except KafkaError as error:
-            if not is_broker_away(error):
-                raise
-            await asyncio.sleep(RETRY_S)
-        else:
-            return described
-        finally:
-            await disconnected(admin)
+    """Return what Kafka tells of all topics."""
+    admin = await connected(AIOKafkaAdminClient, cluster)
+    try:
+        described: list[dict[str, Any]] = await admin.describe_topics([t.name for t in ALL_TOPICS])
+        return described
+    finally:
+        await disconnected(admin)

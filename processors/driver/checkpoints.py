@@ -7,11 +7,10 @@ from typing import Any, TypeVar
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
 
 from processors.core.partition import Checkpoint
 from processors.driver.producer import Outgoing, PartitionProducer
-from runtime.clients import RETRY_S, connected, disconnected, is_broker_away
+from runtime.clients import connected, disconnected, while_away
 from runtime.cluster import Cluster
 from schemas.errors import ENVIRONMENTAL, TapelineError
 from schemas.topics import key_of
@@ -78,17 +77,12 @@ class CheckpointLog:
         whatever ``decode`` raises but ``ENVIRONMENTAL``.
         """
         async with self._slots:
-            while True:
-                try:
-                    values = await self._values(number, on_progress)
-                    break
-                except KafkaError as error:
-                    if not is_broker_away(error):
-                        raise
-                    log.warning(
-                        "reading_checkpoints_again", topic=self.topic, partition=number, reason=str(error)
-                    )
-                    await asyncio.sleep(RETRY_S)
+            values = await while_away(
+                lambda: self._values(number, on_progress),
+                "reading_checkpoints_again",
+                topic=self.topic,
+                partition=number,
+            )
         return self._decoded(number, values, decode)
 
     async def _values(self, number: int, on_progress: Callable[[], None]) -> _Values:

@@ -5,14 +5,14 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as upstream
 from faust.types import TP
 from mode.utils.futures import notify
 
 from processors.driver.batch import Batch
 from processors.driver.threadless import ThreadlessConsumer
-from runtime.clients import RETRY_S, STOP_TIMEOUT_S, is_broker_away
+from runtime.clients import STOP_TIMEOUT_S, while_away
 
 #: How often a partition that has been read to its end gets an empty batch, if fetches keep showing its end.
 PUNCTUATION_S = 1.0
@@ -125,13 +125,9 @@ class Consumer(upstream.Consumer):
         Upstream seeks back to what was committed, but stays where it is when nothing was: a fetch that
         a rebalance dropped would then be lost. Wait for the broker.
         """
-        while True:
-            try:
-                return await self._first_needed(tp)
-            except KafkaError as error:
-                if not is_broker_away(error):
-                    raise
-                await asyncio.sleep(RETRY_S)
+        return await while_away(
+            lambda: self._first_needed(tp), "asking_for_commits_again", partition=tp.partition
+        )
 
     async def _first_needed(self, tp: TP) -> int:
         consumer = self._thread._ensure_consumer()

@@ -33,14 +33,14 @@ from aiokafka.errors import (
     InvalidProducerEpoch,
     InvalidProducerIdMapping,
     KafkaError,
+    KafkaTimeoutError,
     ProducerFenced,
     TransactionalIdAuthorizationFailed,
 )
 from aiokafka.producer.message_accumulator import MessageAccumulator
 from aiokafka.producer.transaction_manager import TransactionManager
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_exponential
 
-from runtime.clients import RETRY_S, connected, disconnected, is_broker_away
+from runtime.clients import connected, disconnected, while_away
 from runtime.cluster import Cluster
 from schemas.errors import TapelineError
 
@@ -89,33 +89,35 @@ async def fence(
     """
     partitions = tuple(partitions)
     options |= {"transactional_id": transactional_id, "transaction_timeout_ms": _TRANSACTION_TIMEOUT_MS}
-    while True:
+    writing: Any = await while_away(
+        lambda: _fenced(cluster, partitions, options), "fencing_again", transactional_id=transactional_id
+    )
+    writing._txn_manager.transactional_id = None
+    # An idempotent batch is sent until it is written. aiokafka forgets that where a partition has no
+    # leader for a while, and would lose the batch's place in the sequence.
+    writing._message_accumulator._batch_ttl = math.inf
+    return writing
+
+
+async def _fenced(
+    cluster: Cluster, partitions: Iterable[TopicPartition], options: dict[str, Any]
+) -> AIOKafkaProducer:
+    """Mark the partitions with a new epoch; return a started producer of a later one."""
+    try:
+        marking = await connected(AIOKafkaProducer, cluster, **options)
         began_s = monotonic()
         try:
-            marking: Any = await connected(AIOKafkaProducer, cluster, **options)
-            began_s = monotonic()
             await _mark(marking, partitions)
-            writing: Any = await connected(AIOKafkaProducer, cluster, **options)
-        except TransactionalIdAuthorizationFailed as error:
-            raise TransactionalIdError(transactional_id) from error
-        except FencedError:
-            # Kafka ends a transaction that lasts too long, and fences its producer. If it was another
-            # worker, the group tells so meanwhile, and this is cancelled.
+        except FencedError as error:
             if monotonic() - began_s < _TRANSACTION_TIMEOUT_MS / 1000:
                 raise
-            log.warning("fencing_again", transactional_id=transactional_id, reason="it took too long")
+            # Kafka ends a transaction that lasts too long, and fences its producer. If it was another
+            # worker, the group tells so meanwhile, and this is cancelled.
             await asyncio.sleep(_TOLD_S)
-        except KafkaError as error:
-            if not is_broker_away(error):
-                raise
-            log.warning("fencing_again", transactional_id=transactional_id, reason=str(error) or repr(error))
-            await asyncio.sleep(RETRY_S)
-        else:
-            writing._txn_manager.transactional_id = None
-            # An idempotent batch is sent until it is written. aiokafka forgets that where a partition has no
-            # leader for a while, and would lose the batch's place in the sequence.
-            writing._message_accumulator._batch_ttl = math.inf
-            return writing
+            raise KafkaTimeoutError("it took too long") from error
+        return await connected(AIOKafkaProducer, cluster, **options)
+    except TransactionalIdAuthorizationFailed as error:
+        raise TransactionalIdError(options["transactional_id"]) from error
 
 
 async def renew(
@@ -137,18 +139,11 @@ async def renew(
         producer._txn_manager.set_pid_and_epoch(manager.producer_id, manager.producer_epoch)
         return producer
 
-    def failed(state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        log.warning("renewing_again", transactional_id=transactional_id, reason=str(error) or repr(error))
+    async def mark() -> None:
+        await _mark(await connected(of_the_same_epoch, cluster, **options), partitions)
 
     partitions = tuple(partitions)
-    async for attempt in AsyncRetrying(
-        retry=retry_if_exception(is_broker_away),
-        wait=wait_exponential(RETRY_S, max=_LONGEST_PAUSE_S),
-        before_sleep=failed,
-    ):
-        with attempt:
-            await _mark(await connected(of_the_same_epoch, cluster, **options), partitions)
+    await while_away(mark, "renewing_again", _LONGEST_PAUSE_S, transactional_id=transactional_id)
 
 
 async def _mark(producer: Any, partitions: Iterable[TopicPartition]) -> None:

@@ -1,10 +1,10 @@
 """The producer of a partition: fenced, idempotent, and sending by the batch."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from contextlib import suppress
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from aiokafka import TopicPartition
@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 
 from processors.driver import fencing
 from processors.driver.fencing import FencedError, is_fenced
-from runtime.clients import RETRY_S, is_broker_away
+from runtime.clients import is_broker_away, while_away
 from runtime.cluster import Cluster
 
 log = structlog.get_logger()
@@ -101,15 +101,21 @@ class PartitionProducer:
 
     async def _send(self, topic: str, batch: Any) -> Any:
         """Give a batch to aiokafka, when it has room for another; return its acknowledgement."""
-        while True:
+
+        def send() -> Awaitable[Any]:
+            return cast("Awaitable[Any]", self._producer.send_batch(batch, topic, partition=self._number))
+
+        try:
             try:
-                return await self._producer.send_batch(batch, topic, partition=self._number)
+                return await send()
             except KafkaError as error:
-                # It waits for room, and for the topics' partitions, no longer than for a request.
+                # aiokafka waits for room, and for the topics' partitions, no longer than for a request.
                 if not is_broker_away(error):
-                    raise self._reported(error) from error
+                    raise
                 log.warning("sending_again", topic=topic, partition=self._number, reason=repr(error))
-                await asyncio.sleep(RETRY_S)
+                return await while_away(send, "sending_again", topic=topic, partition=self._number)
+        except KafkaError as error:
+            raise self._reported(error) from error
 
     def _reported(self, error: BaseException) -> BaseException:
         if not is_fenced(error):
