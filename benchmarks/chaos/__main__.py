@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import chaos
+from tapeline.serving import logs
 
 
 def main() -> int:
@@ -25,6 +26,7 @@ def main() -> int:
     given = parser.parse_args()
     seed = given.seed if given.seed is not None else random.randrange(10**6)
     print(f"seed {seed}", file=sys.stderr)
+    logs.configure("error", "console")
     folder = Path(tempfile.mkdtemp(prefix="tapeline-chaos-"))
     calls = given.calls if given.calls is not None else given.kills + given.freezes
     report = asyncio.run(chaos.run(folder, kills=given.kills, freezes=given.freezes, calls=calls, seed=seed))

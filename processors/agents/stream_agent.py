@@ -257,7 +257,12 @@ class StreamAgent(ABC, Generic[A, B]):
                     offset=record.offset,
                     exc_info=rejected.error,
                 )
-            self.log.warning("record_rejected", reason=rejected.reason, offset=record.offset)
+            self.log.warning(
+                "record_rejected",
+                reason=rejected.reason,
+                partition=owned.tp.partition,
+                offset=record.offset,
+            )
             self.metrics.rejected(rejected.reason)
             letters.append((record.key, record.value or b"", letter.headers()))
         await owned.producer.send_all(DEAD_LETTERS.name, letters)

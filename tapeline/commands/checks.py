@@ -107,6 +107,8 @@ def verify(
         return len(recorded), [f"stream {stream_id}: {fault}" for stream_id, fault in found]
 
     count, faults = run(main())
+    if not count and not faults:
+        raise CommandError(f"no recording lies in {chosen.store} (TAPELINE_STORE)")
     for fault in faults:
         typer.echo(fault)
     typer.echo(f"{count} recordings checked, {len(faults)} faults")

@@ -48,20 +48,21 @@ def summary(
     async def main() -> Any:
         return await summarized(letters(chosen.cluster(), _choice(None, None, since, until)))
 
-    table = Table()
-    for heading in ("refused by", "reason", "letters", "last (UTC)", "last at"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("the last said")
-    for item in run(main()):
-        last = item.last
-        table.add_row(
-            *(item.component, item.reason, str(item.count), _time(item.last_ms), last.place),
-            last.fault.detail,
-        )
-    if not table.row_count:
+    found = run(main())
+    if not found:
         typer.echo("no dead letters")
         return
-    Console(highlight=False).print(table)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("refused by", "reason", "letters", "last (UTC)", "last at"):
+        table.add_column(heading, no_wrap=True)
+    for item in found:
+        place = item.last.place
+        table.add_row(item.component, item.reason, str(item.count), _time(item.last_ms), place)
+    console = Console(highlight=False)
+    console.print(table)
+    console.print("\nWhat the last of each said:")
+    for item in found:
+        console.print(f"{item.last.place}  {item.reason}: {item.last.fault.detail}", markup=False)
 
 
 @app.command("list")

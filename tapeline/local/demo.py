@@ -20,7 +20,8 @@ from tapeline.checks.compare import differences
 from tapeline.emulator.player import Progress, play
 from tapeline.emulator.voxology import Call
 from tapeline.local.demo_calls import demo_calls
-from tapeline.local.stack import Stack, StackError
+from tapeline.local.kafka import is_running
+from tapeline.local.stack import PARTS, Stack, StackError
 from tapeline.settings import usual_port
 from tapeline.topics.reader import records
 
@@ -39,10 +40,23 @@ class Shown:
     differences: list[str] | None = None
 
 
+def _empty(folder: Path) -> None:
+    """Remove what an earlier demo has left. Raise StackError if one runs there, or other files lie there."""
+    if is_running(folder / "kafka"):
+        raise StackError(f"a demo runs in {folder} already: stop it, or give another folder (--data)")
+    others = sorted(path.name for path in folder.glob("*") if path.name not in PARTS)
+    if others:
+        raise StackError(
+            f"{folder} would be emptied, and holds what is no demo's ({', '.join(others[:3])}): "
+            "give a folder of its own (--data)"
+        )
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 async def run_demo(folder: Path, console: Console, *, keep: bool) -> int:
     """Run the demo; return 0 when every byte came back. Raise StackError, SpeechError, PlayError."""
     began = time.monotonic()
-    shutil.rmtree(folder, ignore_errors=True)
+    _empty(folder)
     stack = Stack(
         folder,
         kafka_port=usual_port("kafka") if keep else None,

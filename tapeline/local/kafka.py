@@ -6,6 +6,7 @@ security beyond listening on loopback only.
 """
 
 import asyncio
+import fcntl
 import os
 import socket
 import subprocess
@@ -91,10 +92,19 @@ def properties(port: int, controller_port: int, data: Path) -> str:
 def run(port: int, data: Path, say: Callable[[str], None], more: str = "") -> NoReturn:
     """Become the broker: this process turns into Kafka's own, so signals reach it as they are.
 
-    ``more``: further lines of its configuration, which override ours. Raise EmbeddedKafkaError.
+    ``more``: further lines of its configuration, which override ours. Raise EmbeddedKafkaError, also when a
+    broker runs on the folder already, or something listens at the port.
     """
     jars = fetch(say)
     data.mkdir(parents=True, exist_ok=True)
+    lock = _locked(data)
+    if lock is None:
+        raise EmbeddedKafkaError(
+            f"a broker runs on {data} already: stop it, or give another folder (--data) and port (--port)"
+        )
+    os.set_inheritable(lock, True)  # the broker's own process holds it on
+    if not _is_free(port):
+        raise EmbeddedKafkaError(f"port {port} is taken: stop what listens there, or give another (--port)")
     config = data / "server.properties"
     config.write_text(properties(port, free_port(), data) + more)
     command = [
@@ -117,6 +127,38 @@ def run(port: int, data: Path, say: Callable[[str], None], more: str = "") -> No
     say(f"Kafka {KAFKA_VERSION} starts on 127.0.0.1:{port}, data in {data}; Ctrl-C stops it")
     sys.stdout.flush()
     os.execv(command[0], [*command, "kafka.Kafka", str(config)])  # noqa: S606  # signals must reach the broker itself
+
+
+def is_running(data: Path) -> bool:
+    """Return whether a broker runs on a folder."""
+    if not data.exists():
+        return False
+    lock = _locked(data)
+    if lock is not None:
+        os.close(lock)
+    return lock is None
+
+
+def _locked(data: Path) -> int | None:
+    """Lock a folder for as long as the descriptor that is returned is open; None when another has."""
+    lock = os.open(data / "tapeline.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock
+
+
+def _is_free(port: int) -> bool:
+    """Return whether a broker can listen at a port on loopback."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Kafka does
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def free_port() -> int:

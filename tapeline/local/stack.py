@@ -14,6 +14,8 @@ from tapeline.local.kafka import free_port, wait_until_up
 from tapeline.settings import Settings
 from tapeline.topics.create import create_topics
 
+#: What a stack's folder holds.
+PARTS = frozenset({"kafka", "logs", "spool", "store"})
 _UP_TIMEOUT_S = 120
 _STOP_TIMEOUT_S = 30
 
