@@ -12,6 +12,7 @@ class Limits:
     """The gateway's limits; the settings of the same names explain each."""
 
     max_message_bytes: int = 1024 * 1024
+    max_metadata_bytes: int = 256 * 1024
     max_connections: int = 4096
     max_connections_per_address: int = 1024
     open_timeout_s: float = 10.0

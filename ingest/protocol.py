@@ -1,7 +1,9 @@
 """A WebSocket frame to a record of the contract, or to the reason why not. Pure.
 
 The five messages and what must hold for each: ``WebSocket Message Sequence`` of the platform's
-document. Liberal: only what a consumer cannot do without is demanded, and what is merely odd is kept.
+document. Liberal: only what a consumer cannot do without is demanded, and what is merely odd is kept, within
+bounds that a call does not come near: of bytes, of structure (``schemas.structure``), and of what is a key or
+a label to whoever reads it. They are checked before anything is made of a message.
 """
 
 from dataclasses import dataclass
@@ -11,15 +13,25 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 import pybase64
 
+from ingest.config import Limits
 from schemas.live_track import LiveTrack
-from schemas.message import INT64, PAYLOADS, decode_fields, to_record
+from schemas.message import INT64, decode_fields, to_record
 from schemas.schema import Record
+from schemas.structure import MAX_STRING_BYTES, excess, unreadable
+
+#: How much of a value an error shows, in characters.
+_SHOWN = 40
+_MAX_METADATA_BYTES = Limits().max_metadata_bytes
 
 #: The messages that belong to a track, and carry its name and sequence number.
 TRACK_TYPES = frozenset({"start_track", "live_track", "stop_track"})
 
-#: Longest track name taken, in characters: a name is a key in every consumer's memory.
+#: Longest track name, call_id, type and encoding taken, in characters: each is a key in every consumer's
+#: memory, a header, or a label.
 MAX_NAME = 256
+#: Tracks that an ``init_stream`` or an ``end_stream`` may list: four times as many as a stream may have
+#: (``processors.core.assemble.stream.MAX_TRACKS``), for those that it has more than once.
+MAX_LISTED_TRACKS = 256
 
 
 class Reason(StrEnum):
@@ -34,7 +46,9 @@ class Reason(StrEnum):
     INVALID_NAME = "InvalidTrackName"
     INVALID_SEQUENCE_NUMBER = "InvalidTrackSequenceNumber"
     INVALID_MEDIA = "InvalidMedia"
-    EMPTY_MEDIA = "EmptyMedia"
+    TOO_MUCH_STRUCTURE = "TooMuchStructure"
+    TOO_LONG = "TooLong"
+    TOO_MANY_TRACKS = "TooManyTracksListed"
     TOO_MANY_STREAMS = "TooManyStreams"
 
 
@@ -68,8 +82,8 @@ class _LiveTrack(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     type: Literal["live_track"]
     stream_sequence_number: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
     track_sequence_number: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
-    media: Annotated[str, msgspec.Meta(min_length=1)]
-    call_id: str
+    media: str
+    call_id: Annotated[str, msgspec.Meta(max_length=MAX_NAME)]
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
 
 
@@ -77,11 +91,17 @@ _decode_live_track = msgspec.json.Decoder(_LiveTrack).decode
 
 
 def parse(
-    frame: str | bytes, *, received_at_us: int, connection: str, sender: str | None = None
+    frame: str | bytes,
+    *,
+    received_at_us: int,
+    connection: str,
+    sender: str | None = None,
+    max_metadata_bytes: int = _MAX_METADATA_BYTES,
 ) -> Accepted | Refused:
     """Return the message that a frame holds, or why it holds none.
 
     ``received_at_us``: microseconds since the epoch. ``connection`` and ``sender`` stand in the record.
+    ``max_metadata_bytes``: how long a message may be, the audio in it apart.
     """
     if isinstance(frame, bytes):
         return Refused(
@@ -94,7 +114,7 @@ def parse(
         if accepted:
             return accepted
     envelope = {"received_at_us": received_at_us, "connection": connection, "sender": sender}
-    return _parse_any(frame.encode(errors="surrogatepass"), envelope)
+    return _parse_any(frame.encode(errors="surrogatepass"), envelope, max_metadata_bytes)
 
 
 def _parse_live_track(
@@ -104,9 +124,7 @@ def _parse_live_track(
     try:
         live = _decode_live_track(frame)
         media = pybase64.b64decode(live.media, validate=True)
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        return None
-    if not media:
+    except (ValueError, RecursionError):  # msgspec.DecodeError is a ValueError
         return None
     content = LiveTrack(
         live.stream_id,
@@ -122,14 +140,16 @@ def _parse_live_track(
     return Accepted(live.stream_id, "live_track", content)
 
 
-def _parse_any(text: bytes, envelope: dict[str, Any]) -> Accepted | Refused:
+def _parse_any(
+    text: bytes, envelope: dict[str, Any], max_metadata_bytes: int = _MAX_METADATA_BYTES
+) -> Accepted | Refused:
     try:
         fields = decode_fields(text)
     except RecursionError:
         return Refused(Reason.INVALID_JSON, "JSON nested too deeply", text)
     except msgspec.ValidationError as error:
         return Refused(Reason.NOT_AN_OBJECT, f"a message is a JSON object: {error}", text)
-    except msgspec.DecodeError as error:
+    except ValueError as error:
         return Refused(Reason.INVALID_JSON, str(error), text)
 
     stream_id = _integer(fields.get("stream_id"))
@@ -141,27 +161,74 @@ def _parse_any(text: bytes, envelope: dict[str, Any]) -> Accepted | Refused:
         )
     try:
         message_type = msgspec.json.decode(fields.get("type", b"null"), type=str)
-    except msgspec.DecodeError:
+    except ValueError:
         return Refused(
             Reason.INVALID_TYPE,
             f"type must be a string, got {_shown(fields.get('type'))}",
             text,
             stream_id,
         )
-    try:
-        record = to_record(text, fields, **envelope)
-    except RecursionError:
-        return Refused(Reason.INVALID_JSON, "JSON nested too deeply", text, stream_id)
-    fault = _fault(message_type, record["payload"][1], fields)
+    fault = _out_of_bounds(text, message_type, fields, max_metadata_bytes)
+    if fault:
+        return Refused(*fault, text, stream_id)
+    record = to_record(text, fields, **envelope)
+    fault = _too_long(record) or _lacking(record, fields)
     if fault:
         return Refused(*fault, text, stream_id)
     return Accepted(stream_id, message_type, record)
 
 
-def _fault(message_type: str, payload: Record, fields: dict[str, msgspec.Raw]) -> tuple[Reason, str] | None:
+#: Why a message is refused, and what is wrong in words.
+_Fault = tuple[Reason, str]
+
+
+def _out_of_bounds(
+    text: bytes, message_type: str, fields: dict[str, msgspec.Raw], max_metadata_bytes: int
+) -> _Fault | None:
+    """Return which bound a message is beyond, before it is typed. Audio has none but the frame's own."""
+    media = bytes(fields.get("media", b"")) if message_type == "live_track" else b""
+    if len(media) > MAX_STRING_BYTES:
+        text, media = text.replace(media, b'""', 1), b""
+    size = len(text) - len(media)
+    if size > max_metadata_bytes:
+        without = " without its media" if message_type == "live_track" else ""
+        return Reason.TOO_LARGE, (
+            f"a message of {size} bytes{without}; at most {max_metadata_bytes} are taken "
+            "(TAPELINE_MAX_METADATA_BYTES)"
+        )
+    if said := excess(text):
+        return Reason.TOO_MUCH_STRUCTURE, said
+    if said := unreadable(text):
+        return Reason.INVALID_JSON, said
+    return None
+
+
+def _too_long(record: Record) -> _Fault | None:
+    """Return which key or label of a message is too long, or that it lists too many tracks."""
+    payload = record["payload"][1]
+    listed = payload.get("tracks", [])
+    if len(listed) > MAX_LISTED_TRACKS:
+        return Reason.TOO_MANY_TRACKS, f"it lists {len(listed)} tracks; at most {MAX_LISTED_TRACKS} are taken"
+    labels = [
+        ("type", record["type"]),
+        ("call_id", record.get("call_id")),
+        ("encoding", payload.get("media_format", {}).get("encoding")),
+        *(("a track's name", track.get("name")) for track in listed),
+    ]
+    for label, value in labels:
+        if value is not None and len(value) > MAX_NAME:
+            return Reason.TOO_LONG, (
+                f"{label} has {len(value)} characters, beginning {value[:_SHOWN]!r}; "
+                f"at most {MAX_NAME} are taken"
+            )
+    return None
+
+
+def _lacking(record: Record, fields: dict[str, msgspec.Raw]) -> _Fault | None:
     """Return what a track's message cannot do without, and lacks."""
-    if message_type not in PAYLOADS or message_type not in TRACK_TYPES:
+    if record["type"] not in TRACK_TYPES:
         return None
+    payload = record["payload"][1]
     name = payload.get("name")
     if not name or len(name) > MAX_NAME:
         return Reason.INVALID_NAME, (
@@ -173,12 +240,8 @@ def _fault(message_type: str, payload: Record, fields: dict[str, msgspec.Raw]) -
             "track_sequence_number must be an integer from 1, "
             f"got {_shown(fields.get('track_sequence_number'))}"
         )
-    if message_type == "live_track":
-        media = payload.get("media")
-        if media is None:
-            return Reason.INVALID_MEDIA, f"media must be base64, got {_shown(fields.get('media'))}"
-        if not media:
-            return Reason.EMPTY_MEDIA, "media holds no audio"
+    if record["type"] == "live_track" and payload.get("media") is None:
+        return Reason.INVALID_MEDIA, f"media must be base64, got {_shown(fields.get('media'))}"
     return None
 
 
@@ -195,4 +258,4 @@ def _shown(raw: msgspec.Raw | None) -> str:
     if raw is None:
         return "nothing"
     text = bytes(raw).decode(errors="replace")
-    return text if len(text) <= 40 else f"{text[:40]}… ({len(text)} characters)"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"

@@ -33,7 +33,13 @@ class Session:
         """Return what to publish for a frame that came at ``now_us``, microseconds since the epoch."""
         self.frames += 1
         self.last_frame_us = now_us
-        parsed = parse(frame, received_at_us=now_us, connection=self.connection, sender=self.sender)
+        parsed = parse(
+            frame,
+            received_at_us=now_us,
+            connection=self.connection,
+            sender=self.sender,
+            max_metadata_bytes=self.limits.max_metadata_bytes,
+        )
         if isinstance(parsed, Refused):
             return self._reject(parsed)
         if parsed.type == "end_stream":

@@ -119,7 +119,7 @@ def _agent(name: str, app: faust.App, config: WorkerConfig) -> StreamAgent[Any, 
                 _producers(name, config.kafka, MESSAGES, TRACKS),
                 *common,
                 assembly=config.assembly,
-                reader=Reader(registry),
+                reader=Reader(registry, MESSAGES),
                 writer=Writer(TRACKS, registry),
                 log_writer=Writer(MESSAGES, registry),
             )

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import fastavro
+from fastavro.schema import SchemaParseException
 
 from schemas.errors import ENVIRONMENTAL, TapelineError, UnknownSchemaError
 from schemas.registry import Registry
@@ -62,9 +63,11 @@ class ConfluentRegistry:
                     if error.http_status_code != _NOT_FOUND:
                         raise
                     raise UnknownSchemaError(f"schema id {schema_id}: {error}") from error
-            self._by_id[schema_id] = fastavro.parse_schema(
-                without(json.loads(text or "null"), lambda key: key == "logicalType")
-            )
+            try:
+                parsed = without(json.loads(text or "null"), lambda key: key == "logicalType")
+                self._by_id[schema_id] = fastavro.parse_schema(parsed)
+            except (SchemaParseException, TypeError, ValueError) as error:
+                raise UnknownSchemaError(f"schema id {schema_id} is no Avro: {error!r}") from error
         return self._by_id[schema_id]
 
     @contextmanager

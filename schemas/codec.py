@@ -51,10 +51,14 @@ class Writer:
 
 
 class Reader:
-    """Decodes the records of any topic of ours, in either framing."""
+    """Decodes the records of a topic of ours, or of any, in either framing.
 
-    def __init__(self, registry: Registry | None = None) -> None:
+    Of a topic, it gives records with all the fields that our schema of it has, whoever wrote them.
+    """
+
+    def __init__(self, registry: Registry | None = None, topic: Topic | None = None) -> None:
         self._registry = registry
+        self._wanted = bare_schema(topic.record) if topic is not None and topic.record else None
         ours = [bare_schema(topic.record) for topic in DATA_TOPICS if topic.record]
         self._ours = {fingerprint(parsed): parsed for parsed in ours}
         self._by_id: dict[int, Any] = {}
@@ -62,13 +66,21 @@ class Reader:
     def decode(self, value: bytes) -> Record:
         """Return the record in a value. Raise a SchemaError that says what is wrong with the bytes."""
         writer, start = self.framing(value)
-        return decode_body(value, start, writer)
+        wanted = None if writer is self._wanted else self._wanted
+        return decode_body(value, start, writer, wanted)
 
     def framing(self, value: bytes) -> tuple[Any, int]:
         """Return the schema that a value was written with, and where its Avro begins.
 
-        A schema of ours is ``bare_schema``'s own object. Raise NotAvroError or UnknownSchemaError.
+        A schema of ours is ``bare_schema``'s own object. Raise NotAvroError, or UnknownSchemaError for
+        another record than the topic's, too.
         """
+        writer, start = self._framing(value)
+        if writer is not self._wanted and self._wanted is not None and _name(writer) != _name(self._wanted):
+            raise UnknownSchemaError(f"a {_name(writer)}, where each record is a {_name(self._wanted)}")
+        return writer, start
+
+    def _framing(self, value: bytes) -> tuple[Any, int]:
         if value[:2] == _MARKER and len(value) >= _SINGLE_OBJECT_HEADER:
             writer = self._ours.get(value[2:_SINGLE_OBJECT_HEADER])
             if writer is None:
@@ -91,12 +103,20 @@ class Reader:
         return self._by_id[schema_id]
 
 
-def decode_body(value: bytes, at: int, writer: Any) -> Record:
-    """Return the record whose Avro begins at a byte of a value. Raise CorruptRecordError."""
+def _name(parsed: Any) -> Any:
+    """Return the full name of a record, or what else a schema is."""
+    return parsed.get("name") if isinstance(parsed, dict) else parsed
+
+
+def decode_body(value: bytes, at: int, writer: Any, wanted: Any = None) -> Record:
+    """Return the record whose Avro begins at a byte of a value. Raise CorruptRecordError.
+
+    ``wanted``: the schema it is to have, if that is not the writer's (Avro 1.12, "Schema Resolution").
+    """
     body = io.BytesIO(value)
     body.seek(at)
     try:
-        return cast("Record", fastavro.schemaless_reader(body, writer, None))
+        return cast("Record", fastavro.schemaless_reader(body, writer, wanted))
     except ENVIRONMENTAL:
         raise
     except Exception as error:  # fastavro raises whatever its C code stumbled over

@@ -17,9 +17,12 @@ from schemas.errors import CorruptRecordError
 from schemas.events import Delivery, Event, Gap, Segment
 from schemas.registry import Registry
 from schemas.schema import Record, bare_schema
+from schemas.topics import TRACKS
 
 #: A segment's event type: a length, and the text.
 _TYPE = bytes([len(Segment.kind) << 1]) + Segment.kind.encode()
+#: Where the tenth byte of a long begins, its last: one bit is left for it.
+_LAST_SHIFT = 63
 
 
 class EncodedSegment(Segment, frozen=True, eq=False):
@@ -88,7 +91,7 @@ class EventReader(Reader):
     """Reads the values of ``voxology.tracks``."""
 
     def __init__(self, registry: Registry | None = None) -> None:
-        super().__init__(registry)
+        super().__init__(registry, TRACKS)
         self._track_event = bare_schema("TrackEvent")
 
     def event(self, value: bytes) -> Event:
@@ -96,7 +99,8 @@ class EventReader(Reader):
         writer, body_at = self.framing(value)
         if writer is self._track_event and (event := _segment_event(value, body_at)) is not None:
             return event
-        return Event.from_record(decode_body(value, body_at, writer))
+        wanted = None if writer is self._track_event else self._track_event
+        return Event.from_record(decode_body(value, body_at, writer, wanted))
 
 
 def _segment_event(value: bytes, at: int) -> Event | None:
@@ -141,13 +145,17 @@ def _long(value: bytes, at: int) -> tuple[int, int]:
         return byte >> 1 ^ -(byte & 1), at
     zigzag = byte & 0x7F
     shift = 7
-    while True:
+    while shift < _LAST_SHIFT:
         byte = value[at]
         at += 1
         zigzag |= (byte & 0x7F) << shift
         if byte < 0x80:
             return zigzag >> 1 ^ -(zigzag & 1), at
         shift += 7
+    if value[at] > 1:
+        raise CorruptRecordError(f"{len(value)} bytes do not decode: a number of more than 64 bits")
+    zigzag |= value[at] << shift
+    return zigzag >> 1 ^ -(zigzag & 1), at + 1
 
 
 def _text(value: bytes, at: int) -> tuple[str, int]:

@@ -12,7 +12,9 @@ from typing import Any
 import msgspec
 import pybase64
 
+from schemas.errors import CorruptRecordError
 from schemas.schema import Record
+from schemas.structure import is_portable
 
 #: The top level of a JSON object, each value as the text that was sent.
 #: Raises msgspec.ValidationError for JSON of another kind, msgspec.DecodeError (its base) for no JSON.
@@ -108,20 +110,28 @@ def to_record(
 
 
 def to_message(record: Record) -> dict[str, Any]:
-    """Return the JSON object that a ``Message`` record was made of, audio as base64."""
-    payload = record["payload"]
-    if record["type"] not in PAYLOADS:
-        unknown: dict[str, Any] = msgspec.json.decode(payload["json"])
-        return unknown
-    message = {"stream_id": record["stream_id"], "type": record["type"]}
-    for name in _ENVELOPE:
-        if record[name] is not None:
-            message[name] = record[name]
-    return message | to_object(payload, PAYLOADS[record["type"]][1])
+    """Return the JSON object that a ``Message`` record was made of, audio as base64.
+
+    Raise CorruptRecordError for a record that no message was made into.
+    """
+    try:
+        payload, message_type = record["payload"], record["type"]
+        if message_type not in PAYLOADS:
+            return msgspec.json.decode(payload["json"], type=dict[str, Any])
+        message = {"stream_id": record["stream_id"], "type": message_type}
+        message |= {name: record[name] for name in _ENVELOPE if record[name] is not None}
+        message |= to_object(payload, PAYLOADS[message_type][1])
+        return msgspec.json.decode(_encode(message), type=dict[str, Any])
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        raise CorruptRecordError(f"a record holds no message: {error!r}") from error
 
 
 def to_object(record: Record, fields: Fields) -> dict[str, Any]:
-    """Return the JSON object that a record was made of, given the record's fields."""
+    """Return the JSON object that a record was made of, given the record's fields.
+
+    What is JSON text in the record is there as ``msgspec.Raw``: as it was sent, never decoded. Text that not
+    every parser takes, which the gateway refuses and other producers may have written, is there as a string.
+    """
     out: dict[str, Any] = {}
     for name, kind in fields.items():
         value = record.get(name)
@@ -129,7 +139,7 @@ def to_object(record: Record, fields: Fields) -> dict[str, Any]:
             continue
         match kind:
             case Kind.JSON:
-                out[name] = msgspec.json.decode(value)
+                out[name] = _verbatim(value)
             case Kind.BASE64:
                 out[name] = pybase64.b64encode(value).decode()
             case Kind():
@@ -138,9 +148,22 @@ def to_object(record: Record, fields: Fields) -> dict[str, Any]:
                 out[name] = [to_object(item, element) for item in value]
             case _:
                 out[name] = to_object(value, kind)
-    if record.get("extra"):
-        out |= msgspec.json.decode(record["extra"])
+    if extra := record.get("extra"):
+        out |= _rest(extra)
     return out
+
+
+def _verbatim(text: str) -> msgspec.Raw | str:
+    return msgspec.Raw(text) if is_portable(text.encode()) else text
+
+
+def _rest(extra: str) -> dict[str, msgspec.Raw | str]:
+    """Return the fields that no typed field holds; a text that holds none, under its own name."""
+    try:
+        fields = decode_fields(extra)
+    except (ValueError, RecursionError):
+        return {"extra": extra}
+    return {name: _verbatim(bytes(raw).decode()) for name, raw in fields.items()}
 
 
 def _typed(raw: dict[str, msgspec.Raw], fields: Fields) -> Record:

@@ -23,6 +23,8 @@ PositiveSeconds = Annotated[float, Field(gt=0)]
 
 #: With its envelope, a message must fit the topic's `max.message.bytes`.
 MAX_MESSAGE_BYTES = MAX_RECORD_BYTES - 64 * 1024
+#: Two of them, the first and the last of a call, must fit an event and a checkpoint, beside audio that waits.
+MAX_METADATA_BYTES = MAX_RECORD_BYTES // 8
 #: Where the admin endpoint listens unless it is told: on the first of these that is free.
 ADMIN_PORTS = range(8766, 8866)
 
@@ -99,6 +101,10 @@ class Settings(BaseModel):
     max_message_bytes: Annotated[int, Field(gt=0, le=MAX_MESSAGE_BYTES)] = Field(
         _LIMITS.max_message_bytes,
         description="Largest WebSocket message taken; a larger one closes its connection (1009).",
+    )
+    max_metadata_bytes: Annotated[int, Field(gt=0, le=MAX_METADATA_BYTES)] = Field(
+        _LIMITS.max_metadata_bytes,
+        description="Largest message taken but for the audio in it; a larger one is dead-lettered.",
     )
     max_connections: Positive = Field(
         _LIMITS.max_connections, description="Connections open at once; more get 503."

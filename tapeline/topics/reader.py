@@ -93,7 +93,7 @@ async def entries(
 
     ``since_ms``: only those of that time or later. Raise UnknownTopicError and BrokerAwayError.
     """
-    reader = Reader(registry)
+    reader = Reader(registry, topic)
     async for record in records(
         cluster, topic.name, from_beginning=True, exit_at_end=True, since_ms=since_ms
     ):
@@ -116,7 +116,7 @@ async def stream_entries(
     on_progress: Callable[[int], None] = lambda read: None,
 ) -> AsyncIterator[Record]:
     """Yield what ``voxology.messages`` still has of a stream, by its place. Raise BrokerAwayError."""
-    reader = Reader(registry)
+    reader = Reader(registry, MESSAGES)
     consumer = await connected(
         AIOKafkaConsumer,
         cluster,

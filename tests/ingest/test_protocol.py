@@ -63,7 +63,6 @@ def of(**changes: Any) -> str:
         (of(media="@@@@"), Reason.INVALID_MEDIA, 'got "@@@@"'),
         (of(media="/w="), Reason.INVALID_MEDIA, 'got "/w="'),
         (of(media=[1]), Reason.INVALID_MEDIA, "got [1]"),
-        (of(media=""), Reason.EMPTY_MEDIA, "no audio"),
         (b"\x00\x01", Reason.BINARY_FRAME, "2 bytes"),
         (json.dumps(CHUNK).encode(), Reason.BINARY_FRAME, "binary frame"),
     ],
@@ -97,6 +96,13 @@ def test_a_chunk_is_accepted_with_its_audio() -> None:
     assert accepted.record["payload"][1]["media"] == b"\xff\x7f" * 704
     assert accepted.record["received_at"] == 5
     assert accepted.record["sender"] == "s"
+
+
+@pytest.mark.parametrize("fields", [{}, {"loudness": 3}])
+def test_a_chunk_may_be_empty(fields: dict[str, Any]) -> None:
+    accepted = parsed(of(media="", **fields))
+    assert isinstance(accepted, Accepted)
+    assert accepted.record["payload"][1]["media"] == b""
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "caller\0", "ÄÖ 中", "."])
@@ -153,3 +159,83 @@ def test_what_is_accepted_encodes_and_says_the_same(changes: dict[str, Any]) -> 
         # Base64 may be written in more than one way; the audio is what counts.
         assert back.keys() == (CHUNK | changes).keys()
         assert {**back, "media": 0} == {**CHUNK, **changes, "media": 0}
+
+
+# Bounds --------------------------------------------------------------------------------------------
+
+
+def init(**fields: Any) -> str:
+    return json.dumps({"stream_id": 7, "type": "init_stream"} | fields)
+
+
+DEEP = '{"a":' * 900 + "1" + "}" * 900
+START = {"stream_id": 7, "type": "start_track", "name": "far", "track_sequence_number": 1}
+
+
+@pytest.mark.parametrize(
+    ("frame", "reason", "detail"),
+    [
+        (init(stream_data="x " * 131_072), Reason.TOO_LARGE, "at most 262144 are taken (TAPELINE_MAX_METAD"),
+        (f'{{"stream_id":7,"type":"x","y":{DEEP}}}', Reason.TOO_MUCH_STRUCTURE, "901 deep; at most 100"),
+        (f'{{"stream_id":7,"type":"x","y":{DEEP},"y":1}}', Reason.TOO_MUCH_STRUCTURE, "901 deep"),
+        (init(stream_data=[1] * 20_000), Reason.TOO_MUCH_STRUCTURE, "keys and items; at most 16384"),
+        (init(stream_data=10**4000), Reason.TOO_MUCH_STRUCTURE, "a number in it has 4001 characters"),
+        (init(stream_data="x" * 140_000), Reason.TOO_MUCH_STRUCTURE, "a string in it has 140000 bytes"),
+        ('{"stream_id":7,"type":"init_stream","stream_data":{"limit":1e400}}', Reason.INVALID_JSON, "range"),
+        ('{"stream_id":7,"type":"start_track","gain":1e400}', Reason.INVALID_JSON, "out of range"),
+        ('{"stream_id":7,"type":"x","y":"\\ud800","z":1}', Reason.INVALID_JSON, "JSON is malformed"),
+        ('{"stream_id":7,"type":"x","y":["\\ud800\\u0041"]}', Reason.INVALID_JSON, "surrogate pair"),
+        ('{"stream_id":7,"type":"x","y":"\ud800"}', Reason.INVALID_JSON, "utf-8"),
+        ('{"stream_id":7,"type":"x","y\ud800":1}', Reason.INVALID_JSON, "utf-8"),
+        ('{"stream_id":7,"type":"\ud800"}', Reason.INVALID_TYPE, "type must be a string"),
+        (init(call_id="c" * 257), Reason.TOO_LONG, "call_id has 257 characters, beginning 'ccc"),
+        (of(call_id="c" * 257), Reason.TOO_LONG, "call_id has 257 characters"),
+        ('{"stream_id":7,"type":"' + "x" * 300 + '"}', Reason.TOO_LONG, "type has 300 characters"),
+        (
+            json.dumps(START | {"media_format": {"encoding": "İ" * 300}}, ensure_ascii=False),
+            Reason.TOO_LONG,
+            "encoding has 300 characters",
+        ),
+        (
+            json.dumps(START | {"media_format": {"encoding": "İ" * 524_000}}, ensure_ascii=False),
+            Reason.TOO_LARGE,
+            "a message of 1048116 bytes; at most 262144",
+        ),
+        (init(tracks=[{"name": "n" * 300}]), Reason.TOO_LONG, "a track's name has 300 characters"),
+        (init(tracks=[{"name": "n"}] * 300), Reason.TOO_MANY_TRACKS, "300 tracks; at most 256"),
+        (of(gain=[1] * 20_000), Reason.TOO_MUCH_STRUCTURE, "keys and items"),
+        (of(odd=" x" * 131_072), Reason.TOO_LARGE, "bytes without its media; at most 262144"),
+        (
+            of(media="////" * 200_000, odd="x" * 140_000),
+            Reason.TOO_MUCH_STRUCTURE,
+            "a string in it has 140000",
+        ),
+    ],
+)
+def test_what_is_beyond_a_bound_is_refused_with_the_bound(frame: str, reason: Reason, detail: str) -> None:
+    refused = parsed(frame)
+    assert isinstance(refused, Refused)
+    assert refused.reason is reason
+    assert detail in refused.detail
+    assert len(refused.detail) < 250
+    assert refused.stream_id in (7, CHUNK["stream_id"], None)
+
+
+@pytest.mark.parametrize("fields", [{}, {"odd": 3}])
+def test_audio_is_bounded_by_the_frame_alone(fields: dict[str, Any]) -> None:
+    accepted = parsed(of(media="////" * 200_000, **fields))
+    assert isinstance(accepted, Accepted)
+    assert len(accepted.record["payload"][1]["media"]) == 600_000
+
+
+def test_metadata_that_a_call_may_have_is_taken() -> None:
+    data = {"prompt": "You are … " * 5_000, "turns": [{"said": "ja, gerne", "at": 1.25}] * 4_000}
+    accepted = parsed(init(stream_data=data, tracks=[{"name": f"party {n}"} for n in range(64)]))
+    assert isinstance(accepted, Accepted)
+
+
+def test_the_bound_of_metadata_is_a_setting() -> None:
+    frame = init(stream_data="x" * 100)
+    refused = parse(frame, received_at_us=5, connection="c", max_metadata_bytes=100)
+    assert isinstance(refused, Refused)
+    assert refused.reason is Reason.TOO_LARGE

@@ -101,7 +101,11 @@ class Outline:
         return self._stream
 
     def manifest(self, digests: dict[str, str], mix: dict[str, Any]) -> dict[str, Any]:
-        """Return the manifest, given the SHA-256 of each file and what is to be said of the mix."""
+        """Return the manifest, given the SHA-256 of each file and what is to be said of the mix.
+
+        What senders said beyond the fields that we know is in it as ``msgspec.Raw``. Raise
+        InconsistentEventsError for a time that no calendar has.
+        """
         event, opened, closed = self._whole.event, self._whole.opened, self._whole.closed
         init = opened.init or closed.late_init
         end = closed.end
@@ -154,7 +158,7 @@ class Outline:
                 if said and said["duration"] is not None
             ),
             "chunks": {"expected": closed.expected} | msgspec.structs.asdict(closed.delivery),
-            "heard_at": track.heard_at and _iso(track.heard_at, "microseconds"),
+            "heard_at": None if track.heard_at is None else _iso(track.heard_at, "microseconds"),
             "gaps": track.gaps,
             "gap_samples": closed.gap_samples,
             "log": {
@@ -196,10 +200,18 @@ class Outline:
         return None
 
 
+def encoded(manifest: dict[str, Any]) -> bytes:
+    """Return the text of a manifest: the bytes of ``recording.json``."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+
+
 def _declared(said: Record | None) -> dict[str, Any] | None:
     return said and {name: said[name] for name in ("duration", "start_time", "end_time")}
 
 
 def _iso(us: int, timespec: str = "milliseconds") -> str:
-    at = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=us)
+    try:
+        at = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=us)
+    except OverflowError as error:
+        raise InconsistentEventsError(f"{us} µs since 1970 is no time of any calendar") from error
     return at.isoformat(timespec=timespec).replace("+00:00", "Z")
