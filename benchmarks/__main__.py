@@ -15,7 +15,6 @@ import psutil
 from benchmarks import (
     capacity,
     conformance,
-    fuzz,
     growth,
     growth_cost,
     hostile,
@@ -28,6 +27,7 @@ from benchmarks import (
     talk,
     workers,
 )
+from benchmarks.fuzz import core, gateway
 from tapeline.serving import logs
 
 BENCHMARKS: dict[str, Callable[[Path], Awaitable[str]]] = {
@@ -43,7 +43,8 @@ BENCHMARKS: dict[str, Callable[[Path], Awaitable[str]]] = {
     "outage": outage.run,
     "recovery": recovery.run,
     "hostile": hostile.run,
-    "fuzz": fuzz.run,
+    "fuzz": gateway.run,
+    "fuzz-core": core.run,
     "conformance": conformance.run,
     "measuring": measuring.run,
     "talk": talk.run,

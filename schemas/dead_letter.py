@@ -50,11 +50,14 @@ class DeadLetter:
 
 
 def parse_headers(headers: Headers) -> DeadLetter:
-    """Return the dead letter that headers describe; what they lack is empty."""
-    found = {name.removeprefix(_PREFIX): value.decode(errors="replace") for name, value in headers}
+    """Return the dead letter that headers describe, whoever wrote them; what they lack is empty."""
+    found = {name.removeprefix(_PREFIX): (value or b"").decode(errors="replace") for name, value in headers}
 
     def number(name: str) -> int | None:
-        return int(found[name]) if found.get(name, "").lstrip("-").isdigit() else None
+        try:
+            return int(found.get(name, ""))
+        except ValueError:
+            return None
 
     return DeadLetter(
         reason=found.get("exception.class.name", ""),

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from runtime.cluster import Cluster
 from schemas.dead_letter import parse_headers
+from schemas.errors import SchemaError
+from schemas.events import Event, StreamClosed
 from schemas.registry import Registry
 from schemas.schema import Record
 from schemas.silence import is_silence
@@ -101,8 +103,8 @@ async def audit(cluster: Cluster, registry: Registry | None) -> Reconciliation:
     dead_lettered, refused = await _dead_letters(cluster, registry)
     closed: dict[int, Record] = {}
     async for entry in entries(cluster, TRACKS, registry):
-        if entry.value is not None and entry.value["type"] == "StreamClosed":
-            closed[entry.value["stream_id"]] = entry.value["payload"]
+        if entry.value is not None and (end := _end(entry.value)) is not None:
+            closed[entry.value["stream_id"]] = end
     recorded: dict[int, str] = {}
     async for entry in entries(cluster, RECORDINGS, registry):
         if entry.value is not None:
@@ -110,6 +112,16 @@ async def audit(cluster: Cluster, registry: Registry | None) -> Reconciliation:
     found = reconcile(logged, dead_lettered, closed, recorded)
     found.refused_by_gateway, found.silences = refused, silences
     return found
+
+
+def _end(record: Record) -> Record | None:
+    """Return the payload of a StreamClosed; None for another event, and for what is none of ours."""
+    if record["type"] != StreamClosed.kind:
+        return None
+    try:
+        return Event.from_record(record).payload.to_record()
+    except SchemaError:
+        return None
 
 
 async def _dead_letters(cluster: Cluster, registry: Registry | None) -> tuple[Counter[int | None], int]:
@@ -125,5 +137,13 @@ async def _dead_letters(cluster: Cluster, registry: Registry | None) -> tuple[Co
             refused += 1
         elif letter.topic == MESSAGES.name:
             decodes = letter.reason not in _UNDECODABLE
-            letters[letter.partition, letter.offset] = int(entry.key) if decodes and entry.key else None
+            letters[letter.partition, letter.offset] = _stream(entry.key) if decodes else None
     return Counter(letters.values()), refused
+
+
+def _stream(key: bytes | None) -> int | None:
+    """Return the stream of a key; None for one that is no number."""
+    try:
+        return int(key or b"")
+    except ValueError:
+        return None

@@ -12,11 +12,14 @@ from processors.config import StorageConfig
 from processors.core.assemble.config import AssemblyConfig
 from processors.core.assemble.state import as_begun
 from processors.core.assemble.stream import StreamAssembler
-from processors.core.processor import Rejected
-from processors.core.record.stream import BufferedAudio, StorePart, StreamRecorder
+from processors.core.processor import Rejected, handled
+from processors.core.record.manifest import IncompletePartsError
+from processors.core.record.stream import BufferedAudio, FailRecording, StorePart, StreamRecorder
+from processors.core.record.track import InconsistentEventsError
 from processors.core.snapshot import CheckpointError
 from processors.storage.recordings import Recordings, Saved
 from runtime.cluster import Cluster
+from schemas.errors import SchemaError
 from schemas.events import Event
 from schemas.registry import Registry
 from schemas.silence import is_silence
@@ -110,7 +113,7 @@ async def rebuild(
                 continue
             streams[stream_id] = stream
         was_closed = stream.assembler.closed
-        out = stream.assembler.handle(entry.value, entry.offset, entry.timestamp_ms)
+        out = handled(stream.assembler, was_closed, entry.value, entry.offset, entry.timestamp_ms)
         await _record(stream, out, recordings, entry.timestamp_ms)
         if buffered.audio_bytes > storage.memory_bytes:
             largest = max(streams.values(), key=lambda s: s.recorder.audio_bytes).recorder
@@ -157,14 +160,24 @@ async def _record(
     for event in out:
         if isinstance(event, Rejected):
             continue
-        for part in stream.recorder.handle(event, stream.events, timestamp_ms):
-            assert isinstance(part, StorePart)
-            if part.last:
-                stream.saved = await recordings.compose(part.location, part.events)
-                await recordings.delete_parts(part.location)
-            else:
-                await _store(stream.recorder, part, recordings)
+        recorder = stream.recorder
+        for part in handled(recorder, recorder.closed, event, stream.events, timestamp_ms):
+            if isinstance(part, FailRecording):
+                stream.remark = part.reason
+            elif isinstance(part, StorePart) and part.last:
+                await _compose(stream, part, recordings)
+            elif isinstance(part, StorePart):
+                await _store(recorder, part, recordings)
         stream.events += 1
+
+
+async def _compose(stream: _Stream, part: StorePart, recordings: Recordings) -> None:
+    """Compose a recording; one that cannot be made of its events is remarked upon."""
+    try:
+        stream.saved = await recordings.compose(part.location, part.events)
+    except (IncompletePartsError, InconsistentEventsError, SchemaError) as error:
+        stream.remark = f"not recorded: {error}"
+    await recordings.delete_parts(part.location)
 
 
 async def _store(recorder: StreamRecorder, part: StorePart, recordings: Recordings) -> None:

@@ -119,10 +119,11 @@ async def add_arrivals(
     async for value in stream_entries(
         cluster, registry, key, log["partition"], log["first_offset"], log["last_offset"], on_progress
     ):
-        if value["type"] != "live_track" or value["payload"]["name"] not in tracks:
+        payload, at_us = value["payload"] or {}, value["received_at"]
+        name = payload.get("name")
+        if value["type"] != "live_track" or name not in tracks or "media" not in payload:
             continue
-        name, at_us = value["payload"]["name"], value["received_at"]
-        chunk = (name, value["payload"]["track_sequence_number"])
+        chunk = (name, payload["track_sequence_number"])
         if chunk in seen:
             continue
         seen.add(chunk)

@@ -24,7 +24,8 @@ def png(shown: MeasuredCall, lines: list[str]) -> bytes:
     """Return the chart as PNG, with the figures beside it, given as lines of text."""
     figure = _drawn(shown, width=17.0, right=0.68)
     figure.suptitle(f"stream {shown.manifest['stream_id']}", x=0.02, ha="left", weight="bold")
-    figure.text(0.7, 0.93, "\n".join(lines), va="top", family="monospace", size=8)
+    text = "\n".join(map(_plain, lines))
+    figure.text(0.7, 0.93, text, va="top", family="monospace", size=8, parse_math=False)
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=110)
     return out.getvalue()
@@ -64,7 +65,7 @@ def _waveform(axes: Axes, track: MeasuredTrack, ink: str) -> None:
     for first, length in track.gaps:
         axes.axvspan(first, first + length, color=_GAP, alpha=0.35, linewidth=0)
     lost = " (red: gaps)" if track.gaps else ""
-    axes.set_title(f"{track.name}{lost}", loc="left", size=9, color=ink)
+    axes.set_title(f"{_plain(track.name)}{lost}", loc="left", size=9, color=ink, parse_math=False)
     most = max([0.05, *abs(track.low), *abs(track.high)]) if len(track.low) else 1
     axes.set_ylim(-most, most)
     axes.set_yticks([])
@@ -81,7 +82,7 @@ def _talkspurts(axes: Axes, shown: MeasuredCall) -> None:
         axes.plot(at, count - 1 - index + 0.5, marker="v", color="black", markersize=6)
     axes.set_ylim(0, max(1, count))
     heights = [count - 1 - index + 0.5 for index in range(count)]
-    axes.set_yticks(heights, [track.name for track in shown.tracks], size=8)
+    axes.set_yticks(heights, [_plain(track.name) for track in shown.tracks], size=8, parse_math=False)
     axes.set_title("talkspurts; grey: overlap; ▼: an interruption begins", loc="left", size=9)
 
 
@@ -108,6 +109,11 @@ def _arrivals(axes: Axes, shown: MeasuredCall) -> None:
         axes.text(0.5, 0.5, note, transform=axes.transAxes, ha="center", va="center", size=9)
     axes.set_ylabel("ms", size=8)
     axes.set_title("arrivals: time since the track's chunk before", loc="left", size=9)
+
+
+def _plain(text: str) -> str:
+    """Return text that a sender chose, without what no font can draw."""
+    return "".join(character if character.isprintable() else "�" for character in text)
 
 
 def _columns(pairs: list[tuple[float, float]]) -> Any:

@@ -53,9 +53,10 @@ async def export_metrics(
             if not read % 1000:
                 on_progress(read)
             late = until_ms is not None and entry.timestamp_ms >= until_ms
-            if entry.value is None or late or not once.first(entry.value):
+            if entry.value is None or late or entry.value["type"] not in tables:
                 continue
-            tables[entry.value["type"]].add(entry)
+            if once.first(entry.value):
+                tables[entry.value["type"]].add(entry)
     finally:
         for table in tables.values():
             table.close()

@@ -12,8 +12,8 @@ from registry_server import registry_server
 from runtime.registry import ConfluentRegistry, registry_from
 from schemas.codec import Reader, Writer, decode_body
 from schemas.errors import CorruptRecordError, NotAvroError, UnknownSchemaError
-from schemas.schema import Record, fingerprint, schema
-from schemas.topics import DATA_TOPICS, METRICS, RECORDINGS
+from schemas.schema import Record, bare_schema, fingerprint, schema, without
+from schemas.topics import DATA_TOPICS, MESSAGES, METRICS, RECORDINGS
 
 RECORD: Record = {
     "stream_id": 7,
@@ -100,6 +100,43 @@ def test_a_cut_body_is_corrupt(cut: int) -> None:
     value = Writer(RECORDINGS).encode(RECORD)
     with pytest.raises(CorruptRecordError):
         Reader().decode(value[:-cut])
+
+
+def test_a_reader_of_a_topic_takes_no_other_record() -> None:
+    value = Writer(RECORDINGS).encode(RECORD)
+    assert Reader(topic=RECORDINGS).decode(value) == DECODED
+    with pytest.raises(UnknownSchemaError, match=r"a tapeline\.RecordingEvent, where .* tapeline\.Metrics"):
+        Reader(topic=METRICS).decode(value)
+
+
+class Registered:
+    """A registry that holds one schema."""
+
+    def __init__(self, parsed: Any) -> None:
+        self._parsed = parsed
+
+    def register(self, subject: str, parsed: Any) -> int:
+        raise NotImplementedError
+
+    def schema_by_id(self, schema_id: int) -> Any:
+        return self._parsed
+
+
+def test_what_an_earlier_version_wrote_has_the_fields_of_ours() -> None:
+    earlier = without(bare_schema("Message"), lambda key: key.startswith("__"))
+    earlier["fields"] = [field for field in earlier["fields"] if field["name"] != "silence"]
+    body = io.BytesIO()
+    payload = ("tapeline.UnknownMessage", {"json": "{}"})
+    record = {"stream_id": 7, "type": "x", "received_at": 5, "connection": "c", "payload": payload}
+    fastavro.schemaless_writer(body, fastavro.parse_schema(earlier), record)
+    reader = Reader(Registered(fastavro.parse_schema(earlier)), MESSAGES)
+    assert reader.decode(b"\0\0\0\0\x01" + body.getvalue())["silence"] is None
+
+
+@pytest.mark.parametrize("parsed", ["string", ["null", "string"], {"type": "array", "items": "long"}])
+def test_a_registered_schema_that_is_no_record_is_not_the_topics(parsed: Any) -> None:
+    with pytest.raises(UnknownSchemaError, match=r"where each record is a tapeline\.Message"):
+        Reader(Registered(parsed), MESSAGES).decode(b"\0\0\0\0\x01abc")
 
 
 def fields(node: Any) -> Iterator[dict[str, Any]]:

@@ -125,3 +125,9 @@ def test_a_record_of_another_shape_is_corrupt(fields: dict[str, Any]) -> None:
     assert Event.from_record(record).kind == "StreamOpened"
     with pytest.raises(CorruptRecordError, match="no event of ours"):
         Event.from_record(record | fields)
+
+
+def test_a_number_that_does_not_end_is_corrupt_at_once() -> None:
+    value = WRITER.header + b"\xff" * 1_000_000
+    with pytest.raises(CorruptRecordError, match="more than 64 bits"):
+        EVENTS.event(value)

@@ -12,7 +12,7 @@ ULAW = "ulaw"
 ALAW = "alaw"
 
 #: A declared rate outside this range is ignored.
-_RATES_HZ = range(1_000, 384_001)
+RATES_HZ = range(1_000, 384_001)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,8 @@ ASSUMED = AudioFormat(ULAW, 8000, assumed=True)
 
 def audio_format(encoding: str | None, rate_hz: int | None) -> AudioFormat:
     """Return the format that a ``media_format`` declares; what it leaves open is assumed."""
-    assumed = encoding is None or rate_hz not in _RATES_HZ
+    assumed = encoding is None or rate_hz not in RATES_HZ
     declared = (encoding or ULAW).lower()
     name = next((law for law, (names, _) in _LAWS.items() if declared in names), declared)
-    rate = rate_hz if rate_hz is not None and rate_hz in _RATES_HZ else ASSUMED.rate_hz
+    rate = rate_hz if rate_hz is not None and rate_hz in RATES_HZ else ASSUMED.rate_hz
     return AudioFormat(name, rate, assumed)

@@ -23,7 +23,8 @@ WATERMARK_DELAY_FRAMES = 5_000 // FRAME_MS
 STALL_TIMEOUT_FRAMES = 60_000 // FRAME_MS
 #: Double talk of this length is an interruption by the party whose talkspurt began last.
 INTERRUPTION_FRAMES = 500 // FRAME_MS
-#: A track that claims to begin later than this after all others ended has a wrong clock.
+#: A track that claims to begin later than this after all others ended, or earlier than this before the first
+#: that came, has a wrong clock.
 LONGEST_PAUSE_FRAMES = 300_000 // FRAME_MS
 
 
@@ -119,6 +120,7 @@ class Conversation:
         state = self.state
         if state.origin_us is None:
             state.origin_us = heard_at_us
+        heard_at_us = max(heard_at_us, state.origin_us - LONGEST_PAUSE_FRAMES * FRAME_MS * 1000)
         start = round((heard_at_us - state.origin_us) / (FRAME_MS * 1000))
         if start < 0 and state.watermark == 0:
             # Earlier than the first track that came: the timeline begins with this one.

@@ -55,6 +55,11 @@ class FrameState(msgspec.Struct, array_like=True):
     meter: bytearray = msgspec.field(default_factory=lambda: bytearray(METER_STATE.itemsize))
     """A record of ``METER_STATE``."""
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for a meter of another size, which a damaged checkpoint may hold."""
+        if len(self.meter) != METER_STATE.itemsize:
+            raise ValueError(f"a meter of {len(self.meter)} bytes, not {METER_STATE.itemsize}")
+
 
 class FrameMeter:
     """Takes a track's codes; gives window counters, voice activity, and the measures since the track's start.

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from processors.core.audio.formats import AudioFormat
+from processors.core.audio.formats import RATES_HZ, AudioFormat
 from processors.core.audio.g711 import PCM
 from processors.core.measure.frames import ActivityRun, FrameMeter, FrameState
 from processors.core.measure.kernels import OVERLOAD
@@ -70,6 +70,11 @@ class MeterState(msgspec.Struct, array_like=True):
     """Number of chunks, by the track's sequence numbers."""
     declared_ms: int | None = None
     """Duration by ``stop_track``."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a rate that no track has: filters and windows are of its size."""
+        if self.rate_hz not in RATES_HZ:
+            raise ValueError(f"a track of {self.rate_hz} samples a second")
 
 
 class TrackMeter:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from processors.core.audio.formats import AudioFormat
+from processors.core.audio.formats import RATES_HZ, AudioFormat
 from processors.core.record.track import InconsistentEventsError, Track, file_name
 from schemas.errors import TapelineError
 from schemas.events import Event, Segment, StreamClosed, StreamOpened, TrackClosed, TrackOpened
@@ -85,6 +85,8 @@ class Outline:
         return self._tracks[said.track_index]
 
     def _opened(self, opened: TrackOpened) -> Track:
+        if opened.sample_rate_hz not in RATES_HZ:
+            raise InconsistentEventsError(f"track {opened.track!r} has a rate of {opened.sample_rate_hz} Hz")
         taken = {track.file.rpartition(".")[0].lower() for track in self._tracks.values()}
         audio = AudioFormat(opened.encoding, opened.sample_rate_hz, opened.format_assumed)
         name = file_name(opened.track, audio, taken)

@@ -1,9 +1,11 @@
 """The chart's arithmetic; that it is drawn for any call is tested in test_call."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapeline.report.chart import colour, overlaps
+from tapeline.report.call import MeasuredCall, MeasuredTrack
+from tapeline.report.chart import colour, overlaps, png, svg
 
 
 def test_overlaps() -> None:
@@ -28,3 +30,12 @@ def test_overlaps_are_where_two_or_more_speak(parties: list[list[int]]) -> None:
 def test_colours_come_again_after_the_palette() -> None:
     assert colour(0) != colour(1)
     assert colour(0) in {colour(n) for n in range(1, 20)}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["$\\frac{$", "\0", "caller\n\x1b[31m", "--><script>", "İ" * 256, "$"])
+def test_a_name_is_drawn_as_it_is(name: str) -> None:
+    record = {"duration_ms": 1000}
+    shown = MeasuredCall({"stream_id": 5}, [MeasuredTrack(name, {}, [])], record, [], [])
+    assert "<script>" not in svg(shown)
+    assert png(shown, [f"  {name}"])

@@ -11,6 +11,7 @@ from support import DELIVERY
 
 from processors.core.measure.conversation import (
     INTERRUPTION_FRAMES,
+    LONGEST_PAUSE_FRAMES,
     STALL_TIMEOUT_FRAMES,
     WATERMARK_DELAY_FRAMES,
     Conversation,
@@ -310,3 +311,13 @@ def test_the_state_does_not_grow_with_the_call() -> None:
             sizes.append(len(msgspec.msgpack.encode(conversation.state)))
     assert max(sizes) <= sizes[0] + 40
     assert all(b - a < 40 for a, b in itertools.pairwise(sizes))
+
+
+def test_a_clock_that_is_years_wrong_makes_no_years_of_silence() -> None:
+    year_us = 365 * 24 * 3_600_000_000
+    for heard_at in (40 * year_us, -40 * year_us):
+        conversation = Conversation(ConversationState(), 1000)
+        records = [*conversation.feed(segment("a", 0, 0), runs([10, 20]))]
+        records += conversation.feed(segment("b", 1, heard_at), runs([10, 20]))
+        records += conversation.end()
+        assert records[-1]["duration_ms"] <= (LONGEST_PAUSE_FRAMES + 60) * FRAME_MS

@@ -1,12 +1,14 @@
 """One stream's events into measures: what is missing, and what comes of another stream."""
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support import DELIVERY, HEARD_AT_US, call_events
 
 from processors.core.measure.stream import StreamMeter, StreamMeterState
 from processors.core.processor import Rejected
+from processors.core.snapshot import CheckpointError
 from schemas.codec import Reader, Writer
 from schemas.events import (
     Event,
@@ -200,3 +202,16 @@ def test_a_restored_meter_keeps_the_windows_its_stream_began_with(at: int, other
     assert out == whole
     meter = StreamMeter.restore(beginning, others_ms)
     assert [o for offset, event in enumerate(told) for o in meter.handle(event, offset, 0)] == whole
+
+
+@pytest.mark.parametrize(("rate_hz", "meter"), [(0, None), (2**62, None), (8000, b""), (8000, b"abc")])
+def test_a_checkpoint_of_a_track_that_cannot_be_is_refused(rate_hz: int, meter: bytes | None) -> None:
+    measured = StreamMeter(1000)
+    for at, event in enumerate(call_events(("far",))[0][:2]):
+        measured.handle(event, at, 0)
+    state = msgspec.msgpack.decode(measured.snapshot(), type=StreamMeterState)
+    (track,) = state.tracks
+    track.rate_hz = rate_hz
+    track.frames.meter = track.frames.meter if meter is None else bytearray(meter)
+    with pytest.raises(CheckpointError):
+        StreamMeter.restore(msgspec.msgpack.encode(state), 1000)

@@ -1,5 +1,6 @@
 """What the manifest says, and that what it is made of must be whole."""
 
+import json
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import call_events
 
-from processors.core.record.manifest import IncompletePartsError, Outline
+from processors.core.record.manifest import IncompletePartsError, Outline, encoded
 from processors.core.record.track import InconsistentEventsError
 from schemas.events import (
     Delivery,
@@ -126,7 +127,7 @@ def test_all_that_is_known_of_a_stream_is_said() -> None:
         ]
     ):
         outline.add(event)
-    assert outline.manifest({"far.wav": "abc"}, {"file": "mix.wav"}) == {
+    assert json.loads(encoded(outline.manifest({"far.wav": "abc"}, {"file": "mix.wav"}))) == {
         "format": "tapeline-recording/1",
         "stream_id": 5,
         "call_id": "call",
@@ -391,3 +392,45 @@ def add_all(told: list[Event]) -> None:
     outline = Outline()
     for index, event in enumerate(told):
         outline.add(msgspec.structs.replace(event, event_index=index))
+
+
+DEEP = '{"a":' * 99 + '"é"' + "}" * 99
+LONG = "[" + ",".join(["1.0"] * 16_000) + "]"
+
+
+@pytest.mark.parametrize("data", [DEEP, LONG, "1E5", '"\\u00e9"', '{"a":1,"a":2}', "1" * 128])
+def test_what_senders_said_stands_in_it_as_it_was_sent(data: str) -> None:
+    text = manifest_of(stream_data=data)
+    assert json.loads(text)["init_stream"] == {"stream_data": json.loads(data)}
+    assert data in "".join(line.strip() for line in text.decode().splitlines()).replace(": ", ":")
+
+
+@pytest.mark.parametrize("data", ['{"limit":1e400}', '{"a":' * 970 + "1" + "}" * 970, "9" * 5000, "{"])
+def test_what_some_parser_would_not_take_stands_in_it_as_a_string(data: str) -> None:
+    assert json.loads(manifest_of(stream_data=data))["init_stream"] == {"stream_data": data}
+
+
+def manifest_of(**init: str) -> bytes:
+    told, _ = call_events(())
+    opened = msgspec.structs.replace(told[0].payload, init=init)
+    outline = Outline()
+    outline.add(msgspec.structs.replace(told[0], payload=opened))
+    outline.add(told[1])
+    return encoded(outline.manifest({}, {}))
+
+
+@pytest.mark.parametrize("us", [2**63 - 1, -(2**63)])
+def test_a_time_that_no_calendar_has_is_refused(us: int) -> None:
+    told, _ = call_events(())
+    outline = Outline()
+    outline.add(msgspec.structs.replace(told[0], payload=StreamOpened(us, None, None)))
+    outline.add(told[1])
+    with pytest.raises(InconsistentEventsError, match="no time of any calendar"):
+        outline.manifest({}, {})
+
+
+@pytest.mark.parametrize("rate_hz", [0, -1, 2**31 - 1])
+def test_a_track_of_an_absurd_rate_is_refused(rate_hz: int) -> None:
+    outline = Outline()
+    with pytest.raises(InconsistentEventsError, match=f"{rate_hz} Hz"):
+        outline.add(Event(5, 0, None, 0, 0, TrackOpened("far", 0, "ulaw", rate_hz, False, None)))

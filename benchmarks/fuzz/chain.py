@@ -1,0 +1,173 @@
+"""All that becomes of a sender's messages, without Kafka: what the processes do, in one."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+
+from obstore.store import MemoryStore
+
+from benchmarks.fuzz.sender import BEGAN_MS, Frame
+from ingest.session import Rejection, Session
+from processors.core.assemble.config import AssemblyConfig
+from processors.core.assemble.stream import StreamAssembler
+from processors.core.measure.stream import StreamMeter
+from processors.core.processor import Rejected
+from processors.core.record.manifest import Outline, encoded
+from processors.core.record.stream import FailRecording, StorePart, StreamRecorder
+from processors.storage.recordings import Recordings
+from schemas.codec import Reader, Writer
+from schemas.event_reader import EventReader
+from schemas.events import Event
+from schemas.live_track import LiveTrack
+from schemas.message import to_message
+from schemas.schema import Record
+from schemas.topics import MAX_RECORD_BYTES, MESSAGES, METRICS, TRACKS
+from tapeline.report.call import measure_call
+from tapeline.report.page import html, lines
+
+#: Short, so that a stream of some dozens of messages has several windows, segments and parts.
+ASSEMBLY = AssemblyConfig(segment_ms=100, max_gap_ms=2_000)
+PART_MS, WINDOW_MS = 200, 1_000
+#: Of so many streams, one is stored, and one has a page: those take ten and a thousand times as long.
+STORED_IN, PAGES_IN = 8, 2_000
+#: What Kafka needs of a record for its key, its headers and itself.
+_ROOM_BYTES = 16 * 1024
+
+_MESSAGES, _TRACKS, _METRICS = Writer(MESSAGES), Writer(TRACKS), Writer(METRICS)
+_READER, _EVENTS = Reader(topic=MESSAGES), EventReader()
+
+#: The name of what no topic of ours holds alone: the agents' checkpoints.
+CHECKPOINTS = "checkpoints"
+
+Write = Callable[[str, bytes], bytes]
+"""Takes the name of a topic and a value for it; returns the value."""
+
+
+class Chain:
+    """A sender's streams on their way from the gateway to their pages. Whatever raises here is a fault."""
+
+    def __init__(self, source: Random) -> None:
+        self._source = source
+        self._session = Session("c", "voxology")
+        self._streams: dict[int, _Stream] = {}
+        self._offset = 0
+        self.outcomes: Counter[str] = Counter()
+        self.written: list[tuple[str, bytes]] = []
+        """What the topics hold, with their names."""
+
+    async def send(self, frame: Frame) -> None:
+        """Send a frame to the gateway, and what it makes of it on."""
+        decision = self._session.receive(frame.text, frame.received_us)
+        if isinstance(decision, Rejection):
+            decision.letter.headers()
+            self.outcomes[decision.letter.reason] += 1
+            return
+        self.outcomes["accepted"] += 1
+        _MESSAGES.headers(decision.type)
+        content = decision.content
+        live = isinstance(content, LiveTrack)
+        await self._append(
+            content.encode(_MESSAGES.header) if live else _MESSAGES.encode(content), frame.timestamp_ms
+        )
+
+    async def end(self) -> None:
+        """Let the streams be silent until they are closed, and look at their recordings."""
+        for stream_id, stream in [*self._streams.items()]:
+            if (silence := stream.silence(stream_id)) is not None:
+                await self._append(_MESSAGES.encode(silence), stream.last_ms)
+            await stream.look(stream_id)
+
+    async def _append(self, value: bytes, timestamp_ms: int) -> None:
+        record = _READER.decode(self._write(MESSAGES.name, value))
+        if record["payload"] is not None:
+            to_message(record)
+        stream_id = record["stream_id"]
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            stream = self._streams[stream_id] = _Stream(self._source, self._write, self.outcomes)
+        await stream.handle(record, self._offset, timestamp_ms)
+        self._offset += 1
+
+    def _write(self, topic: str, value: bytes) -> bytes:
+        assert len(value) <= MAX_RECORD_BYTES - _ROOM_BYTES, f"{len(value)} bytes for {topic}"
+        self.written.append((topic, value))
+        return value
+
+
+class _Stream:
+    """What the three agents hold of a stream, and its store."""
+
+    def __init__(self, source: Random, write: Write, outcomes: Counter[str]) -> None:
+        self._source, self._write, self._outcomes = source, write, outcomes
+        self._assembler: StreamAssembler | None = None
+        self._meter, self._recorder = StreamMeter(WINDOW_MS), StreamRecorder(PART_MS)
+        self._store = MemoryStore()
+        self._recordings = None if source.randrange(STORED_IN) else Recordings(self._store)
+        self._outline = Outline()
+        self._events = 0
+        self.last_ms = BEGAN_MS
+
+    async def handle(self, record: Record, offset: int, timestamp_ms: int) -> None:
+        assembler, self.last_ms = self._assembler, timestamp_ms
+        if assembler is None or (assembler.closed and assembler.begins_anew(record, offset, timestamp_ms)):
+            assembler = StreamAssembler.begun_by(record, offset, 0, ASSEMBLY)
+        assert assembler is not None
+        outputs = assembler.handle(record, offset, timestamp_ms)
+        if self._source.random() < 0.05:
+            snapshot = self._write(CHECKPOINTS, assembler.snapshot())
+            assembler = StreamAssembler.restore(snapshot, ASSEMBLY)
+        self._assembler = assembler
+        for output in outputs:
+            if isinstance(output, Rejected):
+                self._outcomes[output.reason] += 1
+            else:
+                await self._publish(output)
+
+    async def _publish(self, made: Event) -> None:
+        event = _EVENTS.event(self._write(TRACKS.name, _TRACKS.encode(made.to_record())))
+        offset, self._events = self._events, self._events + 1
+        if self._meter.begins_anew(event, offset, 0):
+            self._meter, self._recorder = StreamMeter(WINDOW_MS), StreamRecorder(PART_MS)
+            self._outline = Outline()
+        self._outline.add(event)
+        for measure in self._meter.handle(event, offset, 0):
+            assert not isinstance(measure, Rejected), measure
+            self._write(METRICS.name, _METRICS.encode(measure))
+        if self._source.random() < 0.05:
+            snapshot = self._write(CHECKPOINTS, self._meter.snapshot())
+            self._meter = StreamMeter.restore(snapshot, WINDOW_MS)
+            StreamRecorder.restore(self._write(CHECKPOINTS, self._recorder.snapshot()), PART_MS)
+        for part in self._recorder.handle(event, offset, 0):
+            assert not isinstance(part, FailRecording), part
+            await self._store_part(part)
+
+    async def _store_part(self, part: StorePart) -> None:
+        if part.last:
+            digests = {track.file: "" for track in self._outline.tracks}
+            json.loads(encoded(self._outline.manifest(digests, {})))
+            if self._recordings is not None:
+                await self._recordings.compose(part.location, part.events)
+            self._recorder.finish()
+            self._outcomes["recorded"] += 1
+        else:
+            if self._recordings is not None:
+                await self._recordings.store_part(part.location, part.events)
+            self._recorder.stored(part.last_index)
+
+    def silence(self, stream_id: int) -> Record | None:
+        """Return the record that closes the stream, if it is open."""
+        assert self._assembler is not None
+        closed = self._assembler.closed
+        return None if closed else self._assembler.silence.to_record(stream_id, BEGAN_MS * 1000)
+
+    async def look(self, stream_id: int) -> None:
+        """Make the report of the recording."""
+        assert self._assembler is not None
+        assert self._assembler.closed
+        if self._recordings is None:
+            return
+        call = await measure_call(self._store, stream_id)
+        lines(call)
+        if not self._source.randrange(PAGES_IN // STORED_IN):
+            html(call)
