@@ -25,6 +25,9 @@ _encode = msgspec.json.encode
 #: What an Avro long holds.
 INT64 = range(-(2**63), 2**63)
 
+#: The last microsecond of the year 9999, since the epoch.
+_LAST_US = 253_402_300_799_999_999
+
 
 class Kind(Enum):
     """How a field's JSON value is held in Avro."""
@@ -107,6 +110,15 @@ def to_record(
     else:
         record["payload"] = (UNKNOWN, {"json": text.decode()})
     return record
+
+
+def received_us(record: Record) -> int:
+    """Return when a gateway read a message, by its clock: microseconds since the epoch.
+
+    What is no time of a clock counts as the nearest that is: from 1970 on, up to the year 9999.
+    """
+    said: int = record["received_at"]
+    return said if 0 <= said <= _LAST_US else min(max(said, 0), _LAST_US)
 
 
 def to_message(record: Record) -> dict[str, Any]:

@@ -89,7 +89,9 @@ class Readers:
             to_message(record)
         self._assembler = self._assembler or StreamAssembler.begun_by(record, self._offset, 0, ASSEMBLY)
         if self._assembler is not None:
-            handled(self._assembler, self._assembler.closed, record, self._offset, 0)
+            for event in handled(self._assembler, self._assembler.closed, record, self._offset, 0):
+                if isinstance(event, Event):
+                    _WRITERS[TRACKS.name].encode(event.to_record())
             self._assembler.snapshot()
 
     def _event(self, event: Event) -> None:

@@ -27,6 +27,7 @@ from processors.storage.store import names, read
 from runtime.cluster import Cluster
 from schemas.errors import TapelineError
 from schemas.events import Delivery, Gap, TrackClosed, TrackOpened, TrackSegment
+from schemas.message import received_us
 from schemas.registry import Registry
 from schemas.schema import Record
 from schemas.topics import key_of
@@ -119,7 +120,7 @@ async def add_arrivals(
     async for value in stream_entries(
         cluster, registry, key, log["partition"], log["first_offset"], log["last_offset"], on_progress
     ):
-        payload, at_us = value["payload"] or {}, value["received_at"]
+        payload, at_us = value["payload"] or {}, received_us(value)
         name = payload.get("name")
         if value["type"] != "live_track" or name not in tracks or "media" not in payload:
             continue

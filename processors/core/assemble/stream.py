@@ -21,6 +21,7 @@ from processors.core.assemble.track import SequenceJumpError, TrackAssembler
 from processors.core.processor import REMEMBERED_MS, Rejected, SelfContained
 from schemas.errors import TapelineError
 from schemas.events import Event, Payload, StreamOpened
+from schemas.message import received_us
 from schemas.schema import Record
 from schemas.silence import Silence
 
@@ -172,8 +173,8 @@ class StreamAssembler(SelfContained):
             track = self._track(payload["name"])
             body = payload["media"] if kind is CHUNK else payload
             length = len(body) if kind is CHUNK else 0
-            number, received_us = payload["track_sequence_number"], record["received_at"]
-            message = Message(number, kind, offset, timestamp_ms, received_us, length, body)
+            number = payload["track_sequence_number"]
+            message = Message(number, kind, offset, timestamp_ms, received_us(record), length, body)
             payloads = track.receive(message)
             return self._opened(record, offset, timestamp_ms) + payloads
         first = not state.next_index

@@ -870,3 +870,17 @@ def test_a_stop_that_comes_before_the_chunk_which_told_the_length_ends_a_track_w
     started = record(type="start_track", name="far", track_sequence_number=3)
     log = [(0, started), (1500, chunk("far", 5, b"x")), (500, init()), (100, stop("far", 4))]
     check_survives(log, AssemblyConfig(window_ms=2000))
+
+
+@pytest.mark.parametrize("received_at", [2**63 - 1, -(2**63)])
+def test_a_time_that_no_clock_tells_harms_nothing(received_at: int) -> None:
+    messages = call("far")
+    messages[3]["received_at"] = received_at
+    writer = Writer(TRACKS)
+    stream = StreamAssembler(STREAM, 0, CONFIG)
+    for offset, message in enumerate(messages):
+        for event in stream.handle(message, offset, offset):
+            assert isinstance(event, Event)
+            writer.encode(event.to_record())
+        stream = StreamAssembler.restore(stream.snapshot(), CONFIG)
+    assert stream.closed
