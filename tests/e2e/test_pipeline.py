@@ -240,9 +240,11 @@ def chunk(stream: int, /, **changes: Any) -> str:
         (chunk(0, stream_id="117"), "InvalidStreamId"),
         (chunk(1, media="not base64!"), "InvalidMedia"),
         (chunk(1, media="@"), "InvalidMedia"),
+        ('{"stream_id":1,"type":"init_stream","stream_data":{"limit":1e400}}', "InvalidJson"),
+        (f'{{"stream_id":1,"type":"end_stream","x":{"[" * 200}{"]" * 200}}}', "TooMuchStructure"),
         (b"\x00\xff binary", "BinaryFrame"),
     ],
-    ids=["broken", "array", "no-id", "text-id", "base64", "cut", "binary"],
+    ids=["broken", "array", "no-id", "text-id", "base64", "cut", "number", "deep", "binary"],
 )
 async def test_bad_frames_are_dead_lettered_and_disturb_no_call_on_the_same_connection(
     pipeline: Stack, frame: str | bytes, reason: str
