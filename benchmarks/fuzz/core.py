@@ -31,7 +31,7 @@ DAMAGED_IN = 4
 
 @dataclass
 class Outcome:
-    """What became of streams. ``faults``: by their place, where the first of each was met."""
+    """What became of streams. ``faults``: by their place, where each was first met."""
 
     messages: int = 0
     damaged: int = 0
@@ -45,7 +45,7 @@ class Outcome:
         self.damaged += other.damaged
         self.readable += other.readable
         self.counts += other.counts
-        self.faults = other.faults | self.faults
+        self.faults |= {place: told for place, told in other.faults.items() if place not in self.faults}
 
 
 def fuzzed(seed: int, first: int, streams: int) -> Outcome:
@@ -102,13 +102,13 @@ def report(messages: int, seed: int, first: int = 0) -> tuple[str, bool]:
     """Fuzz, and say so meanwhile; return the result as Markdown, and whether nothing was wrong."""
     total = Outcome()
     number = first
+    told = 0
     for number, total in fuzz(messages, seed, first):
-        print(
-            f"seed {seed}: {total.messages:,} messages, up to stream {number}, {len(total.faults)} faults",
-            end="\r",
-            file=sys.stderr,
-            flush=True,
-        )
+        said = f"seed {seed}: {total.messages:,} messages, up to stream {number}, {len(total.faults)} faults"
+        print(said, end="\r", file=sys.stderr, flush=True)
+        for place, fault in [*total.faults.items()][told:]:
+            print(f"\n{place}: {fault}", file=sys.stderr)
+        told = len(total.faults)
     counts = ", ".join(f"{amount:,} {what}" for what, amount in total.counts.most_common())
     text = (
         f"Seed {seed}, streams {first} to {number - 1}; `python -m benchmarks.fuzz --seed {seed} --first "

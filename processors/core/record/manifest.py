@@ -65,6 +65,8 @@ class Outline:
         if event.event_index > self._next_index:
             raise IncompletePartsError(f"event {self._next_index} of stream {event.stream_id} is missing")
         self._next_index += 1
+        if self._stream is not None and self._stream.end is not None:
+            raise InconsistentEventsError(f"stream {event.stream_id} goes on after its end")
         match event.payload:
             case Segment() as segment:
                 self._track_of(segment).add_segment(segment)
@@ -85,6 +87,8 @@ class Outline:
         return self._tracks[said.track_index]
 
     def _opened(self, opened: TrackOpened) -> Track:
+        if opened.track_index in self._tracks:
+            raise InconsistentEventsError(f"track {opened.track!r} begins twice")
         if opened.sample_rate_hz not in RATES_HZ:
             raise InconsistentEventsError(f"track {opened.track!r} has a rate of {opened.sample_rate_hz} Hz")
         taken = {track.file.rpartition(".")[0].lower() for track in self._tracks.values()}

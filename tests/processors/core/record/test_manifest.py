@@ -434,3 +434,11 @@ def test_a_track_of_an_absurd_rate_is_refused(rate_hz: int) -> None:
     outline = Outline()
     with pytest.raises(InconsistentEventsError, match=f"{rate_hz} Hz"):
         outline.add(Event(5, 0, None, 0, 0, TrackOpened("far", 0, "ulaw", rate_hz, False, None)))
+
+
+@pytest.mark.parametrize(("again", "says"), [(1, "begins twice"), (-1, "goes on after its end")])
+def test_what_comes_again_or_behind_the_end_is_refused(again: int, says: str) -> None:
+    told, _ = call_events(("caller",))
+    told.insert(2 if again > 0 else len(told), told[1])
+    with pytest.raises(InconsistentEventsError, match=says):
+        add_all(told)
