@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from processors.core.measure.stream import StreamMeter
 from processors.core.processor import Rejected, handled, reason_of
+from processors.core.record.stream import StreamRecorder
 from schemas.errors import CorruptRecordError, TapelineError, UnknownSchemaError
 
 
@@ -52,8 +52,9 @@ def test_a_closed_stream_is_not_closed_again() -> None:
 
 
 def test_what_holds_all_in_its_snapshot_needs_no_record_and_is_closed_by_no_silence() -> None:
-    meter = StreamMeter(1000)
-    assert (meter.needs_offset, meter.beginning(), meter.silence_wait_ms) == (None, None, None)
-    assert list(meter.release(10**9)) == []
+    recorder = StreamRecorder(1000)
+    held = (recorder.needs_offset, recorder.beginning(), recorder.silence_wait_ms)
+    assert held == (None, None, None)
+    assert list(recorder.release(0)) == []
     with pytest.raises(NotImplementedError):
-        _ = meter.silence
+        _ = recorder.silence
