@@ -52,7 +52,7 @@ class Checkpoint:
 @dataclass(slots=True, eq=False)
 class _Entry(Generic[A, B]):
     processor: StreamProcessor[A, B]
-    closed: bool
+    closed: bool = False
     first_unsaved: int | None = None
     unsaved_since_ms: int = 0
     saved_needs: int | None = None
@@ -104,7 +104,7 @@ class Partition(Generic[A, B]):
 
     def restore(self, stream_id: int, processor: StreamProcessor[A, B]) -> None:
         """Add a stream whose processor was restored from its checkpoint. Before the first batch."""
-        self._entries[stream_id] = entry = _Entry(processor, closed=False)
+        self._entries[stream_id] = entry = _Entry(processor)
         if processor.closed:
             self._note_closed(stream_id, entry)
         elif processor.silence_wait_ms is not None:
@@ -262,7 +262,7 @@ class Partition(Generic[A, B]):
         return min(low_water, self.next_offset)
 
     def _add(self, stream_id: int, processor: StreamProcessor[A, B]) -> _Entry[A, B]:
-        entry = _Entry(processor, closed=False)
+        entry = _Entry(processor)
         before = self._entries.get(stream_id)
         if before is not None:  # closed, long ago by the log's time
             self._closed -= 1

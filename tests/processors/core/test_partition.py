@@ -403,6 +403,19 @@ def test_when_it_is_forgotten_decides_nothing(collected: bool) -> None:
     assert len(streams) == 2
 
 
+def test_a_stream_that_began_and_closed_again_is_kept_for_as_long_as_one_that_did_once() -> None:
+    """The log goes on where the first of them expired long ago, and the second does at that moment."""
+    streams, log = partition(), logged(call(1, 2))
+    log += [(s, r, at_ms + REMEMBERED_MS + 1000) for s, r, at_ms in log]
+    read(streams, log)
+    save(streams)
+    expires_ms = log[-1][2] + REMEMBERED_MS + 3_600_000
+    for late_ms, expired in ((0, []), (1, [Checkpoint(1, None)])):
+        streams.feed(2, message(2, "init_stream"), streams.next_offset, expires_ms + late_ms)
+        assert streams.expired(streams.next_offset) == expired
+    assert len(streams) == 1
+
+
 def test_a_restored_closed_stream_expires_too() -> None:
     streams, log = partition(), logged(call(1, 2))
     read(streams, log)
@@ -502,10 +515,12 @@ def test_a_restart_lets_silence_begin_anew() -> None:
     streams.touch(1)
     (checkpoint,) = save(streams)
     assert checkpoint.snapshot is not None
-    again = partition(next_offset=1)
-    again.restore(1, StreamAssembler.restore(checkpoint.snapshot, CONFIG))
-    assert fetches(again, 1000, 1004) == []
-    assert fetches(again, 1005, 1010) == [(1005, 1)]
+    for first_s in (0, 1000):
+        again = partition(next_offset=1)
+        again.restore(1, StreamAssembler.restore(checkpoint.snapshot, CONFIG))
+        assert fetches(again, first_s, first_s + 4) == []
+        assert again.punctuate(first_s + 4.999) == []
+        assert fetches(again, first_s + 5, first_s + 10) == [(first_s + 5, 1)]
 
 
 @pytest.mark.parametrize("speaks", [False, True])
