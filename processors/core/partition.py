@@ -54,7 +54,6 @@ class _Entry(Generic[A, B]):
     processor: StreamProcessor[A, B]
     closed: bool = False
     first_unsaved: int | None = None
-    unsaved_since_ms: int = 0
     saved_needs: int | None = None
 
     @property
@@ -80,8 +79,8 @@ class Partition(Generic[A, B]):
         self._new = new
         self._config = config
         self._entries: dict[int, _Entry[A, B]] = {}
-        self._unsaved: dict[int, _Entry[A, B]] = {}
-        """In the order of ``unsaved_since_ms``."""
+        self._unsaved: dict[int, int] = {}
+        """Streams with records that are not saved, by since when: in the order of these times."""
         self._due: set[int] = set()
         self._opened: list[Checkpoint] = []
         self._low_waters = SortedSet()
@@ -162,8 +161,7 @@ class Partition(Generic[A, B]):
         if entry.first_unsaved is None:
             before = entry.low_water
             entry.first_unsaved = offset
-            entry.unsaved_since_ms = self._log.now_ms
-            self._unsaved[stream_id] = entry
+            self._unsaved[stream_id] = self._log.now_ms
             self._note_low_water(stream_id, entry, before)
         self._fed[stream_id] = entry
         if entry.processor.closed:
@@ -213,8 +211,8 @@ class Partition(Generic[A, B]):
             if wait_ms is not None:
                 self._silence.heard(stream_id, wait_ms / 1000, self._fetched_s)
         self._fed.clear()
-        for stream_id, entry in self._unsaved.items():
-            if self._log.now_ms - entry.unsaved_since_ms <= self._config.every_ms:
+        for stream_id, since_ms in self._unsaved.items():
+            if self._log.now_ms - since_ms <= self._config.every_ms:
                 break
             self._due.add(stream_id)
         due, self._due = sorted(self._due & self._entries.keys()), set()
@@ -268,10 +266,7 @@ class Partition(Generic[A, B]):
             self._closed -= 1
             # If that is not saved yet, it happened in this batch: then a checkpoint is due anyway, and must
             # not come before the outputs.
-            entry.first_unsaved, entry.unsaved_since_ms = before.first_unsaved, before.unsaved_since_ms
-            entry.saved_needs = before.saved_needs
-            if stream_id in self._unsaved:
-                self._unsaved[stream_id] = entry
+            entry.first_unsaved, entry.saved_needs = before.first_unsaved, before.saved_needs
         snapshot = processor.beginning() if entry.first_unsaved is None else None
         if snapshot is not None:
             self._opened.append(Checkpoint(stream_id, snapshot))

@@ -97,6 +97,15 @@ def test_mutants_are_read_with_their_functions_and_changes(mutated: Path) -> Non
     assert (untested.function, untested.after) == ("most", "return max(None)")
 
 
+def test_a_change_of_a_default_is_told_too(tmp_path: Path) -> None:
+    (tmp_path / "low.py").write_text(
+        "def x_most__mutmut_orig(a=1):\n    return a\n\n\ndef x_most__mutmut_1(a=2):\n    return a\n"
+    )
+    (tmp_path / "low.py.meta").write_text(json.dumps({"exit_code_by_key": {"low.x_most__mutmut_1": 0}}))
+    (survived,) = read(tmp_path)
+    assert (survived.before, survived.after) == ("def _(a=1):", "def _(a=2):")
+
+
 def test_what_survived_is_tried_again_and_what_was_killed_is_not(mutated: Path) -> None:
     assert reset(mutated, "other") == 0
     assert reset(mutated, "low") == 2

@@ -7,7 +7,15 @@ from processors.core.log_time import LogTime
 
 
 def test_nothing_is_old_before_anything_was_read() -> None:
-    assert LogTime().offset_before(0) == 0
+    assert (LogTime().now_ms, LogTime().offset_before(0)) == (0, 0)
+
+
+def test_it_marks_a_second_at_most_once() -> None:
+    time = LogTime()
+    for offset in range(100):
+        time.now_ms += 250
+        time.mark(offset)
+    assert len(time._marks) == 25
 
 
 @given(batches=st.lists(st.tuples(st.integers(1, 50), st.integers(0, 20_000)), max_size=40))

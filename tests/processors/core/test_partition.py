@@ -314,6 +314,14 @@ def test_a_stream_is_saved_after_a_while_of_the_logs_time_whoever_speaks() -> No
         assert log[offset][2] - oldest_ms <= SAVING.every_ms + 6
 
 
+def test_a_stream_may_stay_unsaved_for_so_long_and_no_longer() -> None:
+    streams, log = partition(), logged(call(1, 1)[:1])
+    read(streams, log)
+    for late_ms, due in ((SAVING.every_ms, []), (SAVING.every_ms + 1, [1])):
+        streams.feed(2, message(2, "init_stream"), streams.next_offset, log[0][2] + late_ms)
+        assert [c.stream_id for c in streams.due()] == due
+
+
 def test_time_in_the_log_does_not_run_back() -> None:
     streams = partition()
     log = logged(woven([call(1, 1), call(2, 1)]))
@@ -462,6 +470,13 @@ def begun(streams: Streams, at_s: float = 0.0) -> None:
     streams.due()
 
 
+def test_a_stream_may_be_silent_for_so_long_and_no_longer() -> None:
+    streams = partition()
+    begun(streams)
+    assert streams.punctuate(4.999) == []
+    assert [stream_id for stream_id, _ in streams.punctuate(5.0)] == [1]
+
+
 def test_a_silent_stream_is_asked_for_once_and_again_after_a_while() -> None:
     streams = partition()
     begun(streams)
@@ -584,8 +599,8 @@ def test_a_stream_that_needs_old_records_is_told_to_let_go() -> None:
         save(streams)
         assert streams.committable_offset == 0
     assert told[:10] == [[]] * 10, "nothing is a second old"
-    assert [(s, e.source_offset) for s, e in told[10]] == [(1, 1)]
-    assert [(s, e.source_offset) for s, e in told[20]] == [(1, 11), (2, 11)]
+    assert [(s, e.stream_id, e.source_offset) for s, e in told[10]] == [(1, 1, 1)]
+    assert [(s, e.stream_id, e.source_offset) for s, e in told[20]] == [(1, 1, 11), (2, 2, 11)]
     holder = streams.processor(1)
     assert isinstance(holder, Holder)
     holder.needs = None
@@ -630,6 +645,25 @@ def test_a_stream_that_closes_without_a_record_is_closed_once_and_expires() -> N
     assert (len(streams), streams.open_streams) == (1, 1)
 
 
+def test_what_a_stream_needs_is_needed_until_the_next_of_its_number_is_saved() -> None:
+    streams: Partition[Event, RecorderOutput] = Partition(lambda *_: StreamRecorder(1000), SAVING)
+    opened = [Event(1, 0, None, 0, offset, StreamOpened(0, None, None)) for offset in (0, 1)]
+    streams.feed(1, opened[0], 0, 10**12)
+    for checkpoint in streams.unsaved():
+        streams.saved(checkpoint)
+    assert streams.committable_offset == 0, "its event is in no part yet"
+    recorder = streams.processor(1)
+    assert isinstance(recorder, StreamRecorder)
+    recorder.finish()
+    streams.touch(1)
+    streams.feed(1, opened[1], 1, 10**12)
+    assert streams.processor(1) is not recorder
+    assert streams.committable_offset == 0, "nothing of that is saved"
+    for checkpoint in streams.unsaved():
+        streams.saved(checkpoint)
+    assert streams.committable_offset == 1
+
+
 # A processor that raises ---------------------------------------------------------------------
 
 
@@ -671,6 +705,14 @@ def test_a_stream_whose_processor_raises_is_closed_once_and_the_others_go_on() -
     save(streams)
     streams.unsaved()
     assert {c.stream_id for c in streams.unsaved()} == {2}, "it is saved as closed"
+
+
+def test_what_a_closed_stream_raises_for_closes_it_no_second_time() -> None:
+    log = logged([*call(1, 2), message(1, "live_track", FAILS_AT, media=b"x")])
+    out = read(failing(), log)
+    assert sum(isinstance(o.payload, StreamClosed) for o in out if isinstance(o, Event)) == 1
+    assert isinstance(out[-1], Rejected)
+    assert out[-1].reason == "ZeroDivisionError"
 
 
 def test_a_stream_that_failed_is_silent_for_ever() -> None:

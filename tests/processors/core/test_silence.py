@@ -35,6 +35,17 @@ def test_a_stream_that_is_asked_for_and_heard_has_its_whole_wait_again() -> None
     assert silence.due(7) == [1]
 
 
+def test_a_stream_that_is_heard_all_the_time_is_looked_at_rarely() -> None:
+    silence = SilenceDetector()
+    silence.fetched(0)
+    for tenth in range(100):
+        silence.heard(1, 3, tenth / 10)
+        silence.heard(1, 3, tenth / 10)
+    assert len(silence._looks) == 1
+    assert silence.due(12.8) == []
+    assert silence.due(12.9) == [1]
+
+
 def test_a_forgotten_stream_is_never_due() -> None:
     silence = SilenceDetector()
     silence.fetched(0)
