@@ -28,8 +28,8 @@ class _Piece(msgspec.Struct):
     """Samples of the audio that are already emitted."""
     length: int
     """Samples left."""
-    first_offset: int
-    last_offset: int
+    first_offset: int = -1
+    last_offset: int = -1
 
 
 class SegmentBuffer:
@@ -56,7 +56,7 @@ class SegmentBuffer:
         if self._pieces and self._pieces[-1].audio is None:
             self._pieces[-1].length += samples
         else:
-            self._pieces.append(_Piece(None, 0, samples, -1, -1))
+            self._pieces.append(_Piece(None, 0, samples))
             self._gaps += 1
         self._buffered += samples
 

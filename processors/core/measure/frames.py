@@ -84,7 +84,7 @@ class FrameMeter:
         if known:
             codes = self.state.partial + codes
         used = self._process(np.frombuffer(codes, np.uint8), known, self._size)
-        self.state.partial = bytes(codes[used:]) if used < len(codes) else b""
+        self.state.partial = bytes(codes[used:])
 
     def end(self) -> None:
         """End the track: the rest counts as a frame, a shorter one, and an open pause as a pause."""

@@ -411,6 +411,14 @@ def test_after_the_end_the_wait_is_short() -> None:
     assert hear(messages, silent=True).closed.reasons == ["track_unfinished:far"]
 
 
+def test_all_tracks_that_are_open_end_with_the_stream() -> None:
+    messages = call("caller", "far", chunks=2)[:-3]
+    heard = hear(messages, silent=True)
+    assert [(end.track, end.samples) for end in heard.of(TrackClosed)] == [("caller", 320), ("far", 320)]
+    assert heard.closed.reasons == ["no_end_stream", "track_unfinished:caller", "track_unfinished:far"]
+    assert [e.event_index for e in heard.events] == list(range(len(heard.events)))
+
+
 def test_a_track_that_the_end_names_and_nobody_heard_is_missing() -> None:
     messages = [*call("far")[:-1], end("far", "near")]
     assert hear(messages, silent=True).closed.reasons == ["track_missing:near"]

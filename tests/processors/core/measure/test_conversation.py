@@ -121,6 +121,7 @@ def test_the_earliest_track_need_not_come_first() -> None:
     assert record["began_at"] == 1_000_000
     assert of(record, "offset_ms") == [1000, 0]
     assert (record["overlap_ms"], record["duration_ms"]) == (1000, 2000)
+    assert of(record, "interruptions") == [1, 0], "it spoke when the other was speaking"
 
 
 def test_the_interruption_is_by_who_begins_last() -> None:
@@ -242,6 +243,46 @@ def test_a_stalled_track_is_waited_for_and_then_placed_later() -> None:
     assert of(record, "talk_ms") == [1000, 2000]
     assert of(record, "delayed_ms") == [0, 500 * FRAME_MS]
     assert record["overlap_ms"] == 1000
+
+
+def test_what_comes_behind_the_conversation_is_placed_where_that_is() -> None:
+    """When a track joins too late, and each time it stalls; where it began stays then."""
+    conversation = Conversation(ConversationState(), 1000)
+    place = segment("b", 1, 100 * FRAME_MS * 1000)
+    conversation.feed(segment("a", 0, 0), runs([500]))  # computed up to frame 250
+    conversation.feed(place, runs([0, 50]))
+    conversation.feed(segment("a", 0, 0), runs([4000]))  # the other is waited for up to frame 1500
+    conversation.feed(place, runs([0, 50]))
+    conversation.feed(place, runs([4000]))
+    record = conversation.end()[-1]
+    assert of(record, "offset_ms") == [0, 250 * FRAME_MS]
+    assert of(record, "delayed_ms") == [0, (150 + 1200) * FRAME_MS]
+    assert of(record, "talk_ms") == [0, 2000]
+    assert record["duration_ms"] == (1500 + 50 + 4000) * FRAME_MS
+
+
+def test_a_track_that_joins_a_frame_too_late_is_a_frame_late() -> None:
+    conversation = Conversation(ConversationState(), 1000)
+    conversation.feed(segment("a", 0, 0), runs([500]))
+    conversation.feed(segment("b", 1, 249 * FRAME_MS * 1000), runs([0, 50]))
+    record = conversation.end()[-1]
+    assert (of(record, "delayed_ms"), of(record, "offset_ms")) == ([0, FRAME_MS], [0, 250 * FRAME_MS])
+
+
+def test_who_begins_with_a_track_that_joins_has_no_turn_by_that() -> None:
+    """What was computed ends at the same frame."""
+    conversation = Conversation(ConversationState(), 1000)
+    conversation.feed(segment("a", 0, 0), runs([50, 250]))
+    conversation.feed(segment("b", 1, 50 * FRAME_MS * 1000), runs([0, 250]))
+    record = conversation.end()[-1]
+    assert (of(record, "turns"), record["overlap_ms"]) == ([0, 0], 5000)
+
+
+@pytest.mark.parametrize("window_ms", [0, FRAME_MS])
+def test_the_shortest_window_is_a_frame(window_ms: int) -> None:
+    conversation = Conversation(ConversationState(), window_ms)
+    conversation.feed(segment("a", 0, 0), runs([3]))
+    assert [record["duration_ms"] for record in conversation.end()] == [20, 40, 60, 60]
 
 
 def test_a_clock_that_is_wrong_by_a_day_does_not_make_a_day_of_silence() -> None:

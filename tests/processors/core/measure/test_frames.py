@@ -13,6 +13,7 @@ from processors.core.measure import kernels
 from processors.core.measure.frames import FrameMeter, FrameState, warm_up
 
 LOUD, QUIET = 0x80, 0xFF
+SILENT = bytes([QUIET])
 
 
 def codes(*runs: tuple[int, float]) -> bytes:
@@ -42,6 +43,25 @@ def test_the_last_shorter_frame_counts_with_its_own_length() -> None:
     meter, frames, silent = measured(bytes([QUIET]) * 250)
     assert (frames, silent) == (2, 2)
     assert meter.record()["trailing_silence_ms"] == 250 / 8
+
+
+def test_a_rest_of_one_sample_is_a_frame_too() -> None:
+    assert measured(bytes([QUIET]))[1:] == (1, 1)
+
+
+def test_a_track_that_ended_holds_no_audio_and_says_nothing_more() -> None:
+    meter, _, _ = measured(codes((LOUD, 1.011), (QUIET, 0.1)))
+    meter.take_voice_activity()
+    assert meter.state.partial == b""
+    meter.end()
+    assert meter.take_voice_activity() == []
+
+
+def test_the_lowest_noise_floor() -> None:
+    """Four samples of the lowest magnitude in a frame have -88.3 dBFS; three are below what is counted."""
+    for samples, floor in ((4, -88), (3, None)):
+        meter, _, _ = measured((b"\xfe" * samples + SILENT * (160 - samples)) * 50)
+        assert meter.record()["noise_floor_dbfs"] == floor
 
 
 def test_the_noise_floor_is_the_level_of_the_quiet_tenth() -> None:

@@ -59,6 +59,13 @@ def test_the_level_of_the_voice_does_not_matter(level: float) -> None:
     assert [speech for speech, _ in found] == [False, True, False, True, False]
 
 
+def test_a_pause_that_is_open_at_the_end_is_a_pause() -> None:
+    """Though it was too short to end the talkspurt: had more speech come, it would have been bridged."""
+    found = voice_activity(pause(1), tone(2), pause(0.25))
+    assert [speech for speech, _ in found] == [False, True, False]
+    assert 0 < found[-1][1] * FRAME_MS < 200
+
+
 def test_a_short_pause_is_bridged_and_a_long_one_is_not() -> None:
     for seconds, expected in ((0.2, [False, True, False]), (0.5, [False, True, False, True, False])):
         found = voice_activity(pause(1), tone(1), pause(seconds), tone(1), pause(1))
