@@ -221,6 +221,40 @@ def test_a_jump_as_far_as_a_gap_may_be_long_is_waited_for_and_one_further_is_ref
     assert closed(out).gap_samples == (furthest - max(2, len(before) + 1)) * size
 
 
+def test_a_start_with_another_number_than_1_says_the_format_of_what_comes_behind_it() -> None:
+    track = assembler()
+    start = {"media_format": {"encoding": "alaw", "sample_rate": 8000}}
+    track.receive(Message(3, Kind.START, 3, 0, 0, 0, start))
+    out = track.wait_no_longer()
+    assert out == [TrackOpened("far", 0, "alaw", 8000, False, start)]
+    out += track.receive(message(4, 99)) + track.close()
+    assert audio(out) == b"\x04" * 4
+    assert counts(out)[:3] == (2, 1, 1)
+
+
+def test_a_gap_of_one_sample_is_filled_too() -> None:
+    track = assembler()
+    out = track.receive(message(1, 9)) + track.receive(message(2, 9, 1)) + track.receive(message(4, 9, 1))
+    out += track.close()
+    assert (audio(out), gaps(out)) == (b"\x02\xff\x04", [Gap(1, 1)])
+
+
+def test_the_gaps_of_a_track_are_added() -> None:
+    out = run([1, 3, 5, 8], stop=99, close=True)
+    assert [gap.samples for gap in gaps(out)] == [4, 4, 8]
+    assert closed(out).gap_samples == 16
+
+
+def test_a_gap_may_always_be_a_sample_long() -> None:
+    track = TrackAssembler(TrackState("far", 0), settings_of(AssemblyConfig(max_gap_ms=0)))
+    track.receive(message(1, 99))
+    track.receive(message(2, 99, 1))
+    with pytest.raises(SequenceJumpError, match="5 where 3 was next"):
+        track.receive(message(5, 99, 1))
+    assert track.receive(message(4, 99, 1)) == []
+    assert gaps(track.close()) == [Gap(1, 1)]
+
+
 def test_no_jump_is_absurd_behind_the_stop() -> None:
     track = assembler()
     out = track.receive(message(1, 2)) + track.receive(message(2, 2))
