@@ -460,7 +460,7 @@ def test_what_came_of_a_stream_is_told_with_its_end() -> None:
     other = record(type="init_stream", tracks=[{"name": "near"}])
     messages = [
         *(init("far"), other, start("far"), chunk("far", 2, b"x")),
-        *(chunk("far", 2, b"x"), chunk("far", 2**62, b"x"), chunk("far", 4, b"x")),
+        *(chunk("far", 2, b"x"), *[chunk("far", 2**62, b"x")] * 2, chunk("far", 4, b"x")),
         *(end("far"), end("near"), stop("far", 5)),
     ]
     stream = StreamAssembler(STREAM, 3, CONFIG)
@@ -472,21 +472,43 @@ def test_what_came_of_a_stream_is_told_with_its_end() -> None:
     assert Heard(out).closed == StreamClosed(
         complete=False,
         reasons=["chunks_lost:far"],
-        closed_at=1049,
+        closed_at=1050,
         end=end("far")["payload"],
         late_init=None,
         tracks=1,
         messages_used=6,
         messages_duplicate=3,
         messages_late=0,
-        messages_rejected=1,
+        messages_rejected=2,
         first_offset=40,
-        last_offset=49,
+        last_offset=50,
     )
-    (rejected,) = Heard(out).rejected
-    assert rejected.reason == "SequenceJump"
-    assert str(2**62) in rejected.detail
-    assert Heard(out).events[-1].source_offset == 49
+    assert [rejected.reason for rejected in Heard(out).rejected] == ["SequenceJump"] * 2
+    assert str(2**62) in Heard(out).rejected[0].detail
+    assert Heard(out).events[-1].source_offset == 50
+
+
+def test_time_goes_on_with_a_message_that_is_refused() -> None:
+    """A gap is declared lost by it; and its call's id is one."""
+    stream = StreamAssembler(STREAM, 3, CONFIG)
+    stream.handle(bare("start_track", "far", 1), 0, 0)
+    stream.handle(bare("live_track", "far", 3, media=b"x" * 160), 1, 0)
+    out = stream.handle(bare("live_track", "far", 2**62, media=b"x") | {"call_id": "c"}, 2, 1000)
+    heard = Heard(out)
+    assert [rejected.reason for rejected in heard.rejected] == ["SequenceJump"]
+    assert heard.audio("far") == b"\xff" * 160 + b"x" * 160
+    assert {event.call_id for event in heard.events} == {"c"}
+
+
+def test_a_stop_alone_tells_no_length() -> None:
+    (ended,) = hear([init("far"), stop("far", 6)], silent=True).of(TrackClosed)
+    assert (ended.samples, ended.gap_samples, ended.delivery.lost) == (0, 0, 4)
+
+
+def test_a_stream_was_opened_when_its_first_message_came() -> None:
+    for first in (init("far"), start("far"), chunk("far", 5, b"x"), end("far")):
+        (opened,) = Heard(StreamAssembler(STREAM, 3, CONFIG).handle(first, 7, 1234)).of(StreamOpened)
+        assert opened.opened_at == 1234
 
 
 def test_what_comes_late_is_counted_as_late() -> None:
@@ -517,13 +539,15 @@ def test_who_sends_a_stream_is_told_by_its_first_message() -> None:
 
 
 def test_a_message_a_day_after_an_end_that_nothing_closed_is_left_to_the_next_stream() -> None:
-    for at_ms, taken in ((REMEMBERED_MS, True), (REMEMBERED_MS + 1, False)):
-        stream = StreamAssembler(STREAM, 3, CONFIG)
-        stream.handle(end("far"), 0, 0)
+    end_ms = 10**12
+    for later_ms, taken in ((CONFIG.window_ms + 1, True), (REMEMBERED_MS, True), (REMEMBERED_MS + 1, False)):
+        stream, at_ms = StreamAssembler(STREAM, 3, CONFIG), end_ms + later_ms
+        stream.handle(end("far"), 0, end_ms)
         out = stream.handle(init("far"), 1, at_ms)
         assert stream.closed
         assert bool(Heard(out).rejected) is taken
         assert stream.begins_anew(init("far"), 1, at_ms) is not taken
+        assert stream.handle(end("far"), 0, end_ms) == [], "it was taken"
 
 
 def test_how_long_a_restored_stream_may_be_silent_is_for_its_worker_to_say() -> None:
@@ -789,6 +813,13 @@ def test_what_several_tracks_can_wait_for_no_longer_is_all_heard() -> None:
     heard = Heard(out)
     assert {opened.track for opened in heard.of(TrackOpened)} == {"far", "near"}
     assert [e.event_index for e in heard.events] == list(range(1, len(heard.events) + 1))
+
+
+def test_what_can_wait_no_longer_comes_with_what_has_waited_for_long_enough() -> None:
+    stream = StreamAssembler(STREAM, 3, CONFIG)
+    stream.handle(bare("live_track", "far", 5, media=b"x"), 0, 0)
+    out = stream.handle(bare("live_track", "near", 5, media=bytes(MAX_WAITING_BYTES)), 1, CONFIG.window_ms)
+    assert [opened.track for opened in Heard(out).of(TrackOpened)] == ["far", "near"]
 
 
 def test_a_checkpoint_of_other_rules_or_of_another_format_is_refused() -> None:

@@ -1,5 +1,7 @@
 """A track's messages in any order, into its audio in order."""
 
+import contextlib
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -253,6 +255,21 @@ def test_a_gap_may_always_be_a_sample_long() -> None:
         track.receive(message(5, 99, 1))
     assert track.receive(message(4, 99, 1)) == []
     assert gaps(track.close()) == [Gap(1, 1)]
+
+
+def test_where_no_chunk_came_a_jump_is_measured_by_numbers() -> None:
+    for number, refused in ((2 + 8000, False), (2 + 8001, True)):
+        track = assembler()
+        track.receive(message(1, number))
+        with pytest.raises(SequenceJumpError) if refused else contextlib.nullcontext():
+            track.receive(message(number, number))
+
+
+def test_a_refused_jump_says_how_long_a_gap_may_be() -> None:
+    track = TrackAssembler(TrackState("far", 0), settings_of(AssemblyConfig(max_gap_ms=3_600_000)))
+    track.receive(message(1, 99))
+    with pytest.raises(SequenceJumpError, match="more than 3600 s"):
+        track.receive(message(10**12, 99))
 
 
 def test_no_jump_is_absurd_behind_the_stop() -> None:
