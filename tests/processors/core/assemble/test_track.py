@@ -304,11 +304,17 @@ def test_a_track_was_heard_since_before_its_first_chunk_was_sent() -> None:
 
 
 def test_a_track_knows_where_its_messages_lie_in_whatever_order_they_came() -> None:
+    for first in (0, 40):
+        track = assembler()
+        out: list[Payload] = []
+        for offset, number in enumerate((1, 3, 2, 5, 4, 6), first):
+            out += track.receive(msgspec.structs.replace(message(number, 6), offset=offset))
+        assert (closed(out).first_offset, closed(out).last_offset) == (first, first + 5)
     track = assembler()
-    out: list[Payload] = []
-    for offset, number in enumerate((3, 2, 1, 5, 4, 6), 40):
-        out += track.receive(msgspec.structs.replace(message(number, 6), offset=offset))
-    assert (closed(out).first_offset, closed(out).last_offset) == (40, 45)
+    out = track.receive(msgspec.structs.replace(message(2, 3), offset=7))
+    out += track.receive(msgspec.structs.replace(message(1, 3), offset=8))
+    out += track.receive(msgspec.structs.replace(message(3, 3), offset=9))
+    assert (closed(out).first_offset, closed(out).last_offset) == (7, 9)
 
 
 def test_of_a_track_without_messages_nothing_is_known() -> None:
