@@ -100,6 +100,24 @@ def test_a_segment_of_many_gaps_is_cut_early() -> None:
     assert [segment.first_sample for segment in cuts] == [0, 514, 1028]
 
 
+@pytest.mark.parametrize("before", [[None], [1, None], [1, 1, None], [None, 1, None, 1]])
+def test_gaps_of_segments_that_are_out_do_not_count(before: list[int | None]) -> None:
+    """Of a segment of 4000 samples, which ends with a gap or with audio, nothing is left."""
+    state = TrackState("far", 0, heard_at=0)
+    audio = SegmentBuffer(state, settings_of(AssemblyConfig(segment_ms=500)))
+    for place, offset in enumerate(before, 1):
+        samples = 4000 * place // len(before) - audio.end
+        if offset is None:
+            audio.append_silence(samples)
+        else:
+            audio.append(offset, bytes(samples))
+    assert len(audio.cut()) == 1
+    for gaps in range(1, MAX_SEGMENT_GAPS + 2):
+        audio.append_silence(1)
+        audio.append(gaps, b"a")
+        assert bool(audio.cut()) is (gaps > MAX_SEGMENT_GAPS)
+
+
 @given(
     pieces=st.lists(st.tuples(st.none() | st.integers(0, 9), st.integers(1, 50), st.booleans()), max_size=15)
 )

@@ -459,9 +459,9 @@ def test_what_came_of_a_stream_is_told_with_its_end() -> None:
     """A message of each kind: used, twice, late, refused; the init and the end twice, with other words."""
     other = record(type="init_stream", tracks=[{"name": "near"}])
     messages = [
-        *(init("far"), other, start("far"), chunk("far", 2, b"x")),
+        *(init("far"), other, other, start("far"), chunk("far", 2, b"x")),
         *(chunk("far", 2, b"x"), *[chunk("far", 2**62, b"x")] * 2, chunk("far", 4, b"x")),
-        *(end("far"), end("near"), stop("far", 5)),
+        *(end("far"), end("near"), end("near"), stop("far", 5)),
     ]
     stream = StreamAssembler(STREAM, 3, CONFIG)
     out: list[Event | Rejected] = []
@@ -472,20 +472,20 @@ def test_what_came_of_a_stream_is_told_with_its_end() -> None:
     assert Heard(out).closed == StreamClosed(
         complete=False,
         reasons=["chunks_lost:far"],
-        closed_at=1050,
+        closed_at=1052,
         end=end("far")["payload"],
         late_init=None,
         tracks=1,
         messages_used=6,
-        messages_duplicate=3,
+        messages_duplicate=5,
         messages_late=0,
         messages_rejected=2,
         first_offset=40,
-        last_offset=50,
+        last_offset=52,
     )
     assert [rejected.reason for rejected in Heard(out).rejected] == ["SequenceJump"] * 2
     assert str(2**62) in Heard(out).rejected[0].detail
-    assert Heard(out).events[-1].source_offset == 50
+    assert Heard(out).events[-1].source_offset == 52
 
 
 def test_time_goes_on_with_a_message_that_is_refused() -> None:

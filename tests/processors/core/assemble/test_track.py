@@ -176,6 +176,8 @@ def test_what_comes_after_it_was_declared_lost_is_late_and_kept_out() -> None:
 def test_a_duplicate_after_a_gap_is_no_late_message() -> None:
     out = run([1, 2, 4, 5, 2, 6], step_ms=60, close=True)
     assert counts(out) == (4, 3, 1, 1, 0)
+    out = run([1, 2, 4, 5, 4, 6], step_ms=60, close=True)
+    assert counts(out) == (4, 3, 1, 1, 0), "the first one behind the gap, too"
 
 
 def test_numbers_beyond_the_stop_are_late() -> None:
@@ -232,6 +234,15 @@ def test_a_start_with_another_number_than_1_says_the_format_of_what_comes_behind
     out += track.receive(message(4, 99)) + track.close()
     assert audio(out) == b"\x04" * 4
     assert counts(out)[:3] == (2, 1, 1)
+
+
+def test_what_comes_with_a_start_of_another_number_is_all_told() -> None:
+    track = assembler()
+    track.receive(message(1, 99))
+    track.receive(message(3, 99, 8))
+    track.receive(Message(4, Kind.START, 4, 0, 0, 0, START))
+    out = track.receive(message(2, 99, 8))
+    assert audio(out) == b"\x02" * 8 + b"\x03" * 8
 
 
 def test_a_gap_of_one_sample_is_filled_too() -> None:
