@@ -47,17 +47,21 @@ async def run_agent(agent: str, config: WorkerConfig, operations: str | None) ->
     keep_freed_memory()
     starting = asyncio.create_task(app.start())
     await asyncio.wait({stopped, starting}, return_when=asyncio.FIRST_COMPLETED)
-    if not starting.done():
-        return 0  # it waits for Kafka, and has nothing yet
-    await starting
-    log.info("agent_started", agent=agent)
-    measuring = asyncio.create_task(made.keep_measuring())
-    crashed = asyncio.create_task(app.wait_until_stopped())
-    await asyncio.wait({stopped, crashed}, return_when=asyncio.FIRST_COMPLETED)
-    measuring.cancel()
-    failed = app.crashed
-    if not failed:
-        await made.stop()
+    failed = False
+    if starting.done():
+        await starting
+        log.info("agent_started", agent=agent)
+        measuring = asyncio.create_task(made.keep_measuring())
+        crashed = asyncio.create_task(app.wait_until_stopped())
+        await asyncio.wait({stopped, crashed}, return_when=asyncio.FIRST_COMPLETED)
+        measuring.cancel()
+        failed = app.crashed
+        if not failed:
+            await made.stop()
+    else:
+        # It may wait for Kafka, for ever, and has nothing to save. What of it runs already is stopped below:
+        # Faust starts again what is only cancelled, and the process would not end.
+        starting.cancel()
     # Nothing is left but to leave the group, and Faust waits for a broker that is away.
     await asyncio.wait({asyncio.create_task(app.stop())}, timeout=LEAVE_TIMEOUT_S)
     if server is not None:

@@ -229,6 +229,19 @@ async def test_a_worker_stops_within_seconds_when_kafka_is_away(alone: Stack) ->
 
 
 @pytest.mark.timeout(150)
+async def test_a_worker_that_is_stopped_while_it_starts_stops(alone: Stack) -> None:
+    """Whether it connects, joins its group, or waits for the assignment. A second one prolongs the start."""
+    await alone.start("first", "worker", "assemble")
+    for number in range(5):
+        name = f"stopped-{number}"
+        await alone.start(name, "worker", "assemble")
+        await until(lambda name=name: "agent_starting" in alone.log_of(name).read_text(), 60)  # type: ignore[misc]
+        await asyncio.sleep(number * 0.3)
+        async with asyncio.timeout(15):
+            assert await alone.stop(name) == 0
+
+
+@pytest.mark.timeout(150)
 async def test_a_partition_that_is_fenced_and_still_ours_is_taken_again_but_not_over_and_over(
     alone: Stack,
 ) -> None:
