@@ -77,9 +77,15 @@ class RecordingJobs:
         task.add_done_callback(lambda done: self._ended(stream_id, done))
 
     def cancel(self) -> None:
-        """Cancel all jobs: their partitions were revoked."""
+        """Cancel all jobs: their partitions were revoked.
+
+        A job may take a while to end, as long as a slow disk does. One that is started meanwhile, when this
+        worker has taken the partition again, neither waits for it nor fails with it: what they store is the
+        same.
+        """
         for task in self._tasks:
             task.cancel()
+        self._latest.clear()
 
     async def retried(self, stream_id: int, operation: Operation[T]) -> T:
         """Return what an operation on the store returns, tried again with growing pauses while it fails.

@@ -170,6 +170,36 @@ async def test_a_revocation_cancels_every_job_and_frees_its_slot() -> None:
     assert ended[2:] == ["later"] * 3
 
 
+async def test_a_job_that_was_cancelled_and_still_ends_does_not_take_the_next_ones_with_it() -> None:
+    """A local store waits for its threads: one that is cancelled ends when the disk has answered."""
+    agent, disk, done = Agent(slots=4), asyncio.Event(), list[str]()
+
+    async def slow() -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            await disk.wait()
+            raise
+
+    def job(name: str) -> Operation[None]:
+        async def run() -> None:
+            done.append(name)
+
+        return run
+
+    await agent.jobs.start(1, slow, owned)
+    await agent.jobs.start(1, job("of the same assignment"), owned)
+    await settled()
+    agent.jobs.cancel()
+    await agent.jobs.start(1, job("part"), owned)
+    await agent.jobs.start(1, job("recording"), owned)
+    await settled()
+    disk.set()
+    await settled()
+    assert done == ["part", "recording"]
+    assert agent.failed == []
+
+
 # Retries --------------------------------------------------------------------------------------
 
 
