@@ -58,8 +58,8 @@ async def test_one_worker_three_workers_one_worker(pipeline: Stack) -> None:
 
 
 async def test_a_short_chaos_run_finds_no_fault(tmp_path: Path) -> None:
-    report = await chaos.run(tmp_path, kills=4, freezes=4, calls=12, seed=4)
+    report = await chaos.run(tmp_path, kills=3, freezes=2, calls=10, seed=4)
     assert report.faults == [], str(report)
-    assert (report.kills.total(), report.freezes.total()) == (4, 4)
+    assert (report.kills.total(), report.freezes.total()) == (3, 2)
     assert report.recordings == report.reconciled.streams > 6
     assert min(report.events, report.measures, report.checkpoints) > 12
