@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class CheckpointConfig:
-    """How much a crash may make a worker read again, in milliseconds of the log's time."""
+    """How much a crash may make a worker read again, in milliseconds: of the log's time, or the worker's."""
 
     every_ms: int = 10_000
     """How long a stream's state may stay unsaved."""

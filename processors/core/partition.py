@@ -19,7 +19,8 @@ batch, "wait" meaning until Kafka has acknowledged it::
         partition.saved(c)
     partition.committable_offset         may be committed
 
-Time is the log's: the highest timestamp that was read. Only silence is measured by a clock, the fetches'.
+Time is the log's: the highest timestamp that was read. Only silence is measured by a clock, the fetches'; how
+long a state is unsaved, and an offset held, by both: the log's stands still behind a clock that was ahead.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,7 +32,7 @@ from sortedcontainers import SortedSet
 from processors.core.config import CheckpointConfig
 from processors.core.expiry import Expiry, expiry_ms
 from processors.core.fetch_order import Disposition, disposition
-from processors.core.log_time import LogTime
+from processors.core.log_time import LogTime, Moment
 from processors.core.processor import Rejected, StreamProcessor, handled
 from processors.core.silence import SilenceDetector
 from schemas.silence import Silence
@@ -79,7 +80,7 @@ class Partition(Generic[A, B]):
         self._new = new
         self._config = config
         self._entries: dict[int, _Entry[A, B]] = {}
-        self._unsaved: dict[int, int] = {}
+        self._unsaved: dict[int, Moment] = {}
         """Streams with records that are not saved, by since when: in the order of these times."""
         self._due: set[int] = set()
         self._opened: list[Checkpoint] = []
@@ -88,7 +89,6 @@ class Partition(Generic[A, B]):
         self._fed: dict[int, _Entry[A, B]] = {}
         """Streams of this batch that are open."""
         self._silence = SilenceDetector()
-        self._fetched_s = 0.0
         self._log = LogTime()
         self._closed = 0
         self.next_offset = next_offset
@@ -131,9 +131,8 @@ class Partition(Generic[A, B]):
 
     def begin(self, fetched_s: float) -> None:
         """Begin a batch, of records or of none, that a fetch brought at a monotonic time in seconds."""
-        self._fetched_s = fetched_s
         self._silence.fetched(fetched_s)
-        self._log.mark(self.next_offset)
+        self._log.mark(self.next_offset, fetched_s)
 
     def feed(self, stream_id: int, record: A, offset: int, timestamp_ms: int) -> Sequence[B | Rejected]:
         """Feed a record to its stream's processor, a new one for a new stream; return its outputs.
@@ -161,7 +160,7 @@ class Partition(Generic[A, B]):
         if entry.first_unsaved is None:
             before = entry.low_water
             entry.first_unsaved = offset
-            self._unsaved[stream_id] = self._log.now_ms
+            self._unsaved[stream_id] = self._log.now
             self._note_low_water(stream_id, entry, before)
         self._fed[stream_id] = entry
         if entry.processor.closed:
@@ -209,10 +208,10 @@ class Partition(Generic[A, B]):
         for stream_id, entry in self._fed.items():
             wait_ms = entry.processor.silence_wait_ms
             if wait_ms is not None:
-                self._silence.heard(stream_id, wait_ms / 1000, self._fetched_s)
+                self._silence.heard(stream_id, wait_ms / 1000, self._log.fetched_s)
         self._fed.clear()
-        for stream_id, since_ms in self._unsaved.items():
-            if self._log.now_ms - since_ms <= self._config.every_ms:
+        for stream_id, since in self._unsaved.items():
+            if not self._log.is_older(since, self._config.every_ms):
                 break
             self._due.add(stream_id)
         due, self._due = sorted(self._due & self._entries.keys()), set()

@@ -14,7 +14,7 @@ def test_it_marks_a_second_at_most_once() -> None:
     time = LogTime()
     for offset in range(100):
         time.now_ms += 250
-        time.mark(offset)
+        time.mark(offset, 0.0)
     assert len(time._marks) == 25
 
 
@@ -24,7 +24,7 @@ def test_what_lies_before_is_as_old_as_that_and_little_older(batches: list[tuple
     time.now_ms = 10**12
     read_ms: list[int] = []
     for records, step_ms in batches:
-        time.mark(offset)
+        time.mark(offset, 0.0)
         time.now_ms += step_ms
         read_ms += [time.now_ms] * records
         offset += records
@@ -33,3 +33,21 @@ def test_what_lies_before_is_as_old_as_that_and_little_older(batches: list[tuple
         # A mark each second, at the borders of batches: what is not told as old is not much older.
         longest_ms = max([step for _, step in batches])
         assert all(time.now_ms - at_ms <= 31_000 + longest_ms for at_ms in read_ms[before:])
+
+
+def test_behind_a_clock_that_was_ahead_the_fetches_tell_how_old_an_offset_is() -> None:
+    time = LogTime()
+    time.now_ms = 10**12
+    for second in range(100):
+        time.mark(second, float(second))
+        assert time.offset_before(30_000) == max(0, second - 30)
+
+
+def test_something_is_older_by_either_clock() -> None:
+    time = LogTime()
+    time.now_ms, time.fetched_s = 10_000, 7.0
+    assert time.now == (10_000, 7.0)
+    assert not time.is_older((0, 0.0), 10_000)
+    assert time.is_older((0, 0.0), 9_999)
+    assert not time.is_older((10_000, 2.0), 5_000)
+    assert time.is_older((10_000, 2.0), 4_999)

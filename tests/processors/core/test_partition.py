@@ -322,6 +322,19 @@ def test_a_stream_may_stay_unsaved_for_so_long_and_no_longer() -> None:
         assert [c.stream_id for c in streams.due()] == due
 
 
+@pytest.mark.parametrize("ahead_ms", [0, 50, 3_600_000])
+def test_a_clock_that_was_ahead_once_holds_no_offset_back(ahead_ms: int) -> None:
+    """Each record is written and fetched 5 ms after the one before it; the clock is ahead at the fifth."""
+    streams = partition()
+    log = logged([call(1, 1)[0], *call(2, 200)])
+    start_ms = log[0][2]
+    for offset, (stream_id, record, _) in enumerate(log):
+        streams.begin(offset * 0.005)
+        streams.feed(stream_id, record, offset, start_ms + offset * 5 + (ahead_ms if offset == 4 else 0))
+        save(streams)
+        assert (streams.next_offset - streams.committable_offset) * 5 <= SAVING.every_ms + 15
+
+
 def test_time_in_the_log_does_not_run_back() -> None:
     streams = partition()
     log = logged(woven([call(1, 1), call(2, 1)]))
@@ -593,7 +606,7 @@ def test_a_stream_that_needs_old_records_is_told_to_let_go() -> None:
     streams: Streams = Partition(lambda s, r, o: Holder(s, 0, CONFIG), SAVING)
     told = []
     for offset in range(40):
-        streams.begin(float(offset))
+        streams.begin(offset * 0.1)
         streams.feed(1 + offset % 2, message(1, "x"), offset, 10**12 + offset * 100)
         told.append(streams.release())
         save(streams)
