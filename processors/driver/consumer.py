@@ -146,6 +146,16 @@ class Consumer(upstream.Consumer):
         with suppress(IllegalStateError):
             await super().perform_seek()
 
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Look whether a partition's events flow, and log it if not.
+
+        Upstream does so for one that has no position too, since Kafka is still to tell where its log begins,
+        and crashes by it.
+        """
+        state = self._state(tp)
+        if state is not None and state.has_valid_position:
+            super().verify_event_path(now, tp)
+
     async def seek_back(self, tp: TP, offset: int) -> None:
         """Seek to an offset. Batches fetched from then on are fresh; stale ones may still be under way."""
         with suppress(IllegalStateError):  # the partition was revoked meanwhile

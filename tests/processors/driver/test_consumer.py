@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.consumer.fetcher import OffsetResetStrategy
 from reading import Reading
 from support import until
 
@@ -280,6 +281,17 @@ async def test_a_partition_that_is_revoked_while_it_is_sought_is_passed_over(
 
 
 # The life of a worker -------------------------------------------------------------------------------
+
+
+async def test_a_look_at_a_partition_whose_position_is_to_be_reset_crashes_nothing(
+    topic: str, reading: Start, producer: Any
+) -> None:
+    """Upstream looks each 2.5 commit intervals; a log that begins behind the position is asked where."""
+    made = await having_read(reading, producer, topic, 3)
+    made.app.consumer._state(made.tp).await_reset(OffsetResetStrategy.EARLIEST)
+    await made.app.consumer.verify_all_partitions_active()
+    await write(producer, topic, b"later")
+    await until(lambda: made.records[-1][1] == b"later")
 
 
 async def test_before_a_revocation_what_is_declared_is_still_committed(

@@ -34,6 +34,7 @@ OVERRIDDEN = [
             "_commit",
             "getmany",
             "perform_seek",
+            "verify_event_path",
             "on_partitions_revoked",
             "commit_and_end_transactions",
             "ack",
