@@ -44,7 +44,7 @@ def _cost(streams: int, chunks: int) -> float:
     """Return the CPU a message, in microseconds, of concurrent streams whose chunks come in turn."""
     config = AssemblyConfig()
     partition: Partition[Record, Event | Rejected] = Partition(
-        lambda _, record, at: StreamAssembler.begun_by(record, at, 0, config), CheckpointConfig()
+        lambda record, at, *_: StreamAssembler.begun_by(record, at, 0, config), CheckpointConfig()
     )
     reader, writer, header = Reader(), Writer(TRACKS), Writer(MESSAGES).header
     media = random.Random(1).randbytes(8 * CHUNK_MS)
@@ -63,7 +63,7 @@ def _cost(streams: int, chunks: int) -> float:
         ]
         began = time.process_time()
         for stream_id, value in values:
-            for event in partition.feed(stream_id, reader.decode(value), offset, at_us // 1000):
+            for event in partition.feed(str(stream_id), reader.decode(value), offset, at_us // 1000):
                 if isinstance(event, Event):
                     writer.encode(event.to_record())
             offset += 1

@@ -52,7 +52,7 @@ def _row(calls: int, minutes: int, speech: list[bytes]) -> str:
     state = 0
     for index, payload in enumerate(_payloads(minutes * 60, speech)):
         values = [
-            into.encode(Event(number, index, "call", 0, index, payload).to_record())
+            into.encode(Event(number, None, 0, index, "call", 0, index, payload).to_record())
             for number in range(calls)
         ]
         began = time.process_time()
@@ -71,7 +71,7 @@ def _row(calls: int, minutes: int, speech: list[bytes]) -> str:
 
 def _payloads(seconds: int, speech: list[bytes]) -> Iterator[Payload]:
     """Yield the events of a call whose speech is looped."""
-    yield StreamOpened(0, None, None)
+    yield StreamOpened(0, None)
     for index in range(len(speech)):
         yield TrackOpened(f"t{index}", index, "ulaw", 8000, False, None)
     looped = [itertools.cycle(_seconds(audio)) for audio in speech]

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from schemas.errors import TapelineError
+from schemas.identity import SENDER
 
 _TOKEN_BYTES = 32
 _HASH_DIGITS = 64
@@ -61,6 +62,8 @@ def _parse(number: int, entry: object) -> Token:
     sender, digest, expires = entry.get("sender"), entry.get("sha256"), entry.get("expires")
     if not isinstance(sender, str) or not sender:
         raise TokensError(f"token {number} has no sender")
+    if not SENDER.fullmatch(sender):
+        raise TokensError(f"token {number}: {_not_a_sender(sender)}")
     try:
         sha256 = bytes.fromhex(digest) if isinstance(digest, str) else b""
     except ValueError:
@@ -75,11 +78,22 @@ def _parse(number: int, entry: object) -> Token:
 
 
 def new_token(sender: str) -> tuple[str, str]:
-    """Make a token for a sender; return it, and the ``[[token]]`` that admits it."""
+    """Make a token for a sender; return it, and the ``[[token]]`` that admits it.
+
+    Raise TokensError for a name that no sender may have.
+    """
+    if not SENDER.fullmatch(sender):
+        raise TokensError(_not_a_sender(sender))
     token = secrets.token_urlsafe(_TOKEN_BYTES)
     digest = hashlib.sha256(token.encode()).hexdigest()
-    name = sender.replace("\\", "\\\\").replace('"', '\\"')
-    return token, f'[[token]]\nsender = "{name}"\nsha256 = "{digest}"\n'
+    return token, f'[[token]]\nsender = "{sender}"\nsha256 = "{digest}"\n'
+
+
+def _not_a_sender(name: str) -> str:
+    return (
+        f"sender {name[:80]!r} cannot be a name: use 1 to 64 of A-Z a-z 0-9 . _ - "
+        "(it stands in paths and tells the streams of senders apart)"
+    )
 
 
 def sender_of(tokens: Iterable[Token], given: Iterable[str], now_s: float) -> str | None:

@@ -11,6 +11,7 @@ TapelineError                      what a person meets, in words
  ├── RegistryAwayError             no schema registry answers (runtime.registry)
  ├── UnauthenticatedListenError    the gateway would take streams from anybody (ingest.gateway)
  ├── UnsupportedWebsocketsError    not the websockets that the gateway knows (ingest.websockets_internals)
+ ├── InvalidStreamError           a text that names no stream (schemas.identity)
  ├── TokensError                   a tokens file that cannot be used (ingest.auth)
  ├── CertificateError              a certificate that cannot be used (ingest.credentials)
  ├── SpoolError                    the spool cannot be used (ingest.spool)
@@ -35,7 +36,8 @@ TapelineError                      what a person meets, in words
  ├── CommandError                  a command cannot do what it was asked for (tapeline.options)
  ├── UnknownTopicError             no such topic (tapeline.topics.reader)
  ├── TopicCreationError            the broker would not create a topic (tapeline.topics.create)
- └── NoRecordingError              the store has no such recording (tapeline.report.call)
+ ├── NoRecordingError              the store has no such recording (tapeline.report.finding)
+ └── AmbiguousStreamError          the store has several of them (tapeline.report.finding)
 
 The command line catches the root in one place and prints its words.
 """

@@ -110,12 +110,17 @@ def _segment_event(value: bytes, at: int) -> Event | None:
     """
     try:
         stream_id, at = _long(value, at)
+        sender = None
+        at += 1
+        if value[at - 1]:  # the second branch of ["null", "string"]
+            sender, at = _text(value, at)
+        origin_offset, at = _long(value, at)
         event_index, at = _long(value, at)
         if not value.startswith(_TYPE, at):
             return None
         call_id = None
         at += len(_TYPE) + 1
-        if value[at - 1]:  # the second branch of ["null", "string"]
+        if value[at - 1]:
             call_id, at = _text(value, at)
         source_partition, at = _long(value, at)
         source_offset, at = _long(value, at)
@@ -131,7 +136,9 @@ def _segment_event(value: bytes, at: int) -> Event | None:
     end = at + length
     audio = memoryview(value)[at:end]
     segment = EncodedSegment(track, track_index, first_sample, samples, audio, value, end)
-    return Event(stream_id, event_index, call_id, source_partition, source_offset, segment)
+    return Event(
+        stream_id, sender, origin_offset, event_index, call_id, source_partition, source_offset, segment
+    )
 
 
 def _long(value: bytes, at: int) -> tuple[int, int]:
@@ -160,6 +167,11 @@ def _long(value: bytes, at: int) -> tuple[int, int]:
 
 def _text(value: bytes, at: int) -> tuple[str, int]:
     """Return a string and where it ends."""
-    length, at = _long(value, at)
+    byte = value[at]
+    if byte < 0x80:  # mostly
+        at += 1
+        length = byte >> 1 ^ -(byte & 1)
+    else:
+        length, at = _long(value, at)
     end = at + length
     return value[at:end].decode(), end

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from schemas.errors import CorruptRecordError
+from schemas.identity import StreamIdentity
 from schemas.schema import Record
 
 _asdict = msgspec.structs.asdict
@@ -66,7 +67,6 @@ class StreamOpened(Payload, frozen=True):
     kind = "StreamOpened"
 
     opened_at: int
-    sender: str | None
     init: Record | None
     settings: StreamSettings | None = None
 
@@ -199,6 +199,8 @@ class Event(msgspec.Struct, frozen=True):
     """One numbered step of a stream."""
 
     stream_id: int
+    sender: str | None
+    origin_offset: int
     event_index: int
     call_id: str | None
     source_partition: int
@@ -210,11 +212,25 @@ class Event(msgspec.Struct, frozen=True):
         """What happened: the name of the payload's Avro record."""
         return self.payload.kind
 
+    @property
+    def stream(self) -> StreamIdentity:
+        """The stream it happened to."""
+        return StreamIdentity(self.sender, self.stream_id, self.origin_offset)
+
+    @property
+    def stream_key(self) -> str:
+        """What tells its stream from all others: ``str(stream)``, made at once, as it is asked of each."""
+        if self.sender is None:
+            return f"{self.stream_id}@{self.origin_offset}"
+        return f"{self.sender}/{self.stream_id}@{self.origin_offset}"
+
     def to_record(self) -> Record:
         """Return the Avro record ``TrackEvent``. Raise CorruptRecordError if a segment does not decode."""
         payload = self.payload
         return {
             "stream_id": self.stream_id,
+            "sender": self.sender,
+            "origin_offset": self.origin_offset,
             "event_index": self.event_index,
             "type": payload.kind,
             "call_id": self.call_id,
@@ -230,6 +246,8 @@ class Event(msgspec.Struct, frozen=True):
             payload: Any = msgspec.convert(record["payload"], _PAYLOADS[record["type"]])
             return cls(
                 record["stream_id"],
+                record["sender"],
+                record["origin_offset"],
                 record["event_index"],
                 record["call_id"],
                 record["source_partition"],

@@ -7,6 +7,7 @@ message of the platform, and is told by its own field, never by ``type``, which 
 
 from typing import NamedTuple
 
+from schemas.identity import StreamIdentity
 from schemas.schema import Record
 
 #: The envelope's ``type`` and ``connection`` of a silence. Nothing decides by them.
@@ -17,24 +18,22 @@ _WRITER = "assemble"
 class Silence(NamedTuple):
     """What a silence says: the stream, and the last record that was heard of it."""
 
-    sender: str | None
-    origin_offset: int
-    """Offset of the stream's first record."""
+    stream: StreamIdentity
     last_offset: int
     """Offset of the last record of the stream that was used."""
 
-    def to_record(self, stream_id: int, written_at_us: int) -> Record:
+    def to_record(self, written_at_us: int) -> Record:
         """Return the ``Message`` record, written at a time in microseconds since the epoch."""
         return {
-            "stream_id": stream_id,
+            "stream_id": self.stream.stream_id,
             "type": TYPE,
             "stream_sequence_number": None,
             "call_id": None,
             "received_at": written_at_us,
             "connection": _WRITER,
-            "sender": self.sender,
+            "sender": self.stream.sender,
             "payload": None,
-            "silence": self._asdict(),
+            "silence": {"origin_offset": self.stream.origin_offset, "last_offset": self.last_offset},
         }
 
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import msgspec
-from chain_model import Kafka, Letter, Store
+from chain_model import Kafka, Letter, Store, name_of
 
 from processors.core.assemble.config import AssemblyConfig
 from processors.core.assemble.state import StreamState, as_begun
@@ -16,43 +16,35 @@ from processors.core.partition import CheckpointConfig, Partition
 from processors.core.processor import Rejected
 from processors.core.record.stream import RecorderState
 from schemas.events import Event, StreamClosed, StreamOpened
+from schemas.identity import StreamIdentity
 from schemas.schema import Record
 from schemas.silence import is_silence
 
 #: How long streams may be silent.
 IDLE_MS = 20_000
 
-Key = tuple[int, int, int]
-"""A stream, the offset of its first record, the number of an event."""
+Key = tuple[StreamIdentity, int]
+"""A stream, the number of an event."""
 
 
-def origins(log: list[Any]) -> dict[int, list[int]]:
-    """Return where the streams of each number began."""
-    found: dict[int, list[int]] = defaultdict(list)
-    for event in log:
-        if isinstance(event.payload, StreamOpened) and event.source_offset not in found[event.stream_id]:
-            found[event.stream_id].append(event.source_offset)
-    return found
+def key(event: Event) -> Key:
+    return event.stream, event.event_index
 
 
-def key(event: Event, begun: dict[int, list[int]]) -> Key:
-    origin = max(offset for offset in begun[event.stream_id] if offset <= event.source_offset)
-    return event.stream_id, origin, event.event_index
-
-
-def replayed(kafka: Kafka, begun_with: dict[tuple[int, int], Any]) -> tuple[list[Event], set[Letter]]:
+def replayed(kafka: Kafka, begun_with: dict[StreamIdentity, Any]) -> tuple[list[Event], set[Letter]]:
     """Return what an undisturbed run makes of the log, each stream with the settings it began with."""
 
-    def new(stream_id: int, record: Record, offset: int) -> StreamAssembler | None:
+    def new(record: Record, offset: int, timestamp_ms: int, previous: object) -> StreamAssembler | None:
         config = AssemblyConfig(idle_ms=IDLE_MS)
-        if (stream_id, offset) in begun_with:
-            config = as_begun(config, begun_with[stream_id, offset])
+        stream = StreamIdentity(record["sender"], record["stream_id"], offset)
+        if stream in begun_with:
+            config = as_begun(config, begun_with[stream])
         return StreamAssembler.begun_by(record, offset, 0, config)
 
     partition: Partition[Record, Event] = Partition(new, CheckpointConfig())
     events, letters = [], set()
     for offset, (record, timestamp_ms, _) in enumerate(kafka.logs["messages"]):
-        for output in partition.feed(record["stream_id"], record, offset, timestamp_ms):
+        for output in partition.feed(name_of(record), record, offset, timestamp_ms):
             if isinstance(output, Rejected):
                 letters.add(Letter("messages", offset, output.reason))
             else:
@@ -63,17 +55,16 @@ def replayed(kafka: Kafka, begun_with: dict[tuple[int, int], Any]) -> tuple[list
 def check_events(kafka: Kafka) -> dict[Key, Event]:
     """Assert that events and dead letters are those of a replay; return the events, each once."""
     log = [entry.value for entry in kafka.logs["tracks"]]
-    begun = origins(log)
     events: dict[Key, Event] = {}
     for event in log:
-        assert events.setdefault(key(event, begun), event) == event, "a number with two contents"
+        assert events.setdefault(key(event), event) == event, "a number with two contents"
     begun_with = {
-        (event.stream_id, event.source_offset): event.payload.settings
+        event.stream: event.payload.settings
         for event in events.values()
         if isinstance(event.payload, StreamOpened)
     }
     expected, letters = replayed(kafka, begun_with)
-    assert {key(event, begun): event for event in expected} == events
+    assert {key(event): event for event in expected} == events
     assert set(kafka.letters) == letters
     check_accounted(kafka, events, letters)
     return events
@@ -82,32 +73,32 @@ def check_events(kafka: Kafka) -> dict[Key, Event]:
 def check_accounted(kafka: Kafka, events: dict[Key, Event], letters: set[Letter]) -> None:
     """Assert that each message is used, a duplicate, late or a dead letter."""
     messages = [entry.value for entry in kafka.logs["messages"]]
-    told: dict[int, int] = defaultdict(int)
+    told: dict[str, int] = defaultdict(int)
     for event in events.values():
         end = event.payload
         if isinstance(end, StreamClosed):
-            told[event.stream_id] += end.messages_used + end.messages_duplicate + end.messages_late
+            told[event.stream.name] += end.messages_used + end.messages_duplicate + end.messages_late
     for letter in letters:
-        told[messages[letter.offset]["stream_id"]] += 1
-    logged: dict[int, int] = defaultdict(int)
+        told[name_of(messages[letter.offset])] += 1
+    logged: dict[str, int] = defaultdict(int)
     for record in messages:
-        logged[record["stream_id"]] += not is_silence(record)
+        logged[name_of(record)] += not is_silence(record)
     assert told == logged
 
 
-def check_healthy(kafka: Kafka, healthy: set[int], events: dict[Key, Event]) -> None:
+def check_healthy(kafka: Kafka, healthy: set[str], events: dict[Key, Event]) -> None:
     """Assert that a call is complete, and none of it a dead letter, if it was never silent for long.
 
     While Kafka is away, nobody is silent.
     """
     log = kafka.logs["messages"]
-    for stream_id in healthy:
-        times = [e.answered_ms for e in log if e.value["stream_id"] == stream_id and e.value["payload"]]
+    for name in healthy:
+        times = [e.answered_ms for e in log if name_of(e.value) == name and e.value["payload"]]
         if any(after - before >= IDLE_MS for before, after in pairwise(times)):
             continue
-        ends = [e.payload for k, e in events.items() if k[0] == stream_id and e.kind == "StreamClosed"]
+        ends = [e.payload for k, e in events.items() if k[0].name == name and e.kind == "StreamClosed"]
         assert [end.reasons for end in ends] == [[]]
-        assert not [one for one in kafka.letters if log[one.offset].value["stream_id"] == stream_id]
+        assert not [one for one in kafka.letters if name_of(log[one.offset].value) == name]
 
 
 def check_closed(kafka: Kafka) -> None:
@@ -115,8 +106,8 @@ def check_closed(kafka: Kafka) -> None:
     log = [entry.value for entry in kafka.logs["messages"]]
     for letter in kafka.letters:
         if letter.reason == "StreamClosed":
-            stream_id = log[letter.offset]["stream_id"]
-            before = [(at, r) for at, r in enumerate(log[: letter.offset]) if r["stream_id"] == stream_id]
+            name = name_of(log[letter.offset])
+            before = [(at, r) for at, r in enumerate(log[: letter.offset]) if name_of(r) == name]
             last = -1
             for at, record in before:
                 if record["type"] == "end_stream":
@@ -125,46 +116,45 @@ def check_closed(kafka: Kafka) -> None:
                     break
                 last = last if is_silence(record) else at
             else:
-                raise AssertionError(f"stream {stream_id} was closed before offset {letter.offset}")
+                raise AssertionError(f"stream {name} was closed before offset {letter.offset}")
 
 
 def check_measures(kafka: Kafka, events: dict[Key, Event]) -> None:
     """Assert that the measures are those of an undisturbed run, with the windows each stream began with."""
-    windows: dict[tuple[int, int], int] = {}
+    windows: dict[str, int] = {}
     for checkpoint in kafka.changelogs["measure"]:
         if checkpoint.snapshot is not None:
             state = msgspec.msgpack.decode(checkpoint.snapshot, type=StreamMeterState)
-            begun = checkpoint.stream_id, state.origin_offset
-            assert state.closed or windows.setdefault(begun, state.window_ms) == state.window_ms
-    meters = {stream: StreamMeter(window_ms) for stream, window_ms in windows.items()}
-    expected = {repr(row) for k, e in events.items() for row in meters[k[:2]].handle(e, 0, 0)}
+            assert state.closed or windows.setdefault(checkpoint.name, state.window_ms) == state.window_ms
+    meters = {name: StreamMeter(window_ms) for name, window_ms in windows.items()}
+    expected = {repr(row) for k, e in events.items() for row in meters[str(k[0])].handle(e, 0, 0)}
     assert {repr(entry.value) for entry in kafka.logs["metrics"]} == expected
 
 
 def check_recordings(kafka: Kafka, store: Store, events: dict[Key, Event]) -> None:
     """Assert that each stream was recorded whole, always the same, and never announced as failed."""
-    whole: dict[tuple[int, int], list[Event]] = defaultdict(list)
-    for k, event in sorted(events.items(), key=lambda one: one[0]):
-        whole[k[:2]].append(event)
+    whole: dict[StreamIdentity, list[Event]] = defaultdict(list)
+    for k, event in sorted(events.items(), key=lambda one: str(one[0][0]) + f"{one[0][1]:9}"):
+        whole[k[0]].append(event)
     recorded = [events for versions in store.recordings.values() for events in versions]
     assert all(any(version == one for one in whole.values()) for version in recorded)
     assert all(any(version == one for version in recorded) for one in whole.values())
     announced = [entry.value for entry in kafka.logs["recordings"]]
     assert {failure for _, failure in announced} <= {None}
-    assert {stream_id for stream_id, _ in announced} == {k[0] for k in events}
+    assert {stream for stream, _ in announced} == {k[0] for k in events}
 
 
 def check_checkpoints(kafka: Kafka) -> None:
     """Assert that no checkpoint is behind an earlier one of its stream."""
     for agent, changelog in kafka.changelogs.items():
-        furthest: dict[int, tuple[int, ...]] = {}
+        furthest: dict[str, tuple[int, ...]] = {}
         for checkpoint in changelog:
             if checkpoint.snapshot is None:
-                furthest.pop(checkpoint.stream_id, None)
+                furthest.pop(checkpoint.name, None)
                 continue
             cursor = _CURSORS[agent](checkpoint.snapshot)
-            assert furthest.get(checkpoint.stream_id, cursor) <= cursor, f"{agent} went back"
-            furthest[checkpoint.stream_id] = cursor
+            assert furthest.get(checkpoint.name, cursor) <= cursor, f"{agent} went back"
+            furthest[checkpoint.name] = cursor
 
 
 def _assembled(snapshot: bytes) -> tuple[int, ...]:
@@ -175,12 +165,12 @@ def _assembled(snapshot: bytes) -> tuple[int, ...]:
 
 def _metered(snapshot: bytes) -> tuple[int, ...]:
     state = msgspec.msgpack.decode(snapshot, type=StreamMeterState)
-    return state.origin_offset, state.last_index, state.closed
+    return state.last_index, state.closed
 
 
 def _recorded(snapshot: bytes) -> tuple[int, ...]:
     state = msgspec.msgpack.decode(snapshot, type=RecorderState)
-    return state.origin_offset, state.stored_index, state.closed
+    return state.stored_index, state.closed
 
 
 _CURSORS: dict[str, Callable[[bytes], tuple[int, ...]]] = {

@@ -17,6 +17,15 @@ from processors.core.partition import Checkpoint, CheckpointConfig, Partition
 from processors.core.processor import Rejected, StreamProcessor
 from processors.core.record.stream import FailRecording, StorePart, StreamRecorder
 from schemas.events import Event
+from schemas.identity import stream_name
+
+
+def name_of(value: Any) -> str:
+    """Return the name of the stream that a record is of, for the agent that reads it."""
+    if isinstance(value, Event):
+        return str(value.stream)
+    return stream_name(value["sender"], value["stream_id"])
+
 
 AGENTS = {"assemble": "messages", "measure": "tracks", "record": "tracks"}
 
@@ -76,13 +85,13 @@ class Kafka:
         """Append records, stamped with the time."""
         self.logs[topic] += [Entry(value, self.now_ms, self.now_ms - self.away_ms) for value in values]
 
-    def table(self, agent: str) -> dict[int, bytes]:
+    def table(self, agent: str) -> dict[str, bytes]:
         """Return the last checkpoint of each stream."""
-        table: dict[int, bytes] = {}
+        table: dict[str, bytes] = {}
         for checkpoint in self.changelogs[agent]:
-            table.pop(checkpoint.stream_id, None)
+            table.pop(checkpoint.name, None)
             if checkpoint.snapshot is not None:
-                table[checkpoint.stream_id] = checkpoint.snapshot
+                table[checkpoint.name] = checkpoint.snapshot
         return table
 
 
@@ -98,9 +107,9 @@ class Store:
     recordings: dict[str, list[list[Event]]] = field(default_factory=lambda: defaultdict(list))
     """Whatever was ever composed at a location."""
 
-    def compose(self, location: str, tail: Sequence[Event]) -> None:
+    def compose(self, location: str, parts_of: str, tail: Sequence[Event]) -> None:
         """Compose a recording of the parts and what follows them. Raise IncompletePartsError."""
-        parts = [events for _, events in sorted(self.parts[location].items())] if tail[0].event_index else []
+        parts = [events for _, events in sorted(self.parts[parts_of].items())] if tail[0].event_index else []
         whole: list[Event] = []
         for events in (*parts, tail):
             whole += [event for event in events if event.event_index >= len(whole)]
@@ -136,7 +145,7 @@ class Worker:
     life: Life
     position: int = 0
     partition: Partition[Any, Any] | None = None
-    jobs: deque[tuple[int, StorePart | FailRecording]] = field(default_factory=deque)
+    jobs: deque[tuple[str, StorePart | FailRecording]] = field(default_factory=deque)
     declared: list[int] = field(default_factory=list)
     idle: bool = False
     """It read to the end, and has nothing to store."""
@@ -186,15 +195,15 @@ class Worker:
         self, partition: Partition[Any, Any], batch: list[tuple[int, Entry]], fetched_s: float
     ) -> Iterator[None]:
         partition.begin(fetched_s)
-        outputs: list[tuple[int, Any]] = []
+        outputs: list[tuple[str, Any]] = []
         letters: list[Letter] = []
         for offset, (value, timestamp_ms, _) in batch:
-            stream_id = value.stream_id if isinstance(value, Event) else value["stream_id"]
-            for output in partition.feed(stream_id, value, offset, timestamp_ms):
+            name = name_of(value)
+            for output in partition.feed(name, value, offset, timestamp_ms):
                 if isinstance(output, Rejected):
                     letters.append(Letter(AGENTS[self.agent], offset, output.reason))
                 else:
-                    outputs.append((stream_id, output))
+                    outputs.append((name, output))
         self.position = max(self.position, partition.next_offset)
         outputs += partition.release()
         if letters:
@@ -204,8 +213,7 @@ class Worker:
         yield from self._write(partition.opened())
         yield from self._emit(outputs)
         if not batch and (silences := partition.punctuate(fetched_s)):
-            records = [silence.to_record(stream_id, 0) for stream_id, silence in silences]
-            yield from self._append("messages", records)
+            yield from self._append("messages", [silence.to_record(0) for silence in silences])
         yield from self._save(partition, partition.due, self.life.lag)
 
     def _save(
@@ -216,13 +224,13 @@ class Worker:
         yield from self._write([*checkpoints, *expired])
         for checkpoint in checkpoints:
             partition.saved(checkpoint)
-            self._clean(partition, checkpoint.stream_id)
+            self._clean(partition, checkpoint.name)
         assert partition.committable_offset <= partition.next_offset
         self.declared.append(partition.committable_offset)
         if self.kafka.generations[self.agent] == self._generation and len(self.declared) > lag:
             self.kafka.committed[self.agent] = self.declared[-1 - lag]
 
-    def _emit(self, outputs: list[tuple[int, Any]]) -> Iterator[None]:
+    def _emit(self, outputs: list[tuple[str, Any]]) -> Iterator[None]:
         if self.agent == "record":
             self.jobs += outputs
             return
@@ -246,50 +254,52 @@ class Worker:
     # Recordings -----------------------------------------------------------------------------
 
     def _store(
-        self, partition: Partition[Any, Any], stream_id: int, output: StorePart | FailRecording
+        self, partition: Partition[Any, Any], name: str, output: StorePart | FailRecording
     ) -> Iterator[None]:
-        recorder = partition.processor(stream_id)
+        recorder = partition.processor(name)
         assert isinstance(recorder, StreamRecorder)
         if not recorder.closed:
             failure = output.reason if isinstance(output, FailRecording) else None
             if isinstance(output, StorePart) and not output.last:
-                self.store.parts[output.location][output.first_index, output.last_index] = output.events
+                self.store.parts[output.parts][output.first_index, output.last_index] = output.events
                 yield
                 recorder.stored(output.last_index)
             else:
                 if isinstance(output, StorePart):
                     try:
-                        self.store.compose(output.location, output.events)
+                        self.store.compose(output.location, output.parts, output.events)
                     except IncompletePartsError as error:
                         # Another worker may have composed it, and cleaned up.
                         failure = None if self.store.recordings[output.location] else repr(error)
                     yield
-                yield from self._append("recordings", [(stream_id, failure)])
+                yield from self._append("recordings", [(output.stream, failure)])
                 recorder.finish(keep_parts=failure is not None)
-        partition.touch(stream_id)
+        partition.touch(name)
 
-    def _clean(self, partition: Partition[Any, Any], stream_id: int) -> None:
-        recorder = partition.processor(stream_id)
+    def _clean(self, partition: Partition[Any, Any], name: str) -> None:
+        recorder = partition.processor(name)
         if isinstance(recorder, StreamRecorder) and recorder.to_clean is not None:
             self.store.parts.pop(recorder.to_clean, None)
             recorder.cleaned()
-            partition.touch(stream_id)
+            partition.touch(name)
 
     # Processors -----------------------------------------------------------------------------
 
     def _restored(self) -> Partition[Any, Any]:
         self.position = self.kafka.committed[self.agent]
         partition = Partition[Any, Any](self._new, self.life.saving, self.position)
-        for stream_id, snapshot in self.kafka.table(self.agent).items():
-            partition.restore(stream_id, self._from(snapshot))
-            self._clean(partition, stream_id)
+        for name, snapshot in self.kafka.table(self.agent).items():
+            partition.restore(name, self._from(snapshot))
+            self._clean(partition, name)
         return partition
 
-    def _new(self, stream_id: int, record: Any, offset: int) -> StreamProcessor[Any, Any] | None:
+    def _new(
+        self, record: Any, offset: int, timestamp_ms: int, previous: object
+    ) -> StreamProcessor[Any, Any] | None:
         if self.agent == "assemble":
             return StreamAssembler.begun_by(record, offset, 0, self.life.assembly)
         if self.agent == "measure":
-            return StreamMeter.begun_by(record, self.life.window_ms)
+            return StreamMeter(self.life.window_ms)
         return StreamRecorder(self.life.part_ms)
 
     def _from(self, snapshot: bytes) -> StreamProcessor[Any, Any]:

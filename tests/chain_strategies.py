@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from processors.core.assemble.config import AssemblyConfig
 from processors.core.partition import CheckpointConfig
+from schemas.identity import stream_name
 from schemas.schema import Record
 
 HOUR_MS = 3_600_000
@@ -30,7 +31,9 @@ def message(stream_id: int, kind: str, number: int = 0, **payload: Any) -> Recor
     }
 
 
-def call(stream_id: int, names: tuple[str, ...], chunks: int, chunk_bytes: int) -> list[Record]:
+def call(
+    stream_id: int, names: tuple[str, ...], chunks: int, chunk_bytes: int, sender: str | None = None
+) -> list[Record]:
     """Return the messages of a call without faults."""
     tracks = [{"name": name} for name in names]
     records = [message(stream_id, "init_stream", tracks=tracks)]
@@ -39,14 +42,15 @@ def call(stream_id: int, names: tuple[str, ...], chunks: int, chunk_bytes: int) 
         media = bytes([stream_id, number]) * chunk_bytes
         records += [message(stream_id, "live_track", number, name=name, media=media) for name in names]
     records += [message(stream_id, "stop_track", chunks + 2, name=name) for name in names]
-    return [*records, message(stream_id, "end_stream", tracks=tracks)]
+    records.append(message(stream_id, "end_stream", tracks=tracks))
+    return [record | {"sender": sender} for record in records]
 
 
 @st.composite
-def calls(draw: st.DrawFn, stream_id: int) -> tuple[list[Record], bool]:
+def calls(draw: st.DrawFn, stream_id: int, sender: str | None) -> tuple[list[Record], bool]:
     """Draw the messages of a call as they come, and whether all of them come in order."""
     names = draw(st.sampled_from([("far",), ("caller", "transfer")]))
-    records = call(stream_id, names, draw(st.integers(0, 8)), draw(st.sampled_from([20, 90, 170])))
+    records = call(stream_id, names, draw(st.integers(0, 8)), draw(st.sampled_from([20, 90, 170])), sender)
     places = st.integers(0, len(records) - 1)
     faults = draw(st.lists(st.tuples(st.sampled_from(["lost", "twice", "late"]), places, places), max_size=3))
     for fault, place, other in faults:
@@ -63,13 +67,15 @@ def calls(draw: st.DrawFn, stream_id: int) -> tuple[list[Record], bool]:
 
 
 @st.composite
-def scripts(draw: st.DrawFn) -> tuple[list[Record], set[int]]:
-    """Draw calls, woven; and the streams of those without faults."""
-    drawn = [draw(calls(number)) for number in range(1, draw(st.integers(1, 3)) + 1)]
+def scripts(draw: st.DrawFn) -> tuple[list[Record], set[str]]:
+    """Draw calls, woven, of senders that may use the same numbers; and the names of those without faults."""
+    senders = st.sampled_from([None, "a", "b"])
+    streams = draw(st.lists(st.tuples(senders, st.integers(1, 2)), min_size=1, max_size=3, unique=True))
+    drawn = [draw(calls(number, sender)) for sender, number in streams]
     turns = [stream for stream, (records, _) in enumerate(drawn) for _ in records]
     order = draw(st.permutations(turns)) if draw(st.booleans()) else turns
     queues = [list(records) for records, _ in drawn]
-    healthy = {number for number, (_, whole) in enumerate(drawn, 1) if whole}
+    healthy = {stream_name(*stream) for stream, (_, whole) in zip(streams, drawn, strict=True) if whole}
     return [queues[stream].pop(0) for stream in order], healthy
 
 

@@ -51,7 +51,7 @@ def call_events(
 ) -> tuple[list[Event], dict[str, bytes]]:
     """Return the events of stream 5, as read from ``voxology.tracks``, and the audio of each track."""
     audio = {name: random.Random(name).randbytes(samples) for name in names}
-    payloads: list[Payload] = [StreamOpened(OPENED_AT_MS, None, None)]
+    payloads: list[Payload] = [StreamOpened(OPENED_AT_MS, None)]
     payloads += [TrackOpened(n, i, encoding, 8000, False, None) for i, n in enumerate(names)]
     for first in range(0, samples, 8000):
         for index, name in enumerate(names):
@@ -69,7 +69,7 @@ def call_events(
         payloads.append(TrackClosed(name, index, samples, samples / 8, True, stop, 7, DELIVERY, 0, 1, 9))
     payloads.append(StreamClosed(True, [], OPENED_AT_MS, None, None, len(names), 9, 0, 0, 0, 0, 9))
     writer, reader = Writer(TRACKS), EventReader()
-    events = [Event(5, i, "call", 0, i, payload) for i, payload in enumerate(payloads)]
+    events = [Event(5, None, 0, i, "call", 0, i, payload) for i, payload in enumerate(payloads)]
     return [reader.event(writer.encode(event.to_record())) for event in events], audio
 
 
@@ -94,8 +94,8 @@ async def record_all(recordings: Recordings, events: list[Event], part_ms: int =
         for part in recorder.handle(event, offset, 0):
             assert isinstance(part, StorePart)
             if part.last:
-                return await recordings.compose(part.location, part.events)
-            await recordings.store_part(part.location, part.events)
+                return await recordings.compose(part.location, part.parts, part.events)
+            await recordings.store_part(part.parts, part.events)
     raise AssertionError("the stream did not end")
 
 

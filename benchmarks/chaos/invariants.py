@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from schemas.identity import StreamIdentity
+
 #: Of the faults of one kind, so many are told; the others are counted.
 TOLD = 10
 
@@ -52,7 +54,7 @@ def _shown(cursor: Cursor) -> str:
 class Numbered:
     """Events by their stream and number, each with what tells its content."""
 
-    contents: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    contents: dict[tuple[StreamIdentity, int], bytes] = field(default_factory=dict)
     records: int = 0
     faults: list[str] = field(default_factory=list)
 
@@ -61,11 +63,11 @@ class Numbered:
         """How many records repeated one before them."""
         return self.records - len(self.contents)
 
-    def add(self, stream_id: int, index: int, content: bytes) -> None:
+    def add(self, stream: StreamIdentity, index: int, content: bytes) -> None:
         """Add an event as it was written: one that comes again must say the same."""
         self.records += 1
-        if self.contents.setdefault((stream_id, index), content) != content:
-            self.faults.append(f"stream {stream_id}: event {index} has two contents")
+        if self.contents.setdefault((stream, index), content) != content:
+            self.faults.append(f"stream {stream}: event {index} has two contents")
 
 
 def differences(what: str, found: Mapping[K, bytes], expected: Mapping[K, bytes]) -> list[str]:
@@ -112,15 +114,15 @@ def letters_of_gateway(found: Iterable[tuple[bytes, str]], sent: Mapping[bytes, 
     ]
 
 
-def announcements(recordings: Iterable[tuple[int, str, bytes]]) -> list[str]:
+def announcements(recordings: Iterable[tuple[StreamIdentity, str, bytes]]) -> list[str]:
     """Return the streams whose recording was announced in two ways: stream, type and content of each."""
-    said: dict[int, set[tuple[str, bytes]]] = {}
-    for stream_id, kind, content in recordings:
-        said.setdefault(stream_id, set()).add((kind, content))
+    said: dict[StreamIdentity, set[tuple[str, bytes]]] = {}
+    for stream, kind, content in recordings:
+        said.setdefault(stream, set()).add((kind, content))
     return [
-        f"stream {stream_id}: its recording was announced in {len(ways)} ways: "
+        f"stream {stream}: its recording was announced in {len(ways)} ways: "
         + ", ".join(sorted(kind for kind, _ in ways))
-        for stream_id, ways in said.items()
+        for stream, ways in said.items()
         if len(ways) > 1
     ]
 

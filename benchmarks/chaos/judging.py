@@ -20,6 +20,7 @@ from processors.core.record.stream import RecorderState
 from processors.storage.store import open_store
 from runtime.cluster import Cluster
 from schemas.dead_letter import parse_headers
+from schemas.identity import identity_in
 from schemas.topics import AGENTS, DEAD_LETTERS, METRICS, RECORDINGS, TRACKS, changelog
 from tapeline.checks.audit import audit
 from tapeline.checks.verify import against_log, against_manifest, against_oracle, manifests
@@ -49,10 +50,10 @@ async def _judge_recordings(report: Report, cluster: Cluster, config: WorkerConf
     store = open_store(config.store)
     recorded = await manifests(store)
     report.recordings = len(recorded)
-    for stream_id, (folder, text) in recorded.items():
-        report.faults += [f"stream {stream_id}: {f}" for f in await against_manifest(store, folder, text)]
-    async for stream_id, faults in against_log(recorded, cluster, None, config.assembly, config.storage):
-        report.faults += [f"stream {stream_id}: log: {f}" for f in faults]
+    for stream, (folder, text) in recorded.items():
+        report.faults += [f"stream {stream}: {f}" for f in await against_manifest(store, folder, text)]
+    async for stream, faults in against_log(recorded, cluster, None, config.assembly, config.storage):
+        report.faults += [f"stream {stream}: log: {f}" for f in faults]
     totals = report.reconciled = await audit(cluster, None)
     report.faults += totals.faults
     if totals.still_open or totals.not_recorded_yet or totals.failed:
@@ -61,7 +62,7 @@ async def _judge_recordings(report: Report, cluster: Cluster, config: WorkerConf
             f"{totals.failed} failed"
         )
     said = [
-        (entry.value["stream_id"], entry.value["type"], digest(entry.raw.value))
+        (identity_in(entry.value), entry.value["type"], digest(entry.raw.value))
         async for entry in entries(cluster, RECORDINGS, None)
         if entry.value is not None
     ]
@@ -73,7 +74,7 @@ async def _judge_events(report: Report, cluster: Cluster, config: WorkerConfig, 
     events = Numbered()
     async for entry in entries(cluster, TRACKS, None):
         assert entry.value is not None, f"an event of {TRACKS.name} does not decode"
-        events.add(entry.value["stream_id"], entry.value["event_index"], digest(entry.raw.value))
+        events.add(identity_in(entry.value), entry.value["event_index"], digest(entry.raw.value))
     report.events, report.events_again = events.records, events.again
     report.faults += abridged(events.faults)
     report.faults += abridged(

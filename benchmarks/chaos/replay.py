@@ -13,6 +13,7 @@ from runtime.cluster import Cluster
 from schemas.codec import Writer
 from schemas.event_reader import EventReader
 from schemas.events import Event
+from schemas.identity import StreamIdentity, stream_name
 from schemas.schema import Record
 from schemas.topics import MESSAGES, METRICS, TRACKS
 from tapeline.topics.reader import entries
@@ -34,7 +35,7 @@ class Replay:
     def add(self, event: Event) -> None:
         """Add an event."""
         content = digest(self._writer.encode(event.to_record()))
-        self.events.add(event.stream_id, event.event_index, content)
+        self.events.add(event.stream, event.event_index, content)
 
 
 async def replayed(cluster: Cluster, assembly: AssemblyConfig) -> Replay:
@@ -46,8 +47,8 @@ async def replayed(cluster: Cluster, assembly: AssemblyConfig) -> Replay:
         if number not in partitions:
             partitions[number] = _partition(number, assembly)
         assert entry.value is not None, f"{MESSAGES.name}[{number}] at {entry.offset} does not decode"
-        stream_id = entry.value["stream_id"]
-        for output in partitions[number].feed(stream_id, entry.value, entry.offset, entry.timestamp_ms):
+        name = stream_name(entry.value["sender"], entry.value["stream_id"])
+        for output in partitions[number].feed(name, entry.value, entry.offset, entry.timestamp_ms):
             if isinstance(output, Rejected):
                 letter = Letter("assemble", MESSAGES.name, number, entry.offset, output.reason)
                 replay.letters.add(letter)
@@ -58,7 +59,9 @@ async def replayed(cluster: Cluster, assembly: AssemblyConfig) -> Replay:
 
 def _partition(number: int, assembly: AssemblyConfig) -> Partition[Record, Event]:
     return Partition(
-        lambda _, record, offset: StreamAssembler.begun_by(record, offset, number, assembly),
+        lambda record, offset, timestamp_ms, previous: StreamAssembler.begun_by(
+            record, offset, number, assembly
+        ),
         CheckpointConfig(),
     )
 
@@ -68,12 +71,12 @@ async def measured(cluster: Cluster, window_ms: int) -> set[bytes]:
 
     Raise BrokerAwayError.
     """
-    meters: dict[int, StreamMeter] = {}
+    meters: dict[StreamIdentity, StreamMeter] = {}
     reader, writer = EventReader(), Writer(METRICS)
     records = set()
     async for entry in entries(cluster, TRACKS, None):
         event = reader.event(entry.raw.value)
-        meter = meters.setdefault(event.stream_id, StreamMeter(window_ms))
+        meter = meters.setdefault(event.stream, StreamMeter(window_ms))
         for output in meter.handle(event, entry.offset, entry.timestamp_ms):
             if not isinstance(output, Rejected):
                 records.add(digest(writer.encode(output)))

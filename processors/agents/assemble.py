@@ -10,6 +10,7 @@ from processors.core.assemble.stream import StreamAssembler
 from processors.core.processor import StreamProcessor
 from schemas.codec import Reader, Writer
 from schemas.events import Event
+from schemas.identity import stream_name
 from schemas.schema import Record
 from schemas.silence import TYPE, Silence
 from schemas.topics import MESSAGES, TRACKS, key_of
@@ -27,13 +28,18 @@ class Assemble(StreamAgent[Record, Event]):
         self._reader = reader
         self._writer = writer
 
-    def decoded(self, value: bytes) -> tuple[int, Record]:
-        """Return the stream and the message. Raise a SchemaError."""
+    def decoded(self, value: bytes) -> tuple[str, Record]:
+        """Return the stream's name and the message. Raise a SchemaError."""
         record = self._reader.decode(value)
-        return record["stream_id"], record
+        return stream_name(record["sender"], record["stream_id"]), record
 
     def new_processor(
-        self, record: Record, offset: int, partition: int
+        self,
+        record: Record,
+        offset: int,
+        timestamp_ms: int,
+        partition: int,
+        previous: StreamProcessor[Record, Event] | None,
     ) -> StreamProcessor[Record, Event] | None:
         """Return an assembler; None for a silence, which begins no stream."""
         return StreamAssembler.begun_by(record, offset, partition, self._assembly)
@@ -42,33 +48,31 @@ class Assemble(StreamAgent[Record, Event]):
         """Return an assembler restored from its checkpoint."""
         return StreamAssembler.restore(snapshot, self._assembly)
 
-    async def emit(self, owned: OwnedPartition[Record, Event], outputs: list[tuple[int, Event]]) -> None:
+    async def emit(self, owned: OwnedPartition[Record, Event], outputs: list[tuple[str, Event]]) -> None:
         """Send events in order, and wait until Kafka has acknowledged them all."""
         await owned.producer.send_all(
             TRACKS.name,
             (
                 (
-                    key_of(stream_id),
+                    key_of(event.stream_id),
                     self._writer.encode(event.to_record()),
                     self._writer.headers(event.kind),
                 )
-                for stream_id, event in outputs
+                for _, event in outputs
             ),
         )
 
-    async def append_silences(
-        self, owned: OwnedPartition[Record, Event], silences: list[tuple[int, Silence]]
-    ) -> None:
+    async def append_silences(self, owned: OwnedPartition[Record, Event], silences: list[Silence]) -> None:
         """Append silences to ``voxology.messages``, and wait until Kafka has acknowledged them all."""
         now_us = time.time_ns() // 1000
         await owned.producer.send_all(
             MESSAGES.name,
             (
                 (
-                    key_of(stream_id),
-                    self._log_writer.encode(silence.to_record(stream_id, now_us)),
+                    key_of(silence.stream.stream_id),
+                    self._log_writer.encode(silence.to_record(now_us)),
                     self._log_writer.headers(TYPE),
                 )
-                for stream_id, silence in silences
+                for silence in silences
             ),
         )

@@ -24,25 +24,31 @@ class Measure(StreamAgent[Event, Record]):
         self._writer = writer
         warm_up()
 
-    def decoded(self, value: bytes) -> tuple[int, Event]:
+    def decoded(self, value: bytes) -> tuple[str, Event]:
         """Return the event, with its stream."""
         event = self._reader.event(value)
-        return event.stream_id, event
+        return event.stream_key, event
 
-    def new_processor(self, record: Event, offset: int, partition: int) -> StreamProcessor[Event, Record]:
+    def new_processor(
+        self, record: Event, offset: int, timestamp_ms: int, partition: int, previous: object
+    ) -> StreamProcessor[Event, Record]:
         """Return a meter."""
-        return StreamMeter.begun_by(record, self._window_ms)
+        return StreamMeter(self._window_ms)
 
     def restored_processor(self, snapshot: bytes) -> StreamProcessor[Event, Record]:
         """Return a meter from its checkpoint."""
         return StreamMeter.restore(snapshot, self._window_ms)
 
-    async def emit(self, owned: OwnedPartition[Event, Record], outputs: list[tuple[int, Record]]) -> None:
+    async def emit(self, owned: OwnedPartition[Event, Record], outputs: list[tuple[str, Record]]) -> None:
         """Send measures, and wait until Kafka has acknowledged them all."""
         await owned.producer.send_all(
             METRICS.name,
             (
-                (key_of(stream_id), self._writer.encode(record), self._writer.headers(record["type"]))
-                for stream_id, record in outputs
+                (
+                    key_of(record["stream_id"]),
+                    self._writer.encode(record),
+                    self._writer.headers(record["type"]),
+                )
+                for _, record in outputs
             ),
         )

@@ -55,13 +55,13 @@ class Record(StreamAgent[Event, RecorderOutput]):
         self._cleaner = PartsCleaner(recordings.delete_parts, self.log)
         self._crash: asyncio.Future[None] | None = None
 
-    def decoded(self, value: bytes) -> tuple[int, Event]:
+    def decoded(self, value: bytes) -> tuple[str, Event]:
         """Return the event, with its stream."""
         event = self._reader.event(value)
-        return event.stream_id, event
+        return event.stream_key, event
 
     def new_processor(
-        self, record: Event, offset: int, partition: int
+        self, record: Event, offset: int, timestamp_ms: int, partition: int, previous: object
     ) -> StreamProcessor[Event, RecorderOutput]:
         """Return a recorder."""
         return StreamRecorder(self._storage.part_ms, self._buffered)
@@ -70,20 +70,20 @@ class Record(StreamAgent[Event, RecorderOutput]):
         """Return a recorder restored from its checkpoint."""
         return StreamRecorder.restore(snapshot, self._storage.part_ms, self._buffered)
 
-    async def emit(self, owned: Owned, outputs: list[tuple[int, RecorderOutput]]) -> None:
+    async def emit(self, owned: Owned, outputs: list[tuple[str, RecorderOutput]]) -> None:
         """Start storing; wait only while all slots for jobs are taken.
 
         If the recorders buffer too much, spill those of this partition: its outputs are all started, so
         order within a stream is kept. The other partitions spill in turn, once a second at least.
         """
-        for stream_id, output in outputs:
-            await self._start(owned, stream_id, output)
-        recorders = ((stream_id, _recorder(p)) for stream_id, p in owned.streams.processors())
-        for stream_id, part in spilled(recorders, self._buffered, self._storage.memory_bytes):
-            await self._start(owned, stream_id, part)
+        for name, output in outputs:
+            await self._start(owned, name, output)
+        recorders = ((name, _recorder(p)) for name, p in owned.streams.processors())
+        for name, part in spilled(recorders, self._buffered, self._storage.memory_bytes):
+            await self._start(owned, name, part)
 
-    async def _start(self, owned: Owned, stream_id: int, output: RecorderOutput) -> None:
-        recorder = _recorder(owned.streams.processor(stream_id))
+    async def _start(self, owned: Owned, name: str, output: RecorderOutput) -> None:
+        recorder = _recorder(owned.streams.processor(name))
 
         async def job() -> None:
             try:
@@ -95,25 +95,26 @@ class Record(StreamAgent[Event, RecorderOutput]):
                 if self._ownership.holds(owned):
                     raise  # else it was lost meanwhile, and its producer is closed
             else:
-                owned.streams.touch(stream_id)
+                owned.streams.touch(name)
 
-        await self._jobs.start(stream_id, job, lambda: self._ownership.holds(owned))
+        await self._jobs.start(name, job, lambda: self._ownership.holds(owned))
 
-    def _job_failed(self, stream_id: int, error: BaseException) -> None:
-        self.log.error("agent_failed", stream_id=stream_id, reason=repr(error))
+    def _job_failed(self, name: str, error: BaseException) -> None:
+        self.log.error("agent_failed", stream=name, reason=repr(error))
         self._crash = asyncio.ensure_future(self.app.crash(error))
 
     async def _store(self, owned: Owned, output: RecorderOutput, recorder: StreamRecorder) -> None:
+        name = str(output.stream)
         if isinstance(output, FailRecording):
             await self._announce_failure(owned, output, None, output.reason)
             recorder.finish(keep_parts=True)
             return
         try:
             if not output.last:
-                await self._jobs.retried(output.stream_id, lambda: self._store_part(output))
+                await self._jobs.retried(name, lambda: self._store_part(output))
                 recorder.stored(output.last_index)
                 return
-            saved = await self._jobs.retried(output.stream_id, lambda: self._compose(output))
+            saved = await self._jobs.retried(name, lambda: self._compose(output))
         except (StoreGaveUpError, IncompletePartsError, InconsistentEventsError, SchemaError) as error:
             path = f"recordings/{output.location}"
             await self._announce_failure(owned, output, path, str(error))
@@ -123,12 +124,12 @@ class Record(StreamAgent[Event, RecorderOutput]):
             recorder.finish()
 
     async def _store_part(self, output: StorePart) -> None:
-        storing = self._recordings.store_part(output.location, output.events)
+        storing = self._recordings.store_part(output.parts, output.events)
         await asyncio.wait_for(storing, self._storage.timeout_s)
 
     async def _compose(self, output: StorePart) -> Saved:
         try:
-            return await self._recordings.compose(output.location, output.events)
+            return await self._recordings.compose(output.location, output.parts, output.events)
         except IncompletePartsError:
             # Another worker may have composed it, and cleaned up, before it lost the partition.
             saved = await self._recordings.composed(output.location)
@@ -160,32 +161,34 @@ class Record(StreamAgent[Event, RecorderOutput]):
         }
         await self._publish(owned, output, "RecordingSaved", payload)
         telemetry.SAVED.inc()
-        self.log.info("recording_saved", stream_id=output.stream_id, path=saved.path)
+        self.log.info("recording_saved", stream=str(output.stream), path=saved.path)
 
     async def _announce_failure(
         self, owned: Owned, output: RecorderOutput, path: str | None, reason: str
     ) -> None:
         await self._publish(owned, output, "RecordingFailed", {"path": path, "reason": reason})
         telemetry.FAILED.inc()
-        self.log.error("recording_failed", stream_id=output.stream_id, reason=reason)
+        self.log.error("recording_failed", stream=str(output.stream), reason=reason)
 
     async def _publish(self, owned: Owned, output: RecorderOutput, kind: str, payload: AvroRecord) -> None:
         value = self._writer.encode(
             {
-                "stream_id": output.stream_id,
+                "stream_id": output.stream.stream_id,
+                "sender": output.stream.sender,
+                "origin_offset": output.stream.origin_offset,
                 "call_id": output.call_id,
                 "type": kind,
                 "payload": (f"tapeline.{kind}", payload),
             }
         )
-        record = (key_of(output.stream_id), value, self._writer.headers(kind))
+        record = (key_of(output.stream.stream_id), value, self._writer.headers(kind))
         await owned.producer.send_all(RECORDINGS.name, [record])
 
     # Deleting parts ----------------------------------------------------------------------------
 
     def on_durable(
         self,
-        stream_id: int,
+        name: str,
         processor: StreamProcessor[Event, RecorderOutput],
         owned: Owned,
     ) -> None:
@@ -196,10 +199,10 @@ class Record(StreamAgent[Event, RecorderOutput]):
 
         def cleaned() -> None:
             recorder.cleaned()
-            owned.streams.touch(stream_id)
+            owned.streams.touch(name)
 
         def still_wanted() -> bool:
-            return self._ownership.holds(owned) and owned.streams.processor(stream_id) is recorder
+            return self._ownership.holds(owned) and owned.streams.processor(name) is recorder
 
         self._cleaner.clean(recorder.to_clean, still_wanted, cleaned)
 

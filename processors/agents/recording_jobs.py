@@ -51,7 +51,7 @@ class RecordingJobs:
         give_up_s: float,
         log: Any,
         progress: Callable[[], None],
-        failed: Callable[[int, BaseException], None],
+        failed: Callable[[str, BaseException], None],
     ) -> None:
         self._slots = asyncio.Semaphore(slots)
         self._give_up_s = give_up_s
@@ -60,9 +60,9 @@ class RecordingJobs:
         self._failed = failed
         self._throttle = LogThrottle()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._latest: dict[int, asyncio.Task[None]] = {}
+        self._latest: dict[str, asyncio.Task[None]] = {}
 
-    async def start(self, stream_id: int, job: Operation[None], still_owned: Callable[[], bool]) -> None:
+    async def start(self, name: str, job: Operation[None], still_owned: Callable[[], bool]) -> None:
         """Wait for a free slot, and start a job, to run after those before it of its stream.
 
         Start nothing if the stream's partition was revoked meanwhile: another worker stores it.
@@ -71,10 +71,10 @@ class RecordingJobs:
         if not still_owned():
             self._slots.release()
             return
-        task = asyncio.create_task(self._run(job, self._latest.get(stream_id)))
+        task = asyncio.create_task(self._run(job, self._latest.get(name)))
         self._tasks.add(task)
-        self._latest[stream_id] = task
-        task.add_done_callback(lambda done: self._ended(stream_id, done))
+        self._latest[name] = task
+        task.add_done_callback(lambda done: self._ended(name, done))
 
     def cancel(self) -> None:
         """Cancel all jobs: their partitions were revoked.
@@ -87,7 +87,7 @@ class RecordingJobs:
             task.cancel()
         self._latest.clear()
 
-    async def retried(self, stream_id: int, operation: Operation[T]) -> T:
+    async def retried(self, name: str, operation: Operation[T]) -> T:
         """Return what an operation on the store returns, tried again with growing pauses while it fails.
 
         Raise StoreGaveUpError when it still fails after ``give_up_s``, and what is no store's error at once.
@@ -102,10 +102,10 @@ class RecordingJobs:
         def report(state: RetryCallState) -> None:
             self._progress()
             telemetry.STORE_RETRIES.inc()
-            if self._throttle.allows(str(stream_id), monotonic()):
+            if self._throttle.allows(name, monotonic()):
                 self._log.warning(
                     "store_failed",
-                    stream_id=stream_id,
+                    stream=name,
                     reason=str(_error(state)),
                     retry_s=state.upcoming_sleep,
                 )
@@ -138,13 +138,13 @@ class RecordingJobs:
                 raise asyncio.CancelledError
         await job()
 
-    def _ended(self, stream_id: int, task: asyncio.Task[None]) -> None:
+    def _ended(self, name: str, task: asyncio.Task[None]) -> None:
         self._slots.release()
         self._tasks.discard(task)
-        if self._latest.get(stream_id) is task:
-            del self._latest[stream_id]
+        if self._latest.get(name) is task:
+            del self._latest[name]
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._failed(stream_id, error)
+            self._failed(name, error)
 
 
 def _error(state: RetryCallState) -> BaseException | None:

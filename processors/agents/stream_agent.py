@@ -66,30 +66,38 @@ class StreamAgent(ABC, Generic[A, B]):
     # For an agent to fill in -----------------------------------------------------------------
 
     @abstractmethod
-    def decoded(self, value: bytes) -> tuple[int, A]:
-        """Return the stream a value belongs to, and what its processor takes. Raise a SchemaError."""
+    def decoded(self, value: bytes) -> tuple[str, A]:
+        """Return the name of a value's stream, and what its processor takes. Raise a SchemaError."""
 
     @abstractmethod
-    def new_processor(self, record: A, offset: int, partition: int) -> StreamProcessor[A, B] | None:
-        """Return the processor of the stream that a record begins; None for one that begins none."""
+    def new_processor(
+        self,
+        record: A,
+        offset: int,
+        timestamp_ms: int,
+        partition: int,
+        previous: StreamProcessor[A, B] | None,
+    ) -> StreamProcessor[A, B] | None:
+        """Return the processor of the stream that a record begins; None for one that begins none.
+
+        ``previous``: that of a closed stream of the same name, if one is still remembered.
+        """
 
     @abstractmethod
     def restored_processor(self, snapshot: bytes) -> StreamProcessor[A, B]:
         """Return the processor of a stream with this checkpoint."""
 
     @abstractmethod
-    async def emit(self, owned: OwnedPartition[A, B], outputs: list[tuple[int, B]]) -> None:
+    async def emit(self, owned: OwnedPartition[A, B], outputs: list[tuple[str, B]]) -> None:
         """Send the outputs of streams by the partition's producer, and return when they are durable.
 
         An agent that goes on in the background keeps what it needs by its processors' ``needs_offset``.
         """
 
-    async def append_silences(self, owned: OwnedPartition[A, B], silences: list[tuple[int, Silence]]) -> None:
+    async def append_silences(self, owned: OwnedPartition[A, B], silences: list[Silence]) -> None:
         """Append silences to the agent's own source, and return when they are durable."""
 
-    def on_durable(
-        self, stream_id: int, processor: StreamProcessor[A, B], owned: OwnedPartition[A, B]
-    ) -> None:
+    def on_durable(self, name: str, processor: StreamProcessor[A, B], owned: OwnedPartition[A, B]) -> None:
         """Act on a processor's state being durable: just saved, or just restored."""
 
     def on_lost(self, owned: OwnedPartition[A, B]) -> None:
@@ -180,10 +188,10 @@ class StreamAgent(ABC, Generic[A, B]):
         if not self._ownership.holds(owned):
             return
         for checkpoint in checkpoints:
-            processor = streams.processor(checkpoint.stream_id)
+            processor = streams.processor(checkpoint.name)
             assert processor is not None
             streams.saved(checkpoint)
-            self.on_durable(checkpoint.stream_id, processor, owned)
+            self.on_durable(checkpoint.name, processor, owned)
         self.app.consumer.declare_committable(owned.tp, streams.committable_offset, owned.epoch)
 
     # Partitions come and go ------------------------------------------------------------------
@@ -200,23 +208,27 @@ class StreamAgent(ABC, Generic[A, B]):
             await producer.close()
             raise
         owned = OwnedPartition(tp, epoch, streams, producer)
-        for stream_id, processor in streams.processors():
-            self.on_durable(stream_id, processor, owned)
+        for name, processor in streams.processors():
+            self.on_durable(name, processor, owned)
         self.log.info(
             "partition_restored", partition=number, streams=streams.open_streams, offset=streams.next_offset
         )
         return owned
 
     async def _restored(
-        self, tp: TP, processors: Iterable[tuple[int, StreamProcessor[A, B]]]
+        self, tp: TP, processors: Iterable[tuple[str, StreamProcessor[A, B]]]
     ) -> Partition[A, B]:
         """Return a partition with its streams restored, to be read on from where they need it."""
         needed = await self.app.consumer.first_needed(tp)
         streams: Partition[A, B] = Partition(
-            lambda _, record, offset: self.new_processor(record, offset, tp.partition), self._config, needed
+            lambda record, offset, timestamp_ms, previous: self.new_processor(
+                record, offset, timestamp_ms, tp.partition, previous
+            ),
+            self._config,
+            needed,
         )
-        for count, (stream_id, processor) in enumerate(processors, 1):
-            streams.restore(stream_id, processor)
+        for count, (name, processor) in enumerate(processors, 1):
+            streams.restore(name, processor)
             if not count % _RESTORED_AT_A_TIME:
                 await asyncio.sleep(0)
         return streams
@@ -251,9 +263,9 @@ class StreamAgent(ABC, Generic[A, B]):
             )
             if rejected.error is not None:
                 self.log.error(
-                    "record_failed" if fault.stream_id is None else "stream_failed",
+                    "record_failed" if fault.stream is None else "stream_failed",
                     partition=owned.tp.partition,
-                    stream_id=fault.stream_id,
+                    stream=fault.stream,
                     offset=record.offset,
                     exc_info=rejected.error,
                 )

@@ -28,20 +28,20 @@ class Expiry:
     """
 
     def __init__(self) -> None:
-        self._expiries: list[tuple[int, int]] = []
+        self._expiries: list[tuple[int, str]] = []
         """Closed streams, by the log's time when they expire."""
-        self._expiring: deque[tuple[int, int]] = deque()
+        self._expiring: deque[tuple[int, str]] = deque()
         """Those for which it has passed, by an offset that is beyond their records."""
 
-    def note_closed(self, stream_id: int, last_ms: int) -> None:
+    def note_closed(self, name: str, last_ms: int) -> None:
         """Note a closed stream, and the timestamp of its last record."""
-        heappush(self._expiries, (expiry_ms(last_ms), stream_id))
+        heappush(self._expiries, (expiry_ms(last_ms), name))
 
-    def passed(self, now_ms: int, next_offset: int, committed_offset: int) -> list[int]:
+    def passed(self, now_ms: int, next_offset: int, committed_offset: int) -> list[str]:
         """Remove and return the streams that expired by the log's time, with all their records committed."""
         while self._expiries and self._expiries[0][0] < now_ms:
             self._expiring.append((next_offset, heappop(self._expiries)[1]))
-        passed: list[int] = []
+        passed: list[str] = []
         while self._expiring and self._expiring[0][0] <= committed_offset:
             passed.append(self._expiring.popleft()[1])
         return passed

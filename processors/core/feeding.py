@@ -18,28 +18,28 @@ class Fault:
 
     record: Any
     rejected: Rejected
-    stream_id: int | None = None
+    stream: str | None = None
 
 
 def fed(
-    streams: Partition[A, B], records: Iterable[Any], decoded: Callable[[bytes], tuple[int, A]]
-) -> tuple[list[tuple[int, B]], list[Fault]]:
+    streams: Partition[A, B], records: Iterable[Any], decoded: Callable[[bytes], tuple[str, A]]
+) -> tuple[list[tuple[str, B]], list[Fault]]:
     """Feed records (aiokafka's) to a partition; return the outputs, each with its stream, and the faults.
 
     ``decoded`` gives the stream of a value and what its processor takes. Whatever it raises, and whatever a
     processor does, is the record's fault. What is not (``ENVIRONMENTAL``) is raised: then some are fed of
     which nobody has the outputs, and the partition must be dropped.
     """
-    outputs: list[tuple[int, B]] = []
+    outputs: list[tuple[str, B]] = []
     faults: list[Fault] = []
     for record in records:
         try:
-            stream_id, value = decoded(record.value or b"")
-            for output in streams.feed(stream_id, value, record.offset, record.timestamp):
+            name, value = decoded(record.value or b"")
+            for output in streams.feed(name, value, record.offset, record.timestamp):
                 if isinstance(output, Rejected):
-                    faults.append(Fault(record, output, stream_id))
+                    faults.append(Fault(record, output, name))
                 else:
-                    outputs.append((stream_id, output))
+                    outputs.append((name, output))
         except ENVIRONMENTAL:
             raise
         except Exception as error:  # nothing that can be fed: what is no contract of ours is a defect, too

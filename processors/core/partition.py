@@ -39,13 +39,14 @@ from schemas.silence import Silence
 
 A = TypeVar("A")
 B = TypeVar("B")
+New = Callable[[A, int, int, StreamProcessor[A, B] | None], StreamProcessor[A, B] | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """A stream's state, to be saved under its key; None deletes it."""
 
-    stream_id: int
+    name: str
     snapshot: bytes | None
     needs_offset: int | None = None
 
@@ -67,26 +68,27 @@ class _Entry(Generic[A, B]):
 class Partition(Generic[A, B]):
     """The processors of one partition's streams, their checkpoints and offsets.
 
-    ``new`` makes the processor of the stream that a record at an offset begins; None for a record that begins
-    none.
+    Streams are told apart by ``name``, which is the key of their checkpoints too. ``new`` makes the processor
+    of the stream that a record begins, given the record, its offset and timestamp, and the closed processor
+    of that name if one is still remembered; None for a record that begins none.
     """
 
     def __init__(
         self,
-        new: Callable[[int, A, int], StreamProcessor[A, B] | None],
+        new: New[A, B],
         config: CheckpointConfig,
         next_offset: int = 0,
     ) -> None:
         self._new = new
         self._config = config
-        self._entries: dict[int, _Entry[A, B]] = {}
-        self._unsaved: dict[int, Moment] = {}
+        self._entries: dict[str, _Entry[A, B]] = {}
+        self._unsaved: dict[str, Moment] = {}
         """Streams with records that are not saved, by since when: in the order of these times."""
-        self._due: set[int] = set()
+        self._due: set[str] = set()
         self._opened: list[Checkpoint] = []
         self._low_waters = SortedSet()
         self._expiry = Expiry()
-        self._fed: dict[int, _Entry[A, B]] = {}
+        self._fed: dict[str, _Entry[A, B]] = {}
         """Streams of this batch that are open."""
         self._silence = SilenceDetector()
         self._log = LogTime()
@@ -101,23 +103,23 @@ class Partition(Generic[A, B]):
         """Streams that are not closed."""
         return len(self._entries) - self._closed
 
-    def restore(self, stream_id: int, processor: StreamProcessor[A, B]) -> None:
+    def restore(self, name: str, processor: StreamProcessor[A, B]) -> None:
         """Add a stream whose processor was restored from its checkpoint. Before the first batch."""
-        self._entries[stream_id] = entry = _Entry(processor)
+        self._entries[name] = entry = _Entry(processor)
         if processor.closed:
-            self._note_closed(stream_id, entry)
+            self._note_closed(name, entry)
         elif processor.silence_wait_ms is not None:
             # Its silence begins with the first fetch.
-            self._silence.heard(stream_id, processor.silence_wait_ms / 1000, 0.0)
+            self._silence.heard(name, processor.silence_wait_ms / 1000, 0.0)
 
-    def processor(self, stream_id: int) -> StreamProcessor[A, B] | None:
+    def processor(self, name: str) -> StreamProcessor[A, B] | None:
         """Return a stream's processor; None for an unknown stream."""
-        entry = self._entries.get(stream_id)
+        entry = self._entries.get(name)
         return entry.processor if entry else None
 
-    def processors(self) -> list[tuple[int, StreamProcessor[A, B]]]:
+    def processors(self) -> list[tuple[str, StreamProcessor[A, B]]]:
         """Return all streams with their processors."""
-        return [(stream_id, entry.processor) for stream_id, entry in self._entries.items()]
+        return [(name, entry.processor) for name, entry in self._entries.items()]
 
     def check(self, start: int, *, log_begins: int, fresh: bool) -> Disposition:
         """Decide about a fetch that starts at an offset (``fetch_order.disposition``).
@@ -134,7 +136,7 @@ class Partition(Generic[A, B]):
         self._silence.fetched(fetched_s)
         self._log.mark(self.next_offset, fetched_s)
 
-    def feed(self, stream_id: int, record: A, offset: int, timestamp_ms: int) -> Sequence[B | Rejected]:
+    def feed(self, name: str, record: A, offset: int, timestamp_ms: int) -> Sequence[B | Rejected]:
         """Feed a record to its stream's processor, a new one for a new stream; return its outputs.
 
         A record that was fed before gives none. At one that a processor raises for, its stream is closed.
@@ -145,52 +147,52 @@ class Partition(Generic[A, B]):
         self.next_offset = offset + 1
         if timestamp_ms > self._log.now_ms:
             self._log.now_ms = timestamp_ms
-        return self._feed(stream_id, record, offset, timestamp_ms)
+        return self._feed(name, record, offset, timestamp_ms)
 
-    def _feed(self, stream_id: int, record: A, offset: int, timestamp_ms: int) -> Sequence[B | Rejected]:
-        entry = self._entries.get(stream_id)
+    def _feed(self, name: str, record: A, offset: int, timestamp_ms: int) -> Sequence[B | Rejected]:
+        entry = self._entries.get(name)
         if entry is None or (entry.closed and entry.processor.begins_anew(record, offset, timestamp_ms)):
-            processor = self._new(stream_id, record, offset)
+            processor = self._new(record, offset, timestamp_ms, entry.processor if entry else None)
             if processor is None:
                 return ()
-            entry = self._add(stream_id, processor)
+            entry = self._add(name, processor)
         outputs = handled(entry.processor, entry.closed, record, offset, timestamp_ms)
         if entry.closed:
             return outputs  # it stays as it is, and as it was saved
         if entry.first_unsaved is None:
             before = entry.low_water
             entry.first_unsaved = offset
-            self._unsaved[stream_id] = self._log.now
-            self._note_low_water(stream_id, entry, before)
-        self._fed[stream_id] = entry
+            self._unsaved[name] = self._log.now
+            self._note_low_water(name, entry, before)
+        self._fed[name] = entry
         if entry.processor.closed:
-            self._note_closed(stream_id, entry)
-            self._due.add(stream_id)
+            self._note_closed(name, entry)
+            self._due.add(name)
             if entry.processor.begins_anew(record, offset, timestamp_ms):
                 # It ended long ago by the log, and nothing closed it before the first record of the next.
-                outputs = [*outputs, *self._feed(stream_id, record, offset, timestamp_ms)]
+                outputs = [*outputs, *self._feed(name, record, offset, timestamp_ms)]
         return outputs
 
     def skip(self, offset: int) -> None:
         """Pass over a record that belongs to no stream."""
         self.next_offset = max(self.next_offset, offset + 1)
 
-    def touch(self, stream_id: int) -> None:
+    def touch(self, name: str) -> None:
         """Make a stream's checkpoint due: its state changed by something other than a record."""
-        entry = self._entries.get(stream_id)
+        entry = self._entries.get(name)
         if entry is not None:
-            self._due.add(stream_id)
+            self._due.add(name)
             if entry.processor.closed and not entry.closed:
-                self._note_closed(stream_id, entry)
+                self._note_closed(name, entry)
 
-    def release(self) -> list[tuple[int, B]]:
+    def release(self) -> list[tuple[str, B]]:
         """Return, by stream, what is to be stored so that old offsets become committable."""
         before_offset = self._log.offset_before(self._config.hold_ms)
-        out: list[tuple[int, B]] = []
-        for low_water, stream_id in self._low_waters:
+        out: list[tuple[str, B]] = []
+        for low_water, name in self._low_waters:
             if low_water >= before_offset:
                 break
-            out += [(stream_id, o) for o in self._entries[stream_id].processor.release(before_offset)]
+            out += [(name, o) for o in self._entries[name].processor.release(before_offset)]
         return out
 
     def opened(self) -> list[Checkpoint]:
@@ -198,25 +200,25 @@ class Partition(Generic[A, B]):
         opened, self._opened = self._opened, []
         return opened
 
-    def punctuate(self, fetched_s: float) -> list[tuple[int, Silence]]:
-        """Return the silences to append, by stream: a fetch at that time showed the partition's end."""
+    def punctuate(self, fetched_s: float) -> list[Silence]:
+        """Return the silences to append: a fetch at that time showed the partition's end."""
         due = self._silence.due(fetched_s)
-        return [(stream_id, self._entries[stream_id].processor.silence) for stream_id in due]
+        return [self._entries[name].processor.silence for name in due]
 
     def due(self) -> list[Checkpoint]:
         """Return the checkpoints to write now. Only once all outputs so far are acknowledged."""
-        for stream_id, entry in self._fed.items():
+        for name, entry in self._fed.items():
             wait_ms = entry.processor.silence_wait_ms
             if wait_ms is not None:
-                self._silence.heard(stream_id, wait_ms / 1000, self._log.fetched_s)
+                self._silence.heard(name, wait_ms / 1000, self._log.fetched_s)
         self._fed.clear()
-        for stream_id, since in self._unsaved.items():
+        for name, since in self._unsaved.items():
             if not self._log.is_older(since, self._config.every_ms):
                 break
-            self._due.add(stream_id)
+            self._due.add(name)
         due, self._due = sorted(self._due & self._entries.keys()), set()
-        processors = [(stream_id, self._entries[stream_id].processor) for stream_id in due]
-        return [Checkpoint(stream_id, p.snapshot(), p.needs_offset) for stream_id, p in processors]
+        processors = [(name, self._entries[name].processor) for name in due]
+        return [Checkpoint(name, p.snapshot(), p.needs_offset) for name, p in processors]
 
     def unsaved(self) -> list[Checkpoint]:
         """Return the checkpoints of all unsaved streams. Only once all outputs so far are acknowledged."""
@@ -225,12 +227,12 @@ class Partition(Generic[A, B]):
 
     def saved(self, checkpoint: Checkpoint) -> None:
         """Note that a checkpoint of ``due`` is durable. Only when nothing was fed meanwhile."""
-        entry = self._entries[checkpoint.stream_id]
+        entry = self._entries[checkpoint.name]
         before = entry.low_water
         entry.first_unsaved = None
         entry.saved_needs = checkpoint.needs_offset
-        self._unsaved.pop(checkpoint.stream_id, None)
-        self._note_low_water(checkpoint.stream_id, entry, before)
+        self._unsaved.pop(checkpoint.name, None)
+        self._note_low_water(checkpoint.name, entry, before)
 
     def expired(self, committed_offset: int) -> list[Checkpoint]:
         """Drop the closed streams that are remembered no longer; return what deletes their state.
@@ -240,12 +242,12 @@ class Partition(Generic[A, B]):
         """
         now_ms = self._log.now_ms
         expired: list[Checkpoint] = []
-        for stream_id in self._expiry.passed(now_ms, self.next_offset, committed_offset):
-            entry = self._entries.get(stream_id)
+        for name in self._expiry.passed(now_ms, self.next_offset, committed_offset):
+            entry = self._entries.get(name)
             if entry is not None and entry.closed and expiry_ms(entry.processor.last_ms) < now_ms:
-                del self._entries[stream_id]
+                del self._entries[name]
                 self._closed -= 1
-                expired.append(Checkpoint(stream_id, None))
+                expired.append(Checkpoint(name, None))
         return expired
 
     @property
@@ -258,9 +260,9 @@ class Partition(Generic[A, B]):
         low_water = self._low_waters[0][0] if self._low_waters else self.next_offset
         return min(low_water, self.next_offset)
 
-    def _add(self, stream_id: int, processor: StreamProcessor[A, B]) -> _Entry[A, B]:
+    def _add(self, name: str, processor: StreamProcessor[A, B]) -> _Entry[A, B]:
         entry = _Entry(processor)
-        before = self._entries.get(stream_id)
+        before = self._entries.get(name)
         if before is not None:  # closed, long ago by the log's time
             self._closed -= 1
             # If that is not saved yet, it happened in this batch: then a checkpoint is due anyway, and must
@@ -268,21 +270,21 @@ class Partition(Generic[A, B]):
             entry.first_unsaved, entry.saved_needs = before.first_unsaved, before.saved_needs
         snapshot = processor.beginning() if entry.first_unsaved is None else None
         if snapshot is not None:
-            self._opened.append(Checkpoint(stream_id, snapshot))
-        self._entries[stream_id] = entry
+            self._opened.append(Checkpoint(name, snapshot))
+        self._entries[name] = entry
         return entry
 
-    def _note_closed(self, stream_id: int, entry: _Entry[A, B]) -> None:
+    def _note_closed(self, name: str, entry: _Entry[A, B]) -> None:
         entry.closed = True
         self._closed += 1
-        self._silence.forget(stream_id)
-        self._fed.pop(stream_id, None)
-        self._expiry.note_closed(stream_id, entry.processor.last_ms)
+        self._silence.forget(name)
+        self._fed.pop(name, None)
+        self._expiry.note_closed(name, entry.processor.last_ms)
 
-    def _note_low_water(self, stream_id: int, entry: _Entry[A, B], before: int | None) -> None:
+    def _note_low_water(self, name: str, entry: _Entry[A, B], before: int | None) -> None:
         after = entry.low_water
         if after != before:
             if before is not None:
-                self._low_waters.discard((before, stream_id))
+                self._low_waters.discard((before, name))
             if after is not None:
-                self._low_waters.add((after, stream_id))
+                self._low_waters.add((after, name))

@@ -40,9 +40,6 @@ class StreamProcessor(Protocol[In, Out]):
         Return what tells its consumers so. What ``handle`` was about to return is lost.
         """
 
-    def begins_anew(self, record: In, offset: int, timestamp_ms: int) -> bool:
-        """Return whether a record begins another stream of the same number. Only for a closed stream."""
-
     @property
     def closed(self) -> bool:
         """Whether the stream is over."""
@@ -58,6 +55,9 @@ class StreamProcessor(Protocol[In, Out]):
         """Return the state. Its size does not grow with the call."""
 
     # What only some have: see SelfContained ---------------------------------------------------
+
+    def begins_anew(self, record: In, offset: int, timestamp_ms: int) -> bool:
+        """Return whether a record begins another stream of the same name. Only for a closed stream."""
 
     @property
     def needs_offset(self) -> int | None:
@@ -76,7 +76,11 @@ class StreamProcessor(Protocol[In, Out]):
 
 
 class SelfContained:
-    """Base of a processor whose snapshot holds everything, and that silence does not close."""
+    """Base of a processor of one stream whose snapshot holds everything, and that silence does not close."""
+
+    def begins_anew(self, record: Any, offset: int, timestamp_ms: int) -> bool:
+        """Return False: another stream has another name."""
+        return False
 
     @property
     def needs_offset(self) -> int | None:

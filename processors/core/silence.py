@@ -26,8 +26,8 @@ class SilenceDetector:
     """Which streams have been silent for as long as they may be. A look costs nothing for the others."""
 
     def __init__(self) -> None:
-        self._streams: dict[int, _Stream] = {}
-        self._looks: list[tuple[float, int]] = []
+        self._streams: dict[str, _Stream] = {}
+        self._looks: list[tuple[float, str]] = []
         self._restarted_s = 0.0
         self._fetched_s: float | None = None
 
@@ -41,37 +41,37 @@ class SilenceDetector:
         """Let each silence begin now."""
         self._restarted_s = now_s
 
-    def heard(self, stream_id: int, wait_s: float, now_s: float) -> None:
+    def heard(self, name: str, wait_s: float, now_s: float) -> None:
         """Note that a stream was heard, and how long it may be silent from then on."""
         due_s = now_s + wait_s
-        stream = self._streams.get(stream_id)
+        stream = self._streams.get(name)
         if stream is None:
-            self._streams[stream_id] = _Stream(now_s, wait_s, due_s)
+            self._streams[name] = _Stream(now_s, wait_s, due_s)
         else:
             stream.heard_s, stream.wait_s = now_s, wait_s
             if due_s >= stream.look_s:
                 return  # mostly: when it is looked at, there will be time left
             stream.look_s = due_s
-        heappush(self._looks, (due_s, stream_id))
+        heappush(self._looks, (due_s, name))
 
-    def forget(self, stream_id: int) -> None:
+    def forget(self, name: str) -> None:
         """Watch a stream no longer."""
-        self._streams.pop(stream_id, None)
+        self._streams.pop(name, None)
 
-    def due(self, now_s: float) -> list[int]:
+    def due(self, now_s: float) -> list[str]:
         """Return the streams that have been silent for too long.
 
         Each once, until it is heard or ``ASK_AGAIN_S`` have passed.
         """
-        due: list[int] = []
+        due: list[str] = []
         while self._looks and self._looks[0][0] <= now_s:
-            look_s, stream_id = heappop(self._looks)
-            stream = self._streams.get(stream_id)
+            look_s, name = heappop(self._looks)
+            stream = self._streams.get(name)
             if stream is None or stream.look_s != look_s:
                 continue
             stream.look_s = max(stream.heard_s, self._restarted_s) + stream.wait_s
             if stream.look_s <= now_s:
-                due.append(stream_id)
+                due.append(name)
                 stream.look_s = now_s + ASK_AGAIN_S
-            heappush(self._looks, (stream.look_s, stream_id))
+            heappush(self._looks, (stream.look_s, name))
         return due

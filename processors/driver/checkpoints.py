@@ -13,7 +13,6 @@ from processors.driver.producer import Outgoing, PartitionProducer
 from runtime.clients import connected, disconnected, while_away
 from runtime.cluster import Cluster
 from schemas.errors import ENVIRONMENTAL, TapelineError
-from schemas.topics import key_of
 
 log = structlog.get_logger()
 
@@ -46,7 +45,7 @@ class UnreadableCheckpointError(TapelineError):
 class CheckpointLog:
     """A compacted topic of checkpoints.
 
-    Key: stream_id in decimal digits. Value: the partition in 4 bytes, then the snapshot. The last
+    Key: the stream's name. Value: the partition in 4 bytes, then the snapshot. The last
     value of a key counts; none deletes it.
     """
 
@@ -62,18 +61,17 @@ class CheckpointLog:
         """
         prefix = number.to_bytes(_PARTITION_BYTES, "big")
         records: list[Outgoing] = [
-            (key_of(c.stream_id), None if c.snapshot is None else prefix + c.snapshot, [])
-            for c in checkpoints
+            (c.name.encode(), None if c.snapshot is None else prefix + c.snapshot, []) for c in checkpoints
         ]
         await producer.send_all(self.topic, records)
 
     async def read(
         self, number: int, decode: Callable[[bytes], S], on_progress: Callable[[], None] = lambda: None
-    ) -> Iterator[tuple[int, S]]:
+    ) -> Iterator[tuple[str, S]]:
         """Return the stream and the decoded snapshot of each checkpoint of a partition. Wait for the broker.
 
         Fence the partition first: what an earlier producer still wrote is then there. Each is decoded when
-        the iterator gets to it, which raises UnreadableCheckpointError for a key that is no number, and for
+        the iterator gets to it, which raises UnreadableCheckpointError for a key that is no text, and for
         whatever ``decode`` raises but ``ENVIRONMENTAL``.
         """
         async with self._slots:
@@ -126,12 +124,12 @@ class CheckpointLog:
         )
         return values
 
-    def _decoded(self, number: int, values: _Values, decode: Callable[[bytes], S]) -> Iterator[tuple[int, S]]:
+    def _decoded(self, number: int, values: _Values, decode: Callable[[bytes], S]) -> Iterator[tuple[str, S]]:
         prefix = number.to_bytes(_PARTITION_BYTES, "big")
         for key, (offset, value) in values.items():
             if value[:_PARTITION_BYTES] == prefix:
                 try:
-                    restored = int(key), decode(value[_PARTITION_BYTES:])
+                    restored = key.decode(), decode(value[_PARTITION_BYTES:])
                 except ENVIRONMENTAL:
                     raise
                 except Exception as error:  # bytes of anybody: whatever it is, say where they are

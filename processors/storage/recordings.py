@@ -44,19 +44,19 @@ class Recordings:
         self._store = store
         self._parts_root = parts
 
-    async def store_part(self, location: str, events: Sequence[Event]) -> None:
-        """Store events of a stream that goes on, under the numbers of the first and the last.
+    async def store_part(self, parts: str, events: Sequence[Event]) -> None:
+        """Store events of a stream that goes on where its parts lie, named by their first and last number.
 
         Raise CorruptRecordError for an event that does not decode, and what the store raises.
         """
-        path = f"{self._parts(location)}/{part_name(events)}"
+        path = f"{self._parts_root}/{parts}/{part_name(events)}"
         await put(self._store, path, encode_part(path, events))
 
-    async def delete_parts(self, location: str) -> None:
+    async def delete_parts(self, parts: str) -> None:
         """Delete the parts of a recording that has been composed and announced."""
-        await delete_below(self._store, self._parts(location))
+        await delete_below(self._store, f"{self._parts_root}/{parts}")
 
-    async def compose(self, location: str, tail: Sequence[Event]) -> Saved:
+    async def compose(self, location: str, parts: str, tail: Sequence[Event]) -> Saved:
         """Write a stream's recording from its parts and the events that follow them, the manifest last.
 
         Memory holds a few parts and blocks, however long the call. Raise IncompletePartsError when events
@@ -64,16 +64,17 @@ class Recordings:
         does not decode, and what the store raises. The manifest is written only if none was raised.
         """
         stored = tail[0].event_index > 0
-        parts = Parts(self._store, await names(self._store, self._parts(location)) if stored else [], tail)
+        paths = await names(self._store, f"{self._parts_root}/{parts}") if stored else []
+        held = Parts(self._store, paths, tail)
         outline = Outline()
-        async for event in parts.events():
+        async for event in held.events():
             outline.add(event)
         outline.check_whole()
 
         folder = f"recordings/{location}"
-        files = {track.file: _file(track, parts) for track in outline.tracks}
-        mix, channels = mixed(outline, parts)
-        whole = parts.at_hand
+        files = {track.file: _file(track, held) for track in outline.tracks}
+        mix, channels = mixed(outline, held)
+        whole = held.at_hand
         if channels:
             # The silence around tracks that lie apart can be much longer than they are.
             whole = whole and mix["samples"] * len(channels) <= 2 * KEPT_BYTES
@@ -95,9 +96,6 @@ class Recordings:
         except FileNotFoundError:
             return None
         return Saved(path, json.loads(text), hashlib.sha256(text).hexdigest())
-
-    def _parts(self, location: str) -> str:
-        return f"{self._parts_root}/{location}"
 
     async def _write(
         self, folder: str, files: dict[str, AsyncIterator[Block]], *, whole: bool

@@ -1,21 +1,19 @@
 """Reconciling the log: every message in it is accounted for, and every stream."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from runtime.cluster import Cluster
 from schemas.dead_letter import parse_headers
 from schemas.errors import SchemaError
-from schemas.events import Event, StreamClosed
+from schemas.events import Event, StreamClosed, StreamOpened
+from schemas.identity import StreamIdentity, identity_in, stream_name
 from schemas.registry import Registry
 from schemas.schema import Record
 from schemas.silence import is_silence
 from schemas.topics import DEAD_LETTERS, MESSAGES, RECORDINGS, TRACKS
 from tapeline.topics.reader import entries
-
-#: Why ``assemble`` refuses a record that does not decode: no stream is known of it.
-_UNDECODABLE = ("NotAvro", "UnknownSchema", "CorruptRecord")
 
 
 @dataclass(slots=True)
@@ -52,15 +50,16 @@ class Reconciliation:
 
 
 def reconcile(
-    logged: Mapping[int | None, int],
-    dead_lettered: Mapping[int | None, int],
-    closed: Mapping[int, Record],
-    recorded: Mapping[int, str],
+    logged: Mapping[str | None, int],
+    dead_lettered: Mapping[str | None, int],
+    streams: Mapping[StreamIdentity, Record | None],
+    recorded: Mapping[StreamIdentity, str],
 ) -> Reconciliation:
     """Return what became of the messages in the log and of their streams. Pure.
 
-    ``logged`` and ``dead_lettered`` count messages by stream_id, those that do not decode under None;
-    ``closed`` has the StreamClosed payload of a stream, ``recorded`` the type of its recording's record::
+    ``logged`` and ``dead_lettered`` count messages by the stream's name, those that do not decode under None;
+    ``streams`` has the StreamClosed payload of a stream, None for one that is open, ``recorded`` the type of
+    its recording's record::
 
         messages = used + duplicate + late + dead-lettered + in streams still open
         streams = complete + partial + still open
@@ -70,46 +69,68 @@ def reconcile(
     undecodable, letters = logged.get(None, 0), dead_lettered.get(None, 0)
     if undecodable != letters:
         found.faults.append(f"{undecodable} messages do not decode, {letters} such are in the dead letters")
-    for stream_id, count in logged.items():
-        if stream_id is None:
-            continue
-        found.streams += 1
-        letters = dead_lettered.get(stream_id, 0)
-        end = closed.get(stream_id)
-        if end is None:
-            found.still_open += 1
-            found.in_open_streams += count - letters
-            continue
-        found.add_closed(end, recorded.get(stream_id))
-        if end["messages_used"] + end["messages_duplicate"] + end["messages_late"] + letters != count:
-            found.faults.append(
-                f"stream {stream_id}: {count} messages in the log, but {end['messages_used']} used, "
-                f"{end['messages_duplicate']} duplicate, {end['messages_late']} late and "
-                f"{letters} dead-lettered"
-            )
-    found.faults += [f"stream {s}: closed, but not in the log" for s in closed.keys() - logged.keys()]
+    of_name: defaultdict[str, list[StreamIdentity]] = defaultdict(list)
+    for stream in streams:
+        of_name[stream.name].append(stream)
+    for name, count in logged.items():
+        if name is not None:
+            _account(found, name, count, dead_lettered.get(name, 0), {s: streams[s] for s in of_name[name]})
+    for stream, end in streams.items():
+        if end is not None:
+            found.add_closed(end, recorded.get(stream))
+            if stream.name not in logged:
+                found.faults.append(f"stream {stream}: closed, but not in the log")
     return found
+
+
+def _account(
+    found: Reconciliation,
+    name: str,
+    count: int,
+    letters: int,
+    streams: Mapping[StreamIdentity, Record | None],
+) -> None:
+    """Account for the messages of one name, by what its streams said at their ends."""
+    closed = [end for end in streams.values() if end is not None]
+    used, duplicate, late = (
+        sum(end[f"messages_{what}"] for end in closed) for what in ("used", "duplicate", "late")
+    )
+    found.streams += max(len(streams), 1)  # one that is not read yet has no event
+    if not streams or len(closed) < len(streams):
+        found.still_open += max(len(streams) - len(closed), 1)
+        found.in_open_streams += count - letters - used - duplicate - late
+    elif used + duplicate + late + letters != count:
+        found.faults.append(
+            f"stream {name}: {count} messages in the log, but {used} used, {duplicate} duplicate, "
+            f"{late} late and {letters} dead-lettered"
+        )
 
 
 async def audit(cluster: Cluster, registry: Registry | None) -> Reconciliation:
     """Reconcile everything in the log. Raise UnknownTopicError and BrokerAwayError."""
-    logged: Counter[int | None] = Counter()
+    letters, refused = await _dead_letters(cluster, registry)
+    logged: Counter[str | None] = Counter()
+    dead_lettered: Counter[str | None] = Counter()
     silences = 0
     async for entry in entries(cluster, MESSAGES, registry):
-        if entry.value is not None and is_silence(entry.value):
+        message = entry.value
+        if message is not None and is_silence(message):
             silences += 1
-        else:
-            logged[entry.value["stream_id"] if entry.value is not None else None] += 1
-    dead_lettered, refused = await _dead_letters(cluster, registry)
-    closed: dict[int, Record] = {}
+            continue
+        name = stream_name(message["sender"], message["stream_id"]) if message is not None else None
+        logged[name] += 1
+        dead_lettered[name] += (entry.partition, entry.offset) in letters
+    streams: dict[StreamIdentity, Record | None] = {}
     async for entry in entries(cluster, TRACKS, registry):
-        if entry.value is not None and (end := _end(entry.value)) is not None:
-            closed[entry.value["stream_id"]] = end
-    recorded: dict[int, str] = {}
+        if entry.value is not None and entry.value["type"] == StreamOpened.kind:
+            streams.setdefault(identity_in(entry.value), None)
+        elif entry.value is not None and (end := _end(entry.value)) is not None:
+            streams[identity_in(entry.value)] = end
+    recorded: dict[StreamIdentity, str] = {}
     async for entry in entries(cluster, RECORDINGS, registry):
         if entry.value is not None:
-            recorded[entry.value["stream_id"]] = entry.value["type"]
-    found = reconcile(logged, dead_lettered, closed, recorded)
+            recorded[identity_in(entry.value)] = entry.value["type"]
+    found = reconcile(logged, dead_lettered, streams, recorded)
     found.refused_by_gateway, found.silences = refused, silences
     return found
 
@@ -124,26 +145,17 @@ def _end(record: Record) -> Record | None:
         return None
 
 
-async def _dead_letters(cluster: Cluster, registry: Registry | None) -> tuple[Counter[int | None], int]:
-    """Count the messages that ``assemble`` dead-lettered, by stream, and what the gateway refused.
+async def _dead_letters(cluster: Cluster, registry: Registry | None) -> tuple[set[tuple[int, int]], int]:
+    """Return the places of the messages that ``assemble`` dead-lettered, and count the gateway's refusals.
 
-    A crash may dead-letter a message again: each offset counts once.
+    A crash may dead-letter a message again: each place counts once.
     """
     refused = 0
-    letters: dict[tuple[int | None, int | None], int | None] = {}
+    places: set[tuple[int, int]] = set()
     async for entry in entries(cluster, DEAD_LETTERS, registry):
         letter = parse_headers(list(entry.raw.headers))
         if letter.component == "gateway":
             refused += 1
-        elif letter.topic == MESSAGES.name:
-            decodes = letter.reason not in _UNDECODABLE
-            letters[letter.partition, letter.offset] = _stream(entry.key) if decodes else None
-    return Counter(letters.values()), refused
-
-
-def _stream(key: bytes | None) -> int | None:
-    """Return the stream of a key; None for one that is no number."""
-    try:
-        return int(key or b"")
-    except ValueError:
-        return None
+        elif letter.topic == MESSAGES.name and letter.partition is not None and letter.offset is not None:
+            places.add((letter.partition, letter.offset))
+    return places, refused

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Iterable
+from typing import Any
 
 import msgspec
 
@@ -9,14 +10,20 @@ from runtime.cluster import Cluster
 from schemas.errors import SchemaError
 from schemas.event_reader import EventReader
 from schemas.events import StreamOpened, StreamSettings
+from schemas.identity import StreamIdentity
 from schemas.registry import Registry
 from schemas.topics import TRACKS
 from tapeline.topics.reader import records
 
-#: The settings of streams, by number and the offset of the first record.
-Begun = dict[tuple[int, int], StreamSettings]
+#: The settings of streams.
+Begun = dict[StreamIdentity, StreamSettings]
 
 _OPENED = ("type", StreamOpened.kind.encode())
+
+
+def identity_of(manifest: dict[str, Any]) -> StreamIdentity:
+    """Return the stream that a manifest is of."""
+    return StreamIdentity(manifest["sender"], manifest["stream_id"], manifest["log"]["first_offset"])
 
 
 def of_manifests(texts: Iterable[bytes]) -> Begun:
@@ -24,13 +31,12 @@ def of_manifests(texts: Iterable[bytes]) -> Begun:
     begun: Begun = {}
     for manifest in map(json.loads, texts):
         if manifest.get("settings"):
-            key = manifest["stream_id"], manifest["log"]["first_offset"]
-            begun[key] = msgspec.convert(manifest["settings"], StreamSettings)
+            begun[identity_of(manifest)] = msgspec.convert(manifest["settings"], StreamSettings)
     return begun
 
 
-async def of_events(cluster: Cluster, registry: Registry | None, stream_ids: Collection[int]) -> Begun:
-    """Return the settings of streams whose first event is still in ``voxology.tracks``."""
+async def of_events(cluster: Cluster, registry: Registry | None, names: Collection[str]) -> Begun:
+    """Return the settings of the streams of these names whose first event is still in ``voxology.tracks``."""
     reader, begun = EventReader(registry), Begun()
     async for record in records(cluster, TRACKS.name, from_beginning=True, exit_at_end=True):
         if _OPENED not in record.headers:
@@ -40,6 +46,6 @@ async def of_events(cluster: Cluster, registry: Registry | None, stream_ids: Col
         except SchemaError:
             continue
         opened = event.payload
-        if event.stream_id in stream_ids and isinstance(opened, StreamOpened) and opened.settings is not None:
-            begun[event.stream_id, event.source_offset] = opened.settings
+        if event.stream.name in names and isinstance(opened, StreamOpened) and opened.settings is not None:
+            begun[event.stream] = opened.settings
     return begun

@@ -21,7 +21,9 @@ from processors.storage.recordings import Recordings, Saved
 from runtime.cluster import Cluster
 from schemas.errors import SchemaError
 from schemas.events import Event
+from schemas.identity import StreamIdentity, StreamSelector, stream_name
 from schemas.registry import Registry
+from schemas.schema import Record
 from schemas.silence import is_silence
 from schemas.topics import MESSAGES
 from tapeline.checks.begun import Begun, of_events
@@ -34,18 +36,17 @@ OPEN = "is still open: the log holds no end with all that was announced, and no 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which streams: those of these ids and of these calls, begun in this time; nothing given: all."""
+    """Which streams: the selected ones, of these calls, begun in this time; nothing given: all."""
 
-    stream_ids: frozenset[int] = frozenset()
+    streams: frozenset[StreamSelector] = frozenset()
     call_ids: frozenset[str] = frozenset()
     since_ms: int | None = None
     until_ms: int | None = None
 
-    def matches(self, stream_id: int, calls: set[str], began_ms: int) -> bool:
-        """Return whether a stream is selected."""
+    def takes(self, stream: StreamIdentity, began_ms: int) -> bool:
+        """Return whether a stream is selected, as far as its beginning tells."""
         return (
-            (not self.stream_ids or stream_id in self.stream_ids)
-            and (not self.call_ids or bool(self.call_ids & calls))
+            (not self.streams or any(one.matches(stream) for one in self.streams))
             and (self.since_ms is None or began_ms >= self.since_ms)
             and (self.until_ms is None or began_ms < self.until_ms)
         )
@@ -53,8 +54,10 @@ class Selection:
 
 @dataclass(slots=True)
 class _Stream:
+    identity: StreamIdentity
     assembler: StreamAssembler
     recorder: StreamRecorder
+    selected: bool
     remark: str
     events: int = 0
     saved: Saved | None = None
@@ -64,7 +67,7 @@ class _Stream:
 class Rebuilt:
     """A stream made again; ``saved`` is None for one that is not, and ``remark`` says why."""
 
-    stream_id: int
+    stream: StreamIdentity
     saved: Saved | None
     remark: str = ""
 
@@ -87,71 +90,88 @@ async def rebuild(
     chosen = await _select(cluster, registry, selection)
     if begun is None:
         begun = await of_events(cluster, registry, chosen)
-    streams: dict[int, _Stream] = {}
-    others: dict[int, str] = {}
+    streams: dict[str, _Stream] = {}
+    others: dict[StreamIdentity, str] = {}
     buffered = BufferedAudio()
     read = 0
     async for entry in entries(cluster, MESSAGES, registry):
         read += 1
         if not read % 1000:
             on_progress(read)
-        if entry.value is None or entry.value["stream_id"] not in chosen:
+        if entry.value is None or (name := _name(entry.value)) not in chosen:
             continue
-        stream_id = entry.value["stream_id"]
-        stream = streams.get(stream_id)
+        stream = streams.get(name)
         if stream is None or (
             stream.assembler.closed
             and stream.assembler.begins_anew(entry.value, entry.offset, entry.timestamp_ms)
         ):
             try:
-                stream = _begin(entry, config, begun, StreamRecorder(storage.part_ms, buffered))
+                stream = _begin(entry, config, begun, StreamRecorder(storage.part_ms, buffered), selection)
             except CheckpointError as error:
-                others[stream_id] = str(error)
-                chosen.discard(stream_id)
+                others[_identity(entry)] = str(error)
+                chosen.discard(name)
                 continue
             if stream is None:
                 continue
-            streams[stream_id] = stream
+            streams[name] = stream
         was_closed = stream.assembler.closed
         out = handled(stream.assembler, was_closed, entry.value, entry.offset, entry.timestamp_ms)
+        if not stream.selected:
+            continue
         await _record(stream, out, recordings, entry.timestamp_ms)
         if buffered.audio_bytes > storage.memory_bytes:
             largest = max(streams.values(), key=lambda s: s.recorder.audio_bytes).recorder
             await _store(largest, largest.spill(), recordings)
         if stream.assembler.closed and not was_closed:
-            yield Rebuilt(stream_id, stream.saved, stream.remark)
-    for stream_id, stream in streams.items():
-        if not stream.assembler.closed:
-            yield Rebuilt(stream_id, None, OPEN)
-    for stream_id, remark in others.items():
-        yield Rebuilt(stream_id, None, remark)
+            yield Rebuilt(stream.identity, stream.saved, stream.remark)
+    for stream in streams.values():
+        if stream.selected and not stream.assembler.closed:
+            yield Rebuilt(stream.identity, None, OPEN)
+    for other, remark in others.items():
+        yield Rebuilt(other, None, remark)
 
 
-def _begin(entry: Entry, config: AssemblyConfig, begun: Begun, recorder: StreamRecorder) -> _Stream | None:
+def _name(message: Record) -> str:
+    return stream_name(message["sender"], message["stream_id"])
+
+
+def _identity(entry: Entry) -> StreamIdentity:
+    """Return the stream that a record begins, if it begins one."""
+    assert entry.value is not None
+    return StreamIdentity(entry.value["sender"], entry.value["stream_id"], entry.offset)
+
+
+def _begin(
+    entry: Entry, config: AssemblyConfig, begun: Begun, recorder: StreamRecorder, selection: Selection
+) -> _Stream | None:
     """Return the stream that a record begins; None for one that begins none. Raise CheckpointError."""
     assert entry.value is not None
-    settings = begun.get((entry.value["stream_id"], entry.offset))
+    identity = _identity(entry)
+    settings = begun.get(identity)
     assembler = StreamAssembler.begun_by(
         entry.value, entry.offset, entry.partition, config if settings is None else as_begun(config, settings)
     )
     if assembler is None:
         return None
-    return _Stream(assembler, recorder, ASSUMED if settings is None else "")
+    selected = selection.takes(identity, entry.timestamp_ms)
+    return _Stream(identity, assembler, recorder, selected, ASSUMED if settings is None else "")
 
 
-async def _select(cluster: Cluster, registry: Registry | None, selection: Selection) -> set[int]:
-    """Return the ids of the selected streams: known only once the log has been read."""
-    if selection.stream_ids and not selection.call_ids and selection.since_ms == selection.until_ms is None:
-        return set(selection.stream_ids)
-    began: dict[int, int] = {}
-    calls: dict[int, set[str]] = {}
+async def _select(cluster: Cluster, registry: Registry | None, selection: Selection) -> set[str]:
+    """Return the names of the streams that may be selected: known only once the log has been read."""
+    chosen: set[str] = set()
+    numbers = {one.stream_id for one in selection.streams}
     async for entry in entries(cluster, MESSAGES, registry):
-        if entry.value is not None and not is_silence(entry.value):
-            stream_id = entry.value["stream_id"]
-            began.setdefault(stream_id, entry.timestamp_ms)
-            if entry.value["call_id"] is not None:
-                calls.setdefault(stream_id, set()).add(entry.value["call_id"])
-    return {s for s, at_ms in began.items() if selection.matches(s, calls.get(s, set()), at_ms)}
+        message = entry.value
+        if (
+            message is not None
+            and not is_silence(message)
+            and (not numbers or message["stream_id"] in numbers)
+            and (not selection.call_ids or message["call_id"] in selection.call_ids)
+            and (selection.since_ms is None or entry.timestamp_ms >= selection.since_ms)
+        ):
+            chosen.add(_name(message))
+    return chosen
 
 
 async def _record(
@@ -174,12 +194,12 @@ async def _record(
 async def _compose(stream: _Stream, part: StorePart, recordings: Recordings) -> None:
     """Compose a recording; one that cannot be made of its events is remarked upon."""
     try:
-        stream.saved = await recordings.compose(part.location, part.events)
+        stream.saved = await recordings.compose(part.location, part.parts, part.events)
     except (IncompletePartsError, InconsistentEventsError, SchemaError) as error:
         stream.remark = f"not recorded: {error}"
-    await recordings.delete_parts(part.location)
+    await recordings.delete_parts(part.parts)
 
 
 async def _store(recorder: StreamRecorder, part: StorePart, recordings: Recordings) -> None:
-    await recordings.store_part(part.location, part.events)
+    await recordings.store_part(part.parts, part.events)
     recorder.stored(part.last_index)

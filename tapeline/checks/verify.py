@@ -15,21 +15,25 @@ from processors.core.record.manifest import MANIFEST
 from processors.storage.recordings import Recordings
 from processors.storage.store import delete_below, names, open_store, read
 from runtime.cluster import Cluster
+from schemas.identity import StreamIdentity
 from schemas.registry import Registry
-from tapeline.checks.begun import of_manifests
+from tapeline.checks.begun import identity_of, of_manifests
 from tapeline.checks.rebuild import OPEN, Selection, rebuild
 from tapeline.emulator.oracle import Oracle, OracleTrack
 from tapeline.emulator.voxology import RATE_HZ
 
+#: The folder and the manifest's bytes of each recorded stream.
+Recorded = dict[StreamIdentity, tuple[str, bytes]]
 
-async def manifests(store: ObjectStore) -> dict[int, tuple[str, bytes]]:
-    """Return the folder and the manifest's bytes of each recorded stream, by stream_id."""
+
+async def manifests(store: ObjectStore) -> Recorded:
+    """Return all recorded streams of a store."""
     found = {}
     for path in await names(store, "recordings"):
         folder, _, file = path.rpartition("/")
         if file == MANIFEST:
             text = await read(store, path)
-            found[json.loads(text)["stream_id"]] = (folder, text)
+            found[identity_of(json.loads(text))] = (folder, text)
     return found
 
 
@@ -52,13 +56,13 @@ async def against_manifest(store: ObjectStore, folder: str, text: bytes) -> list
 
 
 async def against_log(
-    recorded: dict[int, tuple[str, bytes]],
+    recorded: Recorded,
     cluster: Cluster,
     registry: Registry | None,
     config: AssemblyConfig,
     storage: StorageConfig,
-    on_remark: Callable[[int, str], None] = lambda stream_id, remark: None,
-) -> AsyncIterator[tuple[int, list[str]]]:
+    on_remark: Callable[[StreamIdentity, str], None] = lambda stream, remark: None,
+) -> AsyncIterator[tuple[StreamIdentity, list[str]]]:
     """Yield, for each stream of the log, what differs between its recording and one made again from it.
 
     It is made again by the settings that its manifest tells. ``on_remark`` is told what is no fault,
@@ -70,29 +74,29 @@ async def against_log(
     async for rebuilt in rebuild(
         cluster, registry, Recordings(memory), Selection(), config, storage, begun=begun
     ):
-        seen.add(rebuilt.stream_id)
-        if rebuilt.remark and rebuilt.remark != OPEN and rebuilt.stream_id in recorded:
-            on_remark(rebuilt.stream_id, rebuilt.remark)
+        seen.add(rebuilt.stream)
+        if rebuilt.remark and rebuilt.remark != OPEN and rebuilt.stream in recorded:
+            on_remark(rebuilt.stream, rebuilt.remark)
         if rebuilt.saved is not None:
             # Its manifest tells all; the audio would fill the memory, call by call.
             await delete_below(memory, rebuilt.saved.path)
-        mine = recorded.get(rebuilt.stream_id)
+        mine = recorded.get(rebuilt.stream)
         if rebuilt.saved is None:
             fault = ["recorded, but still open in the log"] if mine and rebuilt.remark == OPEN else []
-            yield rebuilt.stream_id, fault
+            yield rebuilt.stream, fault
         elif mine is None:
-            yield rebuilt.stream_id, ["in the log, but not recorded"]
+            yield rebuilt.stream, ["in the log, but not recorded"]
         elif hashlib.sha256(mine[1]).hexdigest() != rebuilt.saved.manifest_sha256:
             stored = json.loads(mine[1])
             again = rebuilt.saved.manifest
             if stored.get("settings") is None:
                 again = {name: value for name, value in again.items() if name != "settings"}
                 stored.pop("settings", None)
-            yield rebuilt.stream_id, list(_changes(stored, again))
+            yield rebuilt.stream, list(_changes(stored, again))
         else:
-            yield rebuilt.stream_id, []
-    for stream_id in recorded.keys() - seen:
-        yield stream_id, ["recorded, but no longer in the log"]
+            yield rebuilt.stream, []
+    for stream in recorded.keys() - seen:
+        yield stream, ["recorded, but no longer in the log"]
 
 
 def _changes(stored: Any, again: Any, path: str = "") -> Iterable[str]:
@@ -107,13 +111,14 @@ def _changes(stored: Any, again: Any, path: str = "") -> Iterable[str]:
         yield f"{path} is {stored!r}, from the log {again!r}"
 
 
-async def against_oracle(
-    store: ObjectStore, recorded: dict[int, tuple[str, bytes]], judge: Oracle
-) -> list[str]:
+async def against_oracle(store: ObjectStore, recorded: Recorded, judge: Oracle) -> list[str]:
     """Return what differs between a recording and what a perfect receiver holds."""
-    if judge.stream_id not in recorded:
+    mine = [found for stream, found in recorded.items() if stream.stream_id == judge.stream_id]
+    if not mine:
         return ["not recorded"] if judge.tracks else []
-    folder, text = recorded[judge.stream_id]
+    if len(mine) > 1:
+        return [f"recorded {len(mine)} times: {', '.join(folder for folder, _ in mine)}"]
+    ((folder, text),) = mine
     manifest = json.loads(text)
     tracks = {track["track"]: track for track in manifest["tracks"]}
     found = []

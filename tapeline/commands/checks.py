@@ -14,8 +14,8 @@ from tapeline.settings import Settings
 def rebuild(
     chosen: Settings,
     stream: Annotated[
-        Optional[list[int]],  # noqa: UP045  # typer reads the annotation
-        typer.Option(help="Only this stream_id; may be given again."),
+        Optional[list[str]],  # noqa: UP045  # typer reads the annotation
+        typer.Option(help="Only this stream: ID or SENDER/ID; may be given again."),
     ] = None,
     call: Annotated[
         Optional[list[str]],  # noqa: UP045
@@ -34,10 +34,12 @@ def rebuild(
     from processors.storage.recordings import Recordings
     from processors.storage.store import open_store
     from runtime.registry import registry_from
+    from schemas.identity import StreamSelector
     from tapeline.checks.rebuild import Selection
     from tapeline.checks.rebuild import rebuild as rebuilding
 
-    selection = Selection(frozenset(stream or ()), frozenset(call or ()), utc_ms(since), utc_ms(until))
+    selectors = frozenset(map(StreamSelector.parse, stream or ()))
+    selection = Selection(selectors, frozenset(call or ()), utc_ms(since), utc_ms(until))
     config = chosen.worker()
 
     async def main() -> int:
@@ -56,7 +58,7 @@ def rebuild(
             ):
                 count += rebuilt.saved is not None
                 what = [*([f"-> {rebuilt.saved.path}"] if rebuilt.saved else []), rebuilt.remark]
-                typer.echo(f"stream {rebuilt.stream_id} {'; '.join(filter(None, what))}")
+                typer.echo(f"stream {rebuilt.stream} {'; '.join(filter(None, what))}")
         return count
 
     if not run(main()):
@@ -87,24 +89,24 @@ def verify(
     async def main() -> tuple[int, list[str]]:
         opened = open_store(chosen.store)
         recorded = await manifests(opened)
-        found = []
-        for stream_id, (folder, text) in recorded.items():
-            found += [(stream_id, f) for f in await against_manifest(opened, folder, text)]
+        found: list[tuple[object, str]] = []
+        for stream, (folder, text) in recorded.items():
+            found += [(stream, f) for f in await against_manifest(opened, folder, text)]
         if log:
-            async for stream_id, faults in against_log(
+            async for stream, faults in against_log(
                 recorded,
                 chosen.cluster(),
                 registry_from(chosen.registry),
                 config.assembly,
                 config.storage,
-                lambda stream_id, remark: typer.echo(f"stream {stream_id}: {remark}"),
+                lambda stream, remark: typer.echo(f"stream {stream}: {remark}"),
             ):
-                found += [(stream_id, f"log: {f}") for f in faults]
+                found += [(stream, f"log: {f}") for f in faults]
         if oracle is not None:
             for judge in oracles.read_all(oracle):
                 faults = await against_oracle(opened, recorded, judge)
                 found += [(judge.stream_id, f"oracle: {f}") for f in faults]
-        return len(recorded), [f"stream {stream_id}: {fault}" for stream_id, fault in found]
+        return len(recorded), [f"stream {stream}: {fault}" for stream, fault in found]
 
     count, faults = run(main())
     if not count and not faults:

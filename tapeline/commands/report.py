@@ -12,7 +12,7 @@ from tapeline.settings import Settings
 @takes(*CLUSTER, "store", "registry")
 def show(
     chosen: Settings,
-    stream: Annotated[int, typer.Argument(help="The stream_id.")],
+    stream: Annotated[str, typer.Argument(help="The stream: ID or SENDER/ID.")],
     out: Annotated[Path, typer.Option(help="The folder to write to.")] = Path(),
     date: Annotated[
         str | None,
@@ -31,11 +31,17 @@ def show(
     from processors.storage.store import open_store
     from runtime.clients import BrokerAwayError
     from runtime.registry import registry_from
+    from schemas.identity import StreamSelector
+    from tapeline.checks.begun import identity_of
     from tapeline.report.call import MeasuredCall, add_arrivals, measure_call
+    from tapeline.report.finding import find_recording
+
+    selector = StreamSelector.parse(stream)
 
     async def main() -> MeasuredCall:
         with console().status("reading the recording") as status:
-            found = await measure_call(open_store(chosen.store), stream, date)
+            store = open_store(chosen.store)
+            found = await measure_call(store, *await find_recording(store, selector, date))
             if arrivals:
                 try:
                     await add_arrivals(
@@ -50,7 +56,8 @@ def show(
 
     found = run(main())
     out.mkdir(parents=True, exist_ok=True)
+    shown = identity_of(found.manifest).name.replace("/", "-")
     for suffix, content in ((".html", html(found).encode()), (".png", png(found, lines(found)))):
-        path = out / f"stream-{stream}{suffix}"
+        path = out / f"stream-{shown}{suffix}"
         path.write_bytes(content)
         typer.echo(path)

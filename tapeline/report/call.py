@@ -4,7 +4,6 @@ The recording's events are recomputed from its files and manifest, and go throug
 runs: the figures are those of its FINAL records.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -22,10 +21,8 @@ from processors.core.measure.conversation import Conversation, ConversationState
 from processors.core.measure.frames import ActivityRun
 from processors.core.measure.kernels import FRAME_MS
 from processors.core.measure.track import TrackMeter
-from processors.core.record.manifest import MANIFEST
-from processors.storage.store import names, read
+from processors.storage.store import read
 from runtime.cluster import Cluster
-from schemas.errors import TapelineError
 from schemas.events import Delivery, Gap, TrackClosed, TrackOpened, TrackSegment
 from schemas.message import received_us
 from schemas.registry import Registry
@@ -38,10 +35,6 @@ COLUMNS = 1600
 _EPOCH = datetime.fromtimestamp(0, UTC)
 #: Longer than any call: a report has no windows.
 _NO_WINDOW_MS = 10**9
-
-
-class NoRecordingError(TapelineError):
-    """The store holds no recording of a stream."""
 
 
 @dataclass(slots=True)
@@ -81,20 +74,8 @@ class MeasuredCall:
         return float(self.conversation["duration_ms"]) / 1000
 
 
-async def measure_call(store: ObjectStore, stream_id: int, date: str | None = None) -> MeasuredCall:
-    """Return the recording of a stream, measured. Raise NoRecordingError, and what the store raises.
-
-    ``date``: the day the recording lies under, such as 2026-11-23; without it the whole store is listed.
-    """
-    below = f"recordings/date={date}/stream={stream_id}" if date else "recordings"
-    wanted = f"/stream={stream_id}/{MANIFEST}"
-    path = next((p for p in await names(store, below) if p.endswith(wanted)), None)
-    if path is None:
-        raise NoRecordingError(
-            f"no recording of stream {stream_id} lies in the store; a call is recorded when it has ended"
-        )
-    folder = path.rpartition("/")[0]
-    manifest = json.loads(await read(store, path))
+async def measure_call(store: ObjectStore, folder: str, manifest: dict[str, Any]) -> MeasuredCall:
+    """Return the recording in a folder, measured, given its manifest. Raise what the store raises."""
     files = {t["file"]: await read(store, f"{folder}/{t['file']}") for t in manifest["tracks"]}
     shown = _measured(manifest, files)
     mix = manifest["mix"]
@@ -122,7 +103,12 @@ async def add_arrivals(
     ):
         payload, at_us = value["payload"] or {}, received_us(value)
         name = payload.get("name")
-        if value["type"] != "live_track" or name not in tracks or "media" not in payload:
+        if (
+            value["type"] != "live_track"
+            or value["sender"] != shown.manifest["sender"]
+            or name not in tracks
+            or "media" not in payload
+        ):
             continue
         chunk = (name, payload["track_sequence_number"])
         if chunk in seen:

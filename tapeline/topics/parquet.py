@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from runtime.cluster import Cluster
+from schemas.identity import StreamIdentity, identity_in
 from schemas.registry import Registry
 from schemas.schema import Record, schema
 from schemas.topics import METRICS
@@ -27,9 +28,12 @@ _TYPES = {
 _ENVELOPE = [
     pa.field("published_at", pa.timestamp("ms", "UTC"), metadata={"doc": "When measure sent the record."}),
     pa.field("stream_id", pa.int64(), metadata={"doc": "The stream."}),
+    pa.field("sender", pa.string(), metadata={"doc": "Who sent the stream, if known."}),
+    pa.field("origin_offset", pa.int64(), metadata={"doc": "Offset of its first record."}),
     pa.field("call_id", pa.string(), metadata={"doc": "The call the stream belongs to."}),
     pa.field("event_index", pa.int64(), metadata={"doc": "The event that completed the measure."}),
 ]
+_KEYS = [field.name for field in _ENVELOPE[1:]]
 
 
 async def export_metrics(
@@ -67,10 +71,11 @@ class _Once:
     """Tells a record from one that came before. Of a stream, only its last event's are remembered."""
 
     def __init__(self) -> None:
-        self._last: dict[int, tuple[int, set[Any]]] = {}
+        self._last: dict[StreamIdentity, tuple[int, set[Any]]] = {}
 
     def first(self, record: Record) -> bool:
-        index, seen = self._last.get(record["stream_id"], (-1, set()))
+        stream = identity_in(record)
+        index, seen = self._last.get(stream, (-1, set()))
         if record["event_index"] < index:
             return False
         if record["event_index"] > index:
@@ -81,7 +86,7 @@ class _Once:
         if key in seen:
             return False
         seen.add(key)
-        self._last[record["stream_id"]] = (record["event_index"], seen)
+        self._last[stream] = (record["event_index"], seen)
         return True
 
 
@@ -98,7 +103,7 @@ class _Table:
     def add(self, entry: Entry) -> None:
         assert entry.value is not None
         row = {"published_at": entry.timestamp_ms} | entry.value["payload"]
-        self._group.append(row | {n: entry.value[n] for n in ("stream_id", "call_id", "event_index")})
+        self._group.append(row | {n: entry.value[n] for n in _KEYS})
         self.rows += 1
         if len(self._group) == _GROUP_ROWS:
             self._flush()

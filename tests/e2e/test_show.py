@@ -68,9 +68,12 @@ async def test_a_page_that_needs_nothing_else(shown: Stack, tmp_path: Path) -> N
 
 async def test_the_figures_are_those_of_the_topic(shown: Stack, tmp_path: Path) -> None:
     from processors.storage.store import open_store
+    from schemas.identity import StreamSelector
     from tapeline.report.call import add_arrivals, measure_call
+    from tapeline.report.finding import find_recording
 
-    found = await measure_call(open_store(shown.environment["TAPELINE_STORE"]), STREAM)
+    store = open_store(shown.environment["TAPELINE_STORE"])
+    found = await measure_call(store, *await find_recording(store, StreamSelector.parse(str(STREAM))))
     finals = [
         entry.value["payload"]
         async for entry in entries(shown.cluster, METRICS, None)

@@ -76,9 +76,15 @@ def test_a_token_expires() -> None:
     assert sender_of([token], [SECRET], 1_767_225_600) is None
 
 
-def test_a_sender_may_have_any_name() -> None:
-    _, entry = new_token('a "b" \\c')
-    assert parse_tokens(entry)[0].sender == 'a "b" \\c'
+@pytest.mark.parametrize("name", ["a b", 'a"b', "a/b", "", "x" * 65, "ü", "a\\nb", "a\n"])
+def test_a_sender_whose_name_cannot_stand_in_a_path_is_refused(name: str) -> None:
+    with pytest.raises(TokensError, match="1 to 64 of"):
+        new_token(name)
+    _, entry = new_token("someone")
+    with pytest.raises(TokensError, match="token 1"):
+        parse_tokens(
+            entry.replace("someone", name.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n"))
+        )
 
 
 def test_the_file_holds_no_token() -> None:

@@ -17,6 +17,8 @@ from schemas.topics import DATA_TOPICS, MESSAGES, METRICS, RECORDINGS
 
 RECORD: Record = {
     "stream_id": 7,
+    "sender": None,
+    "origin_offset": 3,
     "call_id": None,
     "type": "RecordingFailed",
     "payload": ("tapeline.RecordingFailed", {"path": None, "reason": "full"}),

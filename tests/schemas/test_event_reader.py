@@ -37,27 +37,49 @@ SEGMENTS = st.fixed_dictionaries(
 )
 
 
-def event(payload: Any, call_id: str | None = "call", **fields: int) -> dict[str, Any]:
-    of_the_event = {"stream_id": 5, "event_index": 2, "source_partition": 0, "source_offset": 9} | fields
-    return of_the_event | {
-        "type": "TrackSegment",
-        "call_id": call_id,
-        "payload": ("tapeline.TrackSegment", payload),
+def event(
+    payload: Any, call_id: str | None = "call", sender: str | None = None, **fields: int
+) -> dict[str, Any]:
+    of_the_event = {
+        "stream_id": 5,
+        "origin_offset": 3,
+        "event_index": 2,
+        "source_partition": 0,
+        "source_offset": 9,
     }
+    return (
+        of_the_event
+        | fields
+        | {
+            "sender": sender,
+            "type": "TrackSegment",
+            "call_id": call_id,
+            "payload": ("tapeline.TrackSegment", payload),
+        }
+    )
 
 
 @given(
-    payload=SEGMENTS, call_id=st.none() | TEXTS, stream_id=LONGS, index=LONGS, partition=INTS, offset=LONGS
+    payload=SEGMENTS,
+    call_id=st.none() | TEXTS,
+    sender=st.none() | TEXTS,
+    fields=st.fixed_dictionaries(
+        {
+            "stream_id": LONGS,
+            "origin_offset": LONGS,
+            "event_index": LONGS,
+            "source_partition": INTS,
+            "source_offset": LONGS,
+        }
+    ),
 )
 def test_it_says_what_fastavro_reads(
-    payload: Any, call_id: str | None, stream_id: int, index: int, partition: int, offset: int
+    payload: Any, call_id: str | None, sender: str | None, fields: dict[str, int]
 ) -> None:
-    fields = {"stream_id": stream_id, "event_index": index}
-    fields |= {"source_partition": partition, "source_offset": offset}
-    value = WRITER.encode(event(payload, call_id, **fields))
+    value = WRITER.encode(event(payload, call_id, sender, **fields))
     record = READER.decode(value)
     by_hand, whole = EVENTS.event(value), Event.from_record(record)
-    for name in ("stream_id", "event_index", "call_id", "source_partition", "source_offset", "kind"):
+    for name in (*fields, "sender", "call_id", "kind"):
         assert getattr(by_hand, name) == getattr(whole, name)
     assert isinstance(by_hand.payload, EncodedSegment)
     assert isinstance(whole.payload, TrackSegment)
@@ -121,7 +143,9 @@ def test_bytes_that_end_too_soon_are_no_segment() -> None:
     ],
 )
 def test_a_record_of_another_shape_is_corrupt(fields: dict[str, Any]) -> None:
-    record = READER.decode(WRITER.encode(Event(5, 0, "call", 0, 0, StreamOpened(1, None, None)).to_record()))
+    record = READER.decode(
+        WRITER.encode(Event(5, "acme", 7, 0, "call", 0, 0, StreamOpened(1, None)).to_record())
+    )
     assert Event.from_record(record).kind == "StreamOpened"
     with pytest.raises(CorruptRecordError, match="no event of ours"):
         Event.from_record(record | fields)

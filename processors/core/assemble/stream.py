@@ -21,6 +21,7 @@ from processors.core.assemble.track import SequenceJumpError, TrackAssembler
 from processors.core.processor import REMEMBERED_MS, Rejected, SelfContained
 from schemas.errors import TapelineError
 from schemas.events import Event, Payload, StreamOpened
+from schemas.identity import StreamIdentity
 from schemas.message import received_us
 from schemas.schema import Record
 from schemas.silence import Silence
@@ -131,6 +132,11 @@ class StreamAssembler(SelfContained):
         )
 
     @property
+    def stream(self) -> StreamIdentity:
+        """The stream. Only once it has its first message."""
+        return StreamIdentity(self._state.sender, self._state.stream_id, self._state.first_offset)
+
+    @property
     def closed(self) -> bool:
         """Whether the stream is over."""
         return self._state.closed
@@ -153,7 +159,7 @@ class StreamAssembler(SelfContained):
     @property
     def silence(self) -> Silence:
         """What to append to the log when it has been silent for so long."""
-        return Silence(self._state.sender, self._state.first_offset, self._state.last_offset)
+        return Silence(self.stream, self._state.last_offset)
 
     def _ends_by(self, silence: Record) -> bool:
         """Tell whether a silence closes the stream: nothing of it stands between."""
@@ -204,7 +210,7 @@ class StreamAssembler(SelfContained):
         state.first_offset = offset
         state.sender = record["sender"]
         init = record["payload"] if record["type"] == "init_stream" else None
-        return [StreamOpened(timestamp_ms, state.sender, init, state.settings)]
+        return [StreamOpened(timestamp_ms, init, state.settings)]
 
     def _track(self, name: str) -> TrackAssembler:
         track = self._tracks.get(name)
@@ -245,7 +251,16 @@ class StreamAssembler(SelfContained):
     def _numbered(self, payloads: list[Payload], offset: int) -> list[Event]:
         state = self._state
         events = [
-            Event(state.stream_id, index, state.call_id, state.partition, offset, payload)
+            Event(
+                state.stream_id,
+                state.sender,
+                state.first_offset,
+                index,
+                state.call_id,
+                state.partition,
+                offset,
+                payload,
+            )
             for index, payload in enumerate(payloads, state.next_index)
         ]
         state.next_index += len(events)

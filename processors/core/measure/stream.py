@@ -20,8 +20,6 @@ class StreamMeterState(msgspec.Struct, array_like=True):
     closed: bool = False
     tracks: list[MeterState] = []
     conversation: ConversationState = msgspec.field(default_factory=ConversationState)
-    origin_offset: int = -1
-    """``source_offset`` of its first event: those of an earlier stream of the same number lie below."""
     window_ms: int = 0
     """How long its windows are, from its beginning: whoever goes on with it measures by the same. 0: an
     earlier version did not say."""
@@ -36,18 +34,13 @@ class StreamMeter(SelfContained):
         self._meters = {s.track_index: TrackMeter(s, self._window_ms) for s in self._state.tracks}
         self._conversation = Conversation(self._state.conversation, self._window_ms)
 
-    @classmethod
-    def begun_by(cls, event: Event, window_ms: int) -> "StreamMeter":
-        """Return the meter of the stream that an event begins, with windows of ``window_ms``."""
-        return cls(window_ms, StreamMeterState(origin_offset=event.source_offset))
-
     def handle(self, event: Event, offset: int, timestamp_ms: int) -> Sequence[Record | Rejected]:
         """Take an event; one that was taken before, by this process or an earlier one, changes nothing.
 
         If one before it is missing, nothing is measured any more: that is said once.
         """
         state, index = self._state, event.event_index
-        if index <= state.last_index or event.source_offset < state.origin_offset or state.closed:
+        if index <= state.last_index or state.closed:
             return []
         if index != state.last_index + 1:
             self._drop_state()
@@ -85,12 +78,7 @@ class StreamMeter(SelfContained):
         self._drop_state()
         self._state.last_ms = timestamp_ms
         self._state.last_index = max(self._state.last_index, event.event_index)
-        self._state.origin_offset = max(self._state.origin_offset, event.source_offset)
         return ()
-
-    def begins_anew(self, event: Event, offset: int, timestamp_ms: int) -> bool:
-        """Return whether an event is the first of a later stream of the same number."""
-        return event.event_index == 0 and event.source_offset > self._state.origin_offset
 
     def _drop_state(self) -> None:
         """Drop all state but that the stream is closed, which later events still need to know."""
@@ -99,7 +87,6 @@ class StreamMeter(SelfContained):
             state.last_index,
             state.last_ms,
             closed=True,
-            origin_offset=state.origin_offset,
         )
         self._meters = {}
         self._conversation = Conversation(self._state.conversation, self._window_ms)
@@ -134,6 +121,8 @@ class StreamMeter(SelfContained):
 def _enveloped(event: Event, kind: str, record: Record) -> Record:
     return {
         "stream_id": event.stream_id,
+        "sender": event.sender,
+        "origin_offset": event.origin_offset,
         "call_id": event.call_id,
         "event_index": event.event_index,
         "type": kind,

@@ -119,7 +119,7 @@ class Outline:
             "format": FORMAT,
             "stream_id": event.stream_id,
             "call_id": event.call_id,
-            "sender": opened.sender,
+            "sender": event.sender,
             "state": "complete" if closed.complete else "partial",
             "reasons": closed.reasons,
             "opened_at": _iso(opened.opened_at * 1000),

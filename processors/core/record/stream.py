@@ -8,21 +8,24 @@ or when some of it has waited for long (``release``), so that a crash does not b
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from urllib.parse import quote
 
 import msgspec
 
 from processors.core.processor import SelfContained
 from processors.core.snapshot import decoded
 from schemas.events import Event, Segment, StreamClosed, StreamOpened, TrackOpened
+from schemas.identity import StreamIdentity
 
 
 @dataclass(frozen=True, slots=True)
 class StorePart:
     """Events to be stored, or, with ``last``, to be composed with those that were: the stream is over."""
 
-    stream_id: int
+    stream: StreamIdentity
     call_id: str | None
     location: str
+    parts: str
     first_index: int
     last_index: int
     events: list[Event]
@@ -40,7 +43,7 @@ class BufferedAudio:
 class FailRecording:
     """A stream that cannot be recorded, and why."""
 
-    stream_id: int
+    stream: StreamIdentity
     call_id: str | None
     reason: str
 
@@ -48,10 +51,17 @@ class FailRecording:
 RecorderOutput = StorePart | FailRecording
 
 
-def location(opened_at_ms: int, stream_id: int) -> str:
+def location(opened_at_ms: int, stream: StreamIdentity) -> str:
     """Return where a recording lies below ``recordings/``, for a first record of this Kafka timestamp."""
     date = datetime.fromtimestamp(opened_at_ms / 1000, UTC).date()
-    return f"date={date.isoformat()}/stream={stream_id}"
+    # Quoted, for who forges records: what the gateway admits as a sender has nothing to quote.
+    sender = "" if stream.sender is None else f"sender={quote(stream.sender, safe='')}/"
+    return f"date={date.isoformat()}/{sender}stream={stream.stream_id}"
+
+
+def parts_location(location: str, stream: StreamIdentity) -> str:
+    """Return where a stream's parts lie below ``parts/``: those of each stream of its name apart."""
+    return f"{location}/from={stream.origin_offset}"
 
 
 class RecorderState(msgspec.Struct, array_like=True):
@@ -59,12 +69,11 @@ class RecorderState(msgspec.Struct, array_like=True):
 
     stored_index: int = -1
     location: str = ""
+    parts: str = ""
     last_ms: int = 0
     closed: bool = False
     rates: dict[int, int] = {}
     cleaned: bool = False
-    origin_offset: int = -1
-    """``source_offset`` of its first event: those of an earlier stream of the same number lie below."""
 
 
 class StreamRecorder(SelfContained):
@@ -92,7 +101,7 @@ class StreamRecorder(SelfContained):
     def handle(self, event: Event, offset: int, timestamp_ms: int) -> list[RecorderOutput]:
         """Take an event of ``voxology.tracks``; one that was taken before changes nothing."""
         index = event.event_index
-        if self._state.closed or index <= self._last_index or event.source_offset < self._state.origin_offset:
+        if self._state.closed or index <= self._last_index:
             return []
         if index != self._last_index + 1:
             self._events_missing = True
@@ -107,8 +116,8 @@ class StreamRecorder(SelfContained):
             case Segment() as segment:
                 return [] if self._events_missing else self._buffer(segment)
             case StreamOpened(opened_at=opened_at):
-                self._location = location(opened_at, event.stream_id)
-                self._state.origin_offset = event.source_offset
+                self._location = location(opened_at, event.stream)
+                self._state.parts = parts_location(self._location, event.stream)
             case TrackOpened() as track:
                 self._state.rates[track.track_index] = track.sample_rate_hz
             case StreamClosed():
@@ -146,20 +155,17 @@ class StreamRecorder(SelfContained):
         self._last_index = max(self._last_index, event.event_index)
         self._last_ms = timestamp_ms
         self._in_flight.append((self._last_index, offset))  # read again until it is announced
-        return [FailRecording(event.stream_id, event.call_id, f"failed:{reason}")]
-
-    def begins_anew(self, event: Event, offset: int, timestamp_ms: int) -> bool:
-        """Return whether an event is the first of a later stream of the same number."""
-        return event.event_index == 0 and event.source_offset > self._state.origin_offset
+        return [FailRecording(event.stream, event.call_id, f"failed:{reason}")]
 
     def _part(self, *, last: bool) -> StorePart:
         events = self._take_buffered()
         final = events[-1]
         self._in_flight.append((final.event_index, self._first_offset))
         return StorePart(
-            final.stream_id,
+            final.stream,
             final.call_id,
             self._location,
+            self._state.parts,
             events[0].event_index,
             final.event_index,
             events,
@@ -192,7 +198,7 @@ class StreamRecorder(SelfContained):
     @property
     def to_clean(self) -> str | None:
         """Where parts lie that nobody needs any more."""
-        return self._location if self._state.closed and not self._state.cleaned else None
+        return self._state.parts if self._state.closed and not self._state.cleaned else None
 
     def cleaned(self) -> None:
         """Note that those parts are deleted."""
@@ -231,4 +237,4 @@ class StreamRecorder(SelfContained):
 
 def _events_missing(event: Event) -> FailRecording:
     reason = "events are missing from voxology.tracks; rebuild the recording from voxology.messages"
-    return FailRecording(event.stream_id, event.call_id, reason)
+    return FailRecording(event.stream, event.call_id, reason)

@@ -22,6 +22,7 @@ from schemas.events import Event
 from schemas.topics import DEAD_LETTERS, RECORDINGS, TRACKS, changelog
 
 LOCATION = "date=2026-11-18/stream=5"
+PARTS = f"{LOCATION}/from=0"
 EVENTS, _ = call_events()
 VALUES = [Writer(TRACKS).encode(event.to_record()) for event in EVENTS]
 #: Events of the call that are stored before it is over.
@@ -41,13 +42,13 @@ class Failing(Recordings):
     def __post_init__(self) -> None:
         super().__init__(self.store)
 
-    async def store_part(self, location: str, events: Sequence[Event]) -> None:
+    async def store_part(self, parts: str, events: Sequence[Event]) -> None:
         await self._fail("store_part")
-        await super().store_part(location, events)
+        await super().store_part(parts, events)
 
-    async def compose(self, location: str, tail: Sequence[Event]) -> Saved:
+    async def compose(self, location: str, parts: str, tail: Sequence[Event]) -> Saved:
         await self._fail("compose")
-        return await super().compose(location, tail)
+        return await super().compose(location, parts, tail)
 
     async def _fail(self, what: str) -> None:
         self.attempts.append(what)
@@ -105,7 +106,7 @@ class Life:
         return [path.rpartition("/")[2] for path in await names(self.store, f"recordings/{LOCATION}")]
 
     async def parts(self) -> int:
-        return len(await names(self.store, f"parts/{LOCATION}"))
+        return len(await names(self.store, f"parts/{PARTS}"))
 
 
 FILES = ["caller.wav", "mix.wav", "recording.json", "transfer.wav"]
@@ -201,8 +202,8 @@ async def test_what_another_worker_composed_and_cleaned_up_is_announced_again() 
     await first.read(BEFORE)
     await until(lambda: not first.agent._jobs._tasks)
     await first.agent.stop()
-    saved = await Recordings(first.store).compose(LOCATION, EVENTS)
-    await Recordings(first.store).delete_parts(LOCATION)
+    saved = await Recordings(first.store).compose(LOCATION, PARTS, EVENTS)
+    await Recordings(first.store).delete_parts(PARTS)
     second = Life(first.kafka, first.store)
     await second.read_all()
     [told] = second.told
@@ -215,7 +216,7 @@ async def test_events_that_are_missing_make_no_recording() -> None:
     await first.read(BEFORE)
     await until(lambda: not first.agent._jobs._tasks)
     await first.agent.stop()
-    await Recordings(first.store).delete_parts(LOCATION)
+    await Recordings(first.store).delete_parts(PARTS)
     second = Life(first.kafka, first.store)
     await second.read_all()
     [told] = second.told

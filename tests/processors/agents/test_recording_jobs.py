@@ -39,61 +39,61 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 4)), max_size=30), st.integers(1, 5))
-def test_jobs_of_a_stream_run_one_after_the_other(started: list[tuple[int, int]], slots: int) -> None:
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 4)), max_size=30), st.integers(1, 5))
+def test_jobs_of_a_stream_run_one_after_the_other(started: list[tuple[str, int]], slots: int) -> None:
     """Whatever the streams, the time that each job takes, and the slots."""
-    began: list[tuple[int, int]] = []
-    ended: list[tuple[int, int]] = []
+    began: list[tuple[str, int]] = []
+    ended: list[tuple[str, int]] = []
     running = most = 0
 
-    def job(stream_id: int, number: int, turns: int) -> Operation[None]:
+    def job(name: str, number: int, turns: int) -> Operation[None]:
         async def run() -> None:
             nonlocal running, most
-            assert [n for s, n in began if s == stream_id] == [n for s, n in ended if s == stream_id]
-            began.append((stream_id, number))
+            assert [n for s, n in began if s == name] == [n for s, n in ended if s == name]
+            began.append((name, number))
             running += 1
             most = max(most, running)
             for _ in range(turns):
                 await asyncio.sleep(0)
             running -= 1
-            ended.append((stream_id, number))
+            ended.append((name, number))
 
         return run
 
     async def run_all() -> Agent:
         agent = Agent(slots)
-        for number, (stream_id, turns) in enumerate(started):
-            await agent.jobs.start(stream_id, job(stream_id, number, turns), owned)
+        for number, (name, turns) in enumerate(started):
+            await agent.jobs.start(name, job(name, number, turns), owned)
         for _ in range(5 * len(started) + 20):
             await asyncio.sleep(0)
         return agent
 
     assert asyncio.run(run_all()).failed == []
     assert sorted(number for _, number in ended) == list(range(len(started)))
-    for stream_id in range(3):
-        numbers = [number for stream, number in ended if stream == stream_id]
+    for name in "abc":
+        numbers = [number for stream, number in ended if stream == name]
         assert numbers == sorted(numbers)
     assert most <= slots
 
 
 async def test_a_stream_that_waits_does_not_delay_another() -> None:
-    agent, gate, done = Agent(), asyncio.Event(), list[int]()
+    agent, gate, done = Agent(), asyncio.Event(), list[str]()
 
-    def job(stream_id: int) -> Operation[None]:
+    def job(name: str) -> Operation[None]:
         async def run() -> None:
-            if stream_id == 1:
+            if name == "1":
                 await gate.wait()
-            done.append(stream_id)
+            done.append(name)
 
         return run
 
-    for stream_id in (1, 1, 2, 2):
-        await agent.jobs.start(stream_id, job(stream_id), owned)
+    for name in "1122":
+        await agent.jobs.start(name, job(name), owned)
     await settled()
-    assert done == [2, 2]
+    assert done == ["2", "2"]
     gate.set()
     await settled()
-    assert done == [2, 2, 1, 1]
+    assert done == ["2", "2", "1", "1"]
 
 
 async def test_a_job_waits_for_a_slot_and_is_dropped_if_its_partition_went_meanwhile() -> None:
@@ -107,8 +107,8 @@ async def test_a_job_waits_for_a_slot_and_is_dropped_if_its_partition_went_meanw
         done.append("second")
 
     owns = True
-    await agent.jobs.start(1, first, lambda: owns)
-    waiting = asyncio.create_task(agent.jobs.start(2, second, lambda: owns))
+    await agent.jobs.start("1", first, lambda: owns)
+    waiting = asyncio.create_task(agent.jobs.start("2", second, lambda: owns))
     await settled()
     assert not waiting.done()
     owns = False
@@ -116,7 +116,7 @@ async def test_a_job_waits_for_a_slot_and_is_dropped_if_its_partition_went_meanw
     await settled()
     assert waiting.done()
     assert done == ["first"]
-    await asyncio.wait_for(agent.jobs.start(3, second, owned), 1)
+    await asyncio.wait_for(agent.jobs.start("3", second, owned), 1)
     await settled()
     assert done == ["first", "second"], "the slot was given back"
 
@@ -132,10 +132,10 @@ async def test_a_job_that_fails_is_told_and_those_after_it_do_not_run() -> None:
         done.append(1)
 
     for job in (fail, succeed, succeed):
-        await agent.jobs.start(1, job, owned)
+        await agent.jobs.start("1", job, owned)
     await settled()
     assert done == []
-    assert [(stream_id, str(error)) for stream_id, error in agent.failed] == [(1, "bug")]
+    assert [(name, str(error)) for name, error in agent.failed] == [("1", "bug")]
 
 
 async def test_a_revocation_cancels_every_job_and_frees_its_slot() -> None:
@@ -147,13 +147,13 @@ async def test_a_revocation_cancels_every_job_and_frees_its_slot() -> None:
                 ended.append(name)
                 raise StoreError("away")
 
-            await agent.jobs.retried(1, store)
+            await agent.jobs.retried("1", store)
 
         return run
 
     for name in ("a", "b"):
-        await agent.jobs.start(1, job(name, 0), owned)
-    await agent.jobs.start(2, job("c", 0), owned)
+        await agent.jobs.start("1", job(name, 0), owned)
+    await agent.jobs.start("2", job("c", 0), owned)
     await settled()
     assert ended == ["a", "c"], "b waits for a, which waits to try again"
     agent.jobs.cancel()
@@ -165,7 +165,7 @@ async def test_a_revocation_cancels_every_job_and_frees_its_slot() -> None:
         ended.append("later")
 
     for _ in range(3):
-        await asyncio.wait_for(agent.jobs.start(1, later, owned), 1)
+        await asyncio.wait_for(agent.jobs.start("1", later, owned), 1)
     await settled()
     assert ended[2:] == ["later"] * 3
 
@@ -221,7 +221,7 @@ async def test_a_store_that_fails_is_tried_again_after_pauses_that_double(error:
     agent = Agent()
     before = telemetry.STORE_RETRIES._value.get()
     operation, tried = failing(3, lambda: error("away"))
-    assert await agent.jobs.retried(1, operation) == "stored"
+    assert await agent.jobs.retried("1", operation) == "stored"
     pauses = [later - earlier for earlier, later in pairwise(tried)]
     assert pauses == pytest.approx([0.1, 0.2, 0.4], abs=0.09)
     assert agent.progressed == 3, "trying again is progress"
@@ -232,7 +232,7 @@ async def test_a_store_that_fails_for_too_long_is_given_up_when_the_time_is_over
     agent = Agent(give_up_s=0.5)
     operation, tried = failing(99, lambda: StoreError("disk full"))
     with pytest.raises(StoreGaveUpError) as caught:
-        await agent.jobs.retried(1, operation)
+        await agent.jobs.retried("1", operation)
     assert str(caught.value) == (
         "the store failed for 0 s (TAPELINE_STORE_GIVE_UP_S), at last with: disk full"
     )
@@ -243,18 +243,18 @@ async def test_a_store_that_fails_for_too_long_is_given_up_when_the_time_is_over
 async def test_the_retries_of_a_stream_are_logged_once_a_minute() -> None:
     agent = Agent()
     with capture_logs() as logged:
-        for stream_id in (1, 1, 2):
+        for name in "112":
             operation, _ = failing(2, lambda: StoreError("away"))
-            await agent.jobs.retried(stream_id, operation)
-    said = [(line["event"], line["stream_id"], line["reason"], line["retry_s"]) for line in logged]
-    assert said == [("store_failed", 1, "away", 0.1), ("store_failed", 2, "away", 0.1)]
+            await agent.jobs.retried(name, operation)
+    said = [(line["event"], line["stream"], line["reason"], line["retry_s"]) for line in logged]
+    assert said == [("store_failed", "1", "away", 0.1), ("store_failed", "2", "away", 0.1)]
 
 
 async def test_other_errors_are_raised_at_once() -> None:
     agent = Agent()
     operation, tried = failing(99, lambda: ValueError("bug"))
     with pytest.raises(ValueError, match="bug"):
-        await agent.jobs.retried(1, operation)
+        await agent.jobs.retried("1", operation)
     assert len(tried) == 1
     assert agent.progressed == 0
 
@@ -269,7 +269,7 @@ async def test_a_cancellation_ends_the_retries(after_s: float) -> None:
             await asyncio.sleep(60)
         raise StoreError("away")
 
-    task = asyncio.create_task(agent.jobs.retried(1, operation))
+    task = asyncio.create_task(agent.jobs.retried("1", operation))
     await asyncio.sleep(after_s)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -66,17 +66,19 @@ class EchoAgent(StreamAgent[bytes, bytes]):
 
     trouble: Trouble
 
-    def decoded(self, value: bytes) -> tuple[int, bytes]:
+    def decoded(self, value: bytes) -> tuple[str, bytes]:
         self.trouble.at("decoded", value)
-        return int(value[:1]), value
+        return value[:1].decode(), value
 
-    def new_processor(self, record: bytes, offset: int, partition: int) -> Echo:
+    def new_processor(
+        self, record: bytes, offset: int, timestamp_ms: int, partition: int, previous: object
+    ) -> Echo:
         return Echo(self.trouble)
 
     def restored_processor(self, snapshot: bytes) -> Echo:
         return Echo(self.trouble, msgspec.msgpack.decode(snapshot, type=tuple[int, int, bool]))
 
-    async def emit(self, owned: OwnedPartition[bytes, bytes], outputs: list[tuple[int, bytes]]) -> None:
+    async def emit(self, owned: OwnedPartition[bytes, bytes], outputs: list[tuple[str, bytes]]) -> None:
         await owned.producer.send_all(TRACKS.name, [(None, value, []) for _, value in outputs])
 
 

@@ -43,7 +43,7 @@ TROUBLES = (
 class Step:
     """A record of a stream, and what is raised where it is decoded, begins its stream, or is handled."""
 
-    stream_id: int = 1
+    stream: str = "1"
     where: str = ""
     error: BaseException | None = None
 
@@ -97,21 +97,23 @@ class Fed:
     def __post_init__(self) -> None:
         self.streams: Partition[Step, int] = Partition(self.new, CheckpointConfig())
 
-    def new(self, stream_id: int, record: Step, offset: int) -> Stream:
+    def new(self, record: Step, offset: int, timestamp_ms: int, previous: object) -> Stream:
         record.at("new")
         return Stream(self.failures)
 
-    def decoded(self, value: Any) -> tuple[int, Step]:
+    def decoded(self, value: Any) -> tuple[str, Step]:
         value.at("decoded")
-        return value.stream_id, value
+        return value.stream, value
 
-    def feed(self, steps: Sequence[Step]) -> tuple[list[tuple[int, int]], list[Fault]]:
+    def feed(self, steps: Sequence[Step]) -> tuple[list[tuple[str, int]], list[Fault]]:
         logged = [Logged(offset, step) for offset, step in enumerate(steps, 1)]
         return fed(self.streams, logged, self.decoded)
 
 
 PLACES = st.sampled_from(["decoded", "new", "handle"])
-STEPS = st.lists(st.builds(Step, st.integers(1, 3), PLACES, st.none() | st.sampled_from(FAULTS)), max_size=12)
+STEPS = st.lists(
+    st.builds(Step, st.sampled_from("123"), PLACES, st.none() | st.sampled_from(FAULTS)), max_size=12
+)
 
 
 @given(STEPS, PLACES, st.sampled_from(TROUBLES), STEPS)
@@ -119,11 +121,11 @@ def test_of_a_trouble_around_us_nothing_is_rejected(
     before: list[Step], where: str, trouble: BaseException, after: list[Step]
 ) -> None:
     """It is raised, whoever met it, and no stream is closed for it."""
-    known = [] if where == "new" else [Step(4)]
+    known = [] if where == "new" else [Step("4")]
     undisturbed, disturbed = Fed(), Fed()
     undisturbed.feed(before)
     with pytest.raises(type(trouble)) as raised:
-        disturbed.feed([*before, *known, Step(4, where, trouble), *after])
+        disturbed.feed([*before, *known, Step("4", where, trouble), *after])
     assert raised.value is trouble
     assert disturbed.failures == undisturbed.failures
 
@@ -136,10 +138,10 @@ def test_what_is_wrong_with_a_record_or_a_stream_is_told_and_the_others_go_on(st
     assert sorted(used + rejected) == [*range(1, len(steps) + 1)]
     assert used == sorted(used)
     assert rejected == sorted(rejected)
-    for stream_id in {step.stream_id for step in steps}:
-        ours = [(offset, step) for offset, step in enumerate(steps, 1) if step.stream_id == stream_id]
+    for name in {step.stream for step in steps}:
+        ours = [(offset, step) for offset, step in enumerate(steps, 1) if step.stream == name]
         if not any(step.error for _, step in ours):
-            assert [offset for number, offset in outputs if number == stream_id] == [at for at, _ in ours]
+            assert [offset for stream, offset in outputs if stream == name] == [at for at, _ in ours]
 
 
 @pytest.mark.parametrize("error", FAULTS, ids=repr)
@@ -147,11 +149,11 @@ def test_a_fault_says_its_name_and_of_which_stream_it_is_if_that_is_known(error:
     reason = type(error).__name__.removesuffix("Error" if isinstance(error, SchemaError) else "")
     unexpected = None if isinstance(error, SchemaError) else error
     for where in ("decoded", "new"):
-        [fault] = Fed().feed([Step(7, where, error)])[1]
-        assert (fault.rejected, fault.stream_id) == (Rejected(reason, str(error)), None)
+        [fault] = Fed().feed([Step("7", where, error)])[1]
+        assert (fault.rejected, fault.stream) == (Rejected(reason, str(error)), None)
         assert fault.rejected.error is unexpected
-    outputs, [fault, later] = Fed().feed([Step(7), Step(7, "handle", error), Step(7)])
-    assert outputs == [(7, 1), (7, -2)], "what tells that the stream is closed is put out"
-    assert (fault.rejected, fault.stream_id) == (Rejected(reason, str(error)), 7)
+    outputs, [fault, later] = Fed().feed([Step("7"), Step("7", "handle", error), Step("7")])
+    assert outputs == [("7", 1), ("7", -2)], "what tells that the stream is closed is put out"
+    assert (fault.rejected, fault.stream) == (Rejected(reason, str(error)), "7")
     assert fault.rejected.error is error
-    assert (later.rejected.reason, later.stream_id) == ("StreamClosed", 7)
+    assert (later.rejected.reason, later.stream) == ("StreamClosed", "7")

@@ -24,15 +24,15 @@ SAVING = CheckpointConfig(every_ms=100, hold_ms=1000)
 DAY_MS = 24 * 3_600_000
 
 Streams = Partition[Record, Event]
-#: A partition's records: stream, record, timestamp.
-Log = list[tuple[int, Record, int]]
+#: A partition's records: the stream's name, record, timestamp.
+Log = list[tuple[str, Record, int]]
 
 
 def partition(
     config: AssemblyConfig = CONFIG, next_offset: int = 0, kind: type[Streams] = Partition
 ) -> Streams:
     return kind(
-        lambda stream_id, record, offset: StreamAssembler.begun_by(record, offset, 0, config),
+        lambda record, offset, timestamp_ms, previous: StreamAssembler.begun_by(record, offset, 0, config),
         SAVING,
         next_offset,
     )
@@ -78,7 +78,7 @@ def logged(records: list[Record], steps_ms: Sequence[int] = (1,)) -> Log:
     out, at_ms = Log(), 10**12
     for at, record in enumerate(records):
         at_ms += steps_ms[at % len(steps_ms)]
-        out.append((record["stream_id"], record, at_ms))
+        out.append((str(record["stream_id"]), record, at_ms))
     return out
 
 
@@ -111,7 +111,7 @@ class Worker:
     sent: dict[tuple[int, int, int], Event] = dataclasses.field(default_factory=dict)
     """By stream, its first offset, and number."""
     dead_letters: set[int] = dataclasses.field(default_factory=set)
-    table: dict[int, bytes] = dataclasses.field(default_factory=dict)
+    table: dict[str, bytes] = dataclasses.field(default_factory=dict)
     committed: int = 0
 
     def live(
@@ -119,8 +119,8 @@ class Worker:
     ) -> None:
         """Read on from the commit and the checkpoints; crash behind a step of some batch."""
         streams = partition(config, self.committed, self.kind)
-        for stream_id, snapshot in self.table.items():
-            streams.restore(stream_id, StreamAssembler.restore(snapshot, config))
+        for name, snapshot in self.table.items():
+            streams.restore(name, StreamAssembler.restore(snapshot, config))
         declared = [self.committed] * (lag + 1)
         offset, now_s = self.committed, 0.0
         for number in range(batches):
@@ -164,15 +164,15 @@ class Worker:
     def _append(self, streams: Streams, now_s: float) -> bool:
         """Append silences, until all streams are closed."""
         silences = streams.punctuate(now_s)
-        for stream_id, silence in silences:
-            self.log.append((stream_id, silence.to_record(stream_id, 0), self.log[-1][2] + 1))
+        for silence in silences:
+            self.log.append((silence.stream.name, silence.to_record(0), self.log[-1][2] + 1))
         return bool(silences or streams.open_streams)
 
     def _write(self, checkpoint: Checkpoint) -> None:
         if checkpoint.snapshot is None:
-            self.table.pop(checkpoint.stream_id, None)
+            self.table.pop(checkpoint.name, None)
         else:
-            self.table[checkpoint.stream_id] = checkpoint.snapshot
+            self.table[checkpoint.name] = checkpoint.snapshot
 
     def _send(self, event: Event) -> None:
         if isinstance(event.payload, StreamOpened):
@@ -248,7 +248,8 @@ def test_settings_that_change_at_restarts_hold_for_new_streams_alone(
     for life, which in lives:
         worker.live(configs[which], *life)
     worker.live(CONFIG)
-    for stream_id in {stream_id for stream_id, _, _ in log}:
+    for name in {name for name, _, _ in log}:
+        stream_id = int(name)
         (mine,) = {origin for s, origin, _ in worker.sent if s == stream_id}
         events = [e for (s, _, _), e in sorted(worker.sent.items()) if s == stream_id]
         assert [e.event_index for e in events] == list(range(len(events)))
@@ -257,8 +258,8 @@ def test_settings_that_change_at_restarts_hold_for_new_streams_alone(
         assert isinstance(closed, StreamClosed)
         assert closed.first_offset == mine
         counted = closed.messages_used + closed.messages_duplicate + closed.messages_late
-        assert counted == sum(s == stream_id for s, _, _ in log) - len(
-            {at for at in worker.dead_letters if log[at][0] == stream_id}
+        assert counted == sum(s == name for s, _, _ in log) - len(
+            {at for at in worker.dead_letters if log[at][0] == name}
         )
 
 
@@ -291,7 +292,7 @@ def test_what_is_saved_needs_no_record_again() -> None:
     """A quiet track pins nothing: its audio is in the checkpoint."""
     streams, log = partition(), logged(call(1, 5)[:3])
     read(streams, log)
-    streams.touch(1)
+    streams.touch("1")
     save(streams)
     assert streams.committable_offset == 3
 
@@ -299,7 +300,7 @@ def test_what_is_saved_needs_no_record_again() -> None:
 def test_one_stream_holds_back_what_another_has_saved() -> None:
     streams, log = partition(), logged([call(1, 1)[0], *call(2, 3)])
     read(streams, log)
-    assert [c.stream_id for c in save(streams)] == [2]
+    assert [c.name for c in save(streams)] == ["2"]
     assert streams.committable_offset == 0
 
 
@@ -308,8 +309,8 @@ def test_a_stream_is_saved_after_a_while_of_the_logs_time_whoever_speaks() -> No
     log = logged([call(1, 1)[0], *call(2, 60)], [3])
     for offset in range(len(log) - 1):
         read(streams, log, offset, offset + 1)
-        due = [c.stream_id for c in save(streams)]
-        assert (1 in due) is (offset == 34), "more than 100 ms after its record at 3 ms"
+        due = [c.name for c in save(streams)]
+        assert ("1" in due) is (offset == 34), "more than 100 ms after its record at 3 ms"
         oldest_ms = log[streams.committable_offset - 1][2] if streams.committable_offset else 10**12
         assert log[offset][2] - oldest_ms <= SAVING.every_ms + 6
 
@@ -340,7 +341,7 @@ def test_time_in_the_log_does_not_run_back() -> None:
     log = logged(woven([call(1, 1), call(2, 1)]))
     log[1] = (*log[1][:2], 10**12 + 500)
     read(streams, log, 0, 3)
-    assert [c.stream_id for c in streams.due()] == [1]
+    assert [c.name for c in streams.due()] == ["1"]
 
 
 def test_a_record_that_was_fed_before_gives_nothing() -> None:
@@ -392,15 +393,15 @@ def test_a_closed_stream_is_remembered_for_a_day_of_the_logs_time() -> None:
     save(streams)
     assert (len(streams), streams.open_streams) == (1, 0)
     closed_ms = log[-1][2]
-    (rejected,) = streams.feed(1, log[2][1], 10, closed_ms + REMEMBERED_MS)
+    (rejected,) = streams.feed("1", log[2][1], 10, closed_ms + REMEMBERED_MS)
     assert isinstance(rejected, Rejected)
     assert streams.due() == [], "it stays as it was saved"
     assert streams.expired(11) == []
-    streams.feed(2, message(2, "init_stream"), 11, closed_ms + REMEMBERED_MS + 3_600_000)
+    streams.feed("2", message(2, "init_stream"), 11, closed_ms + REMEMBERED_MS + 3_600_000)
     assert streams.expired(12) == []
-    streams.feed(2, message(2, "init_stream"), 12, closed_ms + REMEMBERED_MS + 3_600_001)
+    streams.feed("2", message(2, "init_stream"), 12, closed_ms + REMEMBERED_MS + 3_600_001)
     assert streams.expired(12) == [], "its records may be read again"
-    assert streams.expired(13) == [Checkpoint(1, None)]
+    assert streams.expired(13) == [Checkpoint("1", None)]
     assert streams.expired(13) == []
     assert (len(streams), streams.open_streams) == (1, 1)
 
@@ -411,15 +412,15 @@ def test_when_it_is_forgotten_decides_nothing(collected: bool) -> None:
     read(streams, log)
     save(streams)
     closed_ms = log[-1][2]
-    streams.feed(2, message(2, "init_stream"), 10, closed_ms + 2 * DAY_MS)
+    streams.feed("2", message(2, "init_stream"), 10, closed_ms + 2 * DAY_MS)
     if collected:
-        assert streams.expired(11) == [Checkpoint(1, None)]
+        assert streams.expired(11) == [Checkpoint("1", None)]
     # Its timestamp runs back by less than is allowed for.
-    (opened,) = streams.feed(1, log[0][1], 11, closed_ms + 2 * DAY_MS - 1000)
+    (opened,) = streams.feed("1", log[0][1], 11, closed_ms + 2 * DAY_MS - 1000)
     assert isinstance(opened, Event)
     assert (opened.event_index, opened.source_offset) == (0, 11)
     assert streams.open_streams == 2
-    assert [c.stream_id for c in streams.opened()] == [1, 2, 1]
+    assert [c.name for c in streams.opened()] == ["1", "2", "1"]
     assert streams.expired(12) == []
     assert len(streams) == 2
 
@@ -443,10 +444,10 @@ def test_a_restored_closed_stream_expires_too() -> None:
     (checkpoint,) = save(streams)
     assert checkpoint.snapshot is not None
     again = partition(next_offset=len(log))
-    again.restore(1, StreamAssembler.restore(checkpoint.snapshot, CONFIG))
+    again.restore("1", StreamAssembler.restore(checkpoint.snapshot, CONFIG))
     assert (len(again), again.open_streams) == (1, 0)
-    again.feed(2, message(2, "init_stream"), len(log), log[-1][2] + 2 * DAY_MS)
-    assert again.expired(len(log) + 1) == [Checkpoint(1, None)]
+    again.feed("2", message(2, "init_stream"), len(log), log[-1][2] + 2 * DAY_MS)
+    assert again.expired(len(log) + 1) == [Checkpoint("1", None)]
 
 
 def test_a_stream_that_begins_again_in_the_batch_in_which_it_closed_holds_its_records_back() -> None:
@@ -458,7 +459,7 @@ def test_a_stream_that_begins_again_in_the_batch_in_which_it_closed_holds_its_re
         StreamAssembler(1, 0, CONFIG, seen_offset=-1).snapshot()
     ]
     assert streams.committable_offset == 0
-    assert [c.stream_id for c in save(streams)] == [1]
+    assert [c.name for c in save(streams)] == ["1"]
     assert streams.committable_offset == len(log)
 
 
@@ -471,7 +472,7 @@ def fetches(streams: Streams, first_s: float, last_s: float) -> list[tuple[float
     now_s = first_s
     while now_s <= last_s:
         streams.begin(now_s)
-        asked += [(now_s, stream_id) for stream_id, _ in streams.punctuate(now_s)]
+        asked += [(now_s, silence.stream.stream_id) for silence in streams.punctuate(now_s)]
         streams.due()
         now_s += 1
     return asked
@@ -479,7 +480,7 @@ def fetches(streams: Streams, first_s: float, last_s: float) -> list[tuple[float
 
 def begun(streams: Streams, at_s: float = 0.0) -> None:
     streams.begin(at_s)
-    streams.feed(1, message(1, "init_stream"), streams.next_offset, 10**12)
+    streams.feed("1", message(1, "init_stream"), streams.next_offset, 10**12)
     streams.due()
 
 
@@ -503,12 +504,12 @@ def test_what_is_asked_for_closes_the_stream_when_it_is_read() -> None:
     begun(streams)
     streams.begin(5.0)
     streams.begin(9.9)
-    ((stream_id, silence),) = streams.punctuate(9.9)
+    (silence,) = streams.punctuate(9.9)
     assert streams.open_streams == 1, "nothing is closed yet"
-    (closed,) = streams.feed(stream_id, silence.to_record(1, 0), 1, 10**12)
+    (closed,) = streams.feed(silence.stream.name, silence.to_record(0), 1, 10**12)
     assert isinstance(closed, Event)
     assert isinstance(closed.payload, StreamClosed)
-    assert [c.stream_id for c in streams.due()] == [1]
+    assert [c.name for c in streams.due()] == ["1"]
     assert fetches(streams, 10, 100) == []
 
 
@@ -517,7 +518,7 @@ def test_after_the_end_the_wait_is_the_window_and_a_margin() -> None:
     begun(streams)
     assert fetches(streams, 1, 3) == []
     streams.begin(3.0)
-    streams.feed(1, message(1, "end_stream"), 1, 10**12)
+    streams.feed("1", message(1, "end_stream"), 1, 10**12)
     streams.due()
     assert fetches(streams, 4, 9) == [(5.0, 1)]
 
@@ -540,12 +541,12 @@ def test_a_batch_that_is_worked_off_late_decides_by_the_time_of_its_fetch() -> N
 def test_a_restart_lets_silence_begin_anew() -> None:
     streams = partition()
     begun(streams)
-    streams.touch(1)
+    streams.touch("1")
     (checkpoint,) = save(streams)
     assert checkpoint.snapshot is not None
     for first_s in (0, 1000):
         again = partition(next_offset=1)
-        again.restore(1, StreamAssembler.restore(checkpoint.snapshot, CONFIG))
+        again.restore("1", StreamAssembler.restore(checkpoint.snapshot, CONFIG))
         assert fetches(again, first_s, first_s + 4) == []
         assert again.punctuate(first_s + 4.999) == []
         assert fetches(again, first_s + 5, first_s + 10) == [(first_s + 5, 1)]
@@ -572,8 +573,8 @@ def test_a_silence_of_an_unknown_stream_makes_no_state() -> None:
     begun(other)
     assert fetches(other, 1, 4) == []
     other.begin(5)
-    ((_, silence),) = other.punctuate(5)
-    assert streams.feed(1, silence.to_record(1, 0), 7, 10**12) == ()
+    (silence,) = other.punctuate(5)
+    assert streams.feed("1", silence.to_record(0), 7, 10**12) == ()
     assert (len(streams), streams.next_offset, streams.committable_offset) == (0, 8, 8)
     assert streams.opened() == streams.due() == []
 
@@ -598,26 +599,26 @@ class Holder(StreamAssembler):
     def release(self, before_offset: int) -> list[Event]:
         released = self.needs is not None and self.needs < before_offset
         return [
-            Event(self._state.stream_id, 0, None, 0, before_offset, StreamOpened(0, None, None))
+            Event(self._state.stream_id, None, 0, 0, None, 0, before_offset, StreamOpened(0, None))
         ] * released
 
 
 def test_a_stream_that_needs_old_records_is_told_to_let_go() -> None:
-    streams: Streams = Partition(lambda s, r, o: Holder(s, 0, CONFIG), SAVING)
+    streams: Streams = Partition(lambda record, *_: Holder(record["stream_id"], 0, CONFIG), SAVING)
     told = []
     for offset in range(40):
         streams.begin(offset * 0.1)
-        streams.feed(1 + offset % 2, message(1, "x"), offset, 10**12 + offset * 100)
+        streams.feed(str(1 + offset % 2), message(1, "x"), offset, 10**12 + offset * 100)
         told.append(streams.release())
         save(streams)
         assert streams.committable_offset == 0
     assert told[:10] == [[]] * 10, "nothing is a second old"
-    assert [(s, e.stream_id, e.source_offset) for s, e in told[10]] == [(1, 1, 1)]
-    assert [(s, e.stream_id, e.source_offset) for s, e in told[20]] == [(1, 1, 11), (2, 2, 11)]
-    holder = streams.processor(1)
+    assert [(s, e.stream_id, e.source_offset) for s, e in told[10]] == [("1", 1, 1)]
+    assert [(s, e.stream_id, e.source_offset) for s, e in told[20]] == [("1", 1, 11), ("2", 2, 11)]
+    holder = streams.processor("1")
     assert isinstance(holder, Holder)
     holder.needs = None
-    streams.touch(1)
+    streams.touch("1")
     save(streams)
     assert streams.committable_offset == 1
 
@@ -628,33 +629,33 @@ def test_a_stream_that_needs_old_records_is_told_to_let_go() -> None:
 def test_a_touched_stream_is_saved_and_stays_open() -> None:
     streams, log = partition(), logged(call(1, 1)[:2])
     read(streams, log)
-    streams.touch(1)
-    assert [c.stream_id for c in save(streams)] == [1]
+    streams.touch("1")
+    assert [c.name for c in save(streams)] == ["1"]
     assert streams.open_streams == 1
-    streams.touch(1)
-    assert [c.stream_id for c in streams.unsaved()] == [1], "though no record of it is unsaved"
-    streams.touch(2)
+    streams.touch("1")
+    assert [c.name for c in streams.unsaved()] == ["1"], "though no record of it is unsaved"
+    streams.touch("2")
     assert streams.due() == [], "a stream that nobody knows"
 
 
 def test_a_stream_that_closes_without_a_record_is_closed_once_and_expires() -> None:
     """As a recording that is finished."""
     streams: Partition[Event, RecorderOutput] = Partition(lambda *_: StreamRecorder(1000), SAVING)
-    opened = [Event(stream_id, 0, None, 0, 0, StreamOpened(0, None, None)) for stream_id in (1, 2)]
-    streams.feed(1, opened[0], 0, 10**12)
-    recorder = streams.processor(1)
+    opened = [Event(stream_id, None, 0, 0, None, 0, 0, StreamOpened(0, None)) for stream_id in (1, 2)]
+    streams.feed("1", opened[0], 0, 10**12)
+    recorder = streams.processor("1")
     assert isinstance(recorder, StreamRecorder)
     recorder.finish()
     for _ in range(2):
-        streams.touch(1)
+        streams.touch("1")
         assert (len(streams), streams.open_streams) == (1, 0)
         due = streams.due()
-        assert [checkpoint.stream_id for checkpoint in due] == [1]
+        assert [checkpoint.name for checkpoint in due] == ["1"]
         for checkpoint in due:
             streams.saved(checkpoint)
     assert streams.committable_offset == 1
-    streams.feed(2, opened[1], 1, 10**12 + 2 * DAY_MS)
-    assert streams.expired(2) == [Checkpoint(1, None)]
+    streams.feed("2", opened[1], 1, 10**12 + 2 * DAY_MS)
+    assert streams.expired(2) == [Checkpoint("1", None)]
     assert (len(streams), streams.open_streams) == (1, 1)
 
 
@@ -694,7 +695,9 @@ FAILS_AT = 4
 
 
 def failing() -> Streams:
-    return Partition(lambda _, record, offset: Failing.begun_by(record, offset, 0, CONFIG), SAVING)
+    return Partition(
+        lambda record, offset, timestamp_ms, previous: Failing.begun_by(record, offset, 0, CONFIG), SAVING
+    )
 
 
 def test_a_stream_whose_processor_raises_is_closed_once_and_the_others_go_on() -> None:
@@ -712,12 +715,12 @@ def test_a_stream_whose_processor_raises_is_closed_once_and_the_others_go_on() -
     rejected = [o for o in out if isinstance(o, Rejected)]
     assert [r.reason for r in rejected] == ["ZeroDivisionError", *["StreamClosed"] * 5]
     assert isinstance(rejected[0].error, ZeroDivisionError)
-    messages = sum(stream_id == 1 for stream_id, _, _ in log)
+    messages = sum(name == "1" for name, _, _ in log)
     assert closed[0].messages_used + len(rejected) == messages
     assert streams.open_streams == 1
     save(streams)
     streams.unsaved()
-    assert {c.stream_id for c in streams.unsaved()} == {2}, "it is saved as closed"
+    assert {c.name for c in streams.unsaved()} == {"2"}, "it is saved as closed"
 
 
 def test_what_a_closed_stream_raises_for_closes_it_no_second_time() -> None:
@@ -778,11 +781,11 @@ def test_a_day_after_the_end_is_a_crash_at_any_record_nothing_but_repeated_work(
     for crash in range(1, len(log)):
         streams = partition()
         sent = read(streams, log, last=crash)
-        table = {c.stream_id: c.snapshot for c in (*streams.opened(), *save(streams))}
+        table = {c.name: c.snapshot for c in (*streams.opened(), *save(streams))}
         streams = partition(next_offset=streams.committable_offset)
-        for stream_id, snapshot in table.items():
+        for name, snapshot in table.items():
             assert snapshot is not None
-            streams.restore(stream_id, StreamAssembler.restore(snapshot, CONFIG))
+            streams.restore(name, StreamAssembler.restore(snapshot, CONFIG))
         again = read(streams, log, first=streams.next_offset)
         assert sent + [event for event in again if event not in sent] == whole
 
@@ -792,15 +795,15 @@ def test_a_day_after_the_end_is_a_crash_at_any_record_nothing_but_repeated_work(
 
 def test_what_expires_in_the_round_in_which_it_is_touched_is_deleted_and_not_saved() -> None:
     streams, later = partition(), 26 * 3_600_000
-    log = [(1, record, 0) for record in call(1, 1)] + [(2, message(2, "start_track", 1), later)]
+    log = [("1", record, 0) for record in call(1, 1)] + [("2", message(2, "start_track", 1), later)]
     read(streams, log)
     save(streams)
     for checkpoint in streams.unsaved():
         streams.saved(checkpoint)
     assert streams.expired(streams.committable_offset - 1) == []
-    streams.touch(1)
-    assert streams.expired(streams.committable_offset) == [Checkpoint(1, None)]
+    streams.touch("1")
+    assert streams.expired(streams.committable_offset) == [Checkpoint("1", None)]
     assert streams.due() == []
-    streams.touch(1)
+    streams.touch("1")
     assert streams.unsaved() == []
     assert len(streams) == 1

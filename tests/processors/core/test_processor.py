@@ -56,5 +56,6 @@ def test_what_holds_all_in_its_snapshot_needs_no_record_and_is_closed_by_no_sile
     held = (recorder.needs_offset, recorder.beginning(), recorder.silence_wait_ms)
     assert held == (None, None, None)
     assert list(recorder.release(0)) == []
+    assert not recorder.begins_anew({}, 7, 10**15)
     with pytest.raises(NotImplementedError):
         _ = recorder.silence

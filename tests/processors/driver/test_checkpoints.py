@@ -34,11 +34,11 @@ async def producer(broker: Stack, checkpoints: CheckpointLog) -> AsyncIterator[P
     await made.close()
 
 
-def checkpoint(stream_id: int, snapshot: bytes | None) -> Checkpoint:
-    return Checkpoint(stream_id, snapshot, None)
+def checkpoint(name: str, snapshot: bytes | None) -> Checkpoint:
+    return Checkpoint(name, snapshot, None)
 
 
-async def read(checkpoints: CheckpointLog, number: int = 1) -> dict[int, bytes]:
+async def read(checkpoints: CheckpointLog, number: int = 1) -> dict[str, bytes]:
     return dict(await checkpoints.read(number, bytes))
 
 
@@ -49,20 +49,20 @@ async def test_an_empty_log_has_no_checkpoints(checkpoints: CheckpointLog) -> No
 async def test_the_last_checkpoint_of_a_stream_counts(
     checkpoints: CheckpointLog, producer: PartitionProducer
 ) -> None:
-    await checkpoints.save(producer, 1, [checkpoint(7, b"seven"), checkpoint(8, b"")])
-    await checkpoints.save(producer, 1, [checkpoint(7, b"seven again"), checkpoint(9, b"nine")])
-    assert await read(checkpoints) == {7: b"seven again", 8: b"", 9: b"nine"}
+    await checkpoints.save(producer, 1, [checkpoint("7", b"seven"), checkpoint("8", b"")])
+    await checkpoints.save(producer, 1, [checkpoint("7", b"seven again"), checkpoint("9", b"nine")])
+    assert await read(checkpoints) == {"7": b"seven again", "8": b"", "9": b"nine"}
     assert await read(checkpoints, 0) == {}
 
 
 async def test_a_deleted_checkpoint_is_gone_until_the_stream_is_saved_again(
     checkpoints: CheckpointLog, producer: PartitionProducer
 ) -> None:
-    await checkpoints.save(producer, 1, [checkpoint(7, b"seven"), checkpoint(8, b"eight")])
-    await checkpoints.save(producer, 1, [checkpoint(7, None), checkpoint(6, None)])
-    assert await read(checkpoints) == {8: b"eight"}
-    await checkpoints.save(producer, 1, [checkpoint(7, b"new")])
-    assert await read(checkpoints) == {7: b"new", 8: b"eight"}
+    await checkpoints.save(producer, 1, [checkpoint("7", b"seven"), checkpoint("8", b"eight")])
+    await checkpoints.save(producer, 1, [checkpoint("7", None), checkpoint("6", None)])
+    assert await read(checkpoints) == {"8": b"eight"}
+    await checkpoints.save(producer, 1, [checkpoint("7", b"new")])
+    assert await read(checkpoints) == {"7": b"new", "8": b"eight"}
 
 
 async def test_what_was_written_by_the_table_before_is_read(
@@ -71,7 +71,7 @@ async def test_what_was_written_by_the_table_before_is_read(
     """Key and value are those of the Faust table that once held the checkpoints."""
     value = (1).to_bytes(4, "big") + b"snapshot"
     await producer.send_all(checkpoints.topic, [(b"18446744073709551615", value, [])])
-    assert await read(checkpoints) == {2**64 - 1: b"snapshot"}
+    assert await read(checkpoints) == {"18446744073709551615": b"snapshot"}
 
 
 async def test_a_checkpoint_as_large_as_a_record_may_be_is_read(
@@ -82,20 +82,22 @@ async def test_a_checkpoint_as_large_as_a_record_may_be_is_read(
     )
     producer = await producers.take(0)
     large = bytes(2**21 - 1000)
-    await checkpoints.save(producer, 0, [checkpoint(n, large) for n in range(10)])
+    await checkpoints.save(producer, 0, [checkpoint(str(n), large) for n in range(10)])
     await producer.close()
-    assert await read(checkpoints, 0) == dict.fromkeys(range(10), large)
+    assert await read(checkpoints, 0) == dict.fromkeys(map(str, range(10)), large)
 
 
-@pytest.mark.parametrize(("key", "snapshot"), [(b"no number", b"12"), (b"7", b"truncated")])
+@pytest.mark.parametrize(
+    ("key", "snapshot", "why"), [(b"\xff", b"12", "'utf-8' codec"), (b"7", b"truncated", "invalid literal")]
+)
 async def test_what_cannot_be_restored_is_named(
-    checkpoints: CheckpointLog, producer: PartitionProducer, key: bytes, snapshot: bytes
+    checkpoints: CheckpointLog, producer: PartitionProducer, key: bytes, snapshot: bytes, why: str
 ) -> None:
-    await checkpoints.save(producer, 1, [checkpoint(8, b"12")])
+    await checkpoints.save(producer, 1, [checkpoint("8", b"12")])
     await producer.send_all(checkpoints.topic, [(key, (1).to_bytes(4, "big") + snapshot, [])])
     with pytest.raises(UnreadableCheckpointError) as refused:
         list(await checkpoints.read(1, int))
-    for named in (f"{checkpoints.topic}-1", "offset 2", repr(key), "invalid literal"):
+    for named in (f"{checkpoints.topic}-1", "offset 2", repr(key), why):
         assert named in str(refused.value)
 
 
@@ -118,7 +120,7 @@ async def test_a_hundred_thousand_are_read_in_seconds(
     began = time.monotonic()
     found = dict(await checkpoints.read(1, bytes, count))
     took_s = time.monotonic() - began
-    assert found == dict.fromkeys(range(2000), b"last")
+    assert found == dict.fromkeys(map(str, range(2000)), b"last")
     assert progress >= 100_000 // PIECE_RECORDS
     print(f"100,000 checkpoints read in {took_s:.2f} s")
     assert took_s < 5
@@ -133,7 +135,7 @@ async def test_what_the_machine_lacks_is_no_fault_of_a_checkpoint(
     def lacking(snapshot: bytes) -> bytes:
         raise error
 
-    await checkpoints.save(producer, 1, [checkpoint(7, b"seven")])
+    await checkpoints.save(producer, 1, [checkpoint("7", b"seven")])
     with pytest.raises(type(error)) as raised:
         dict(await checkpoints.read(1, lacking))
     assert raised.value is error

@@ -103,13 +103,13 @@ def test_files_and_folders_are_synced_before_a_recording_is_said_to_be_saved(
     assert unsynced == set()
 
 
-@pytest.mark.parametrize("folder", ["parts", "recordings"])
+@pytest.mark.parametrize("folder", [f"parts/{LOCATION}/from=0", f"recordings/{LOCATION}"])
 async def test_what_a_kill_in_the_middle_of_a_put_leaves_goes_when_the_recording_is_done(
     tmp_path: Path, folder: str
 ) -> None:
-    store, file = open_store(tmp_path.as_uri()), f"{folder}/{LOCATION}/0000000000.avro"
+    store, file = open_store(tmp_path.as_uri()), f"{folder}/0000000000.avro"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", WRITE, tmp_path.as_uri(), file)
-    place = tmp_path / folder / LOCATION
+    place = tmp_path / folder
     await until(lambda: any(path.stat().st_size > 3_000_000 for path in place.glob("*")))
     process.send_signal(signal.SIGKILL)
     await process.wait()
@@ -118,7 +118,7 @@ async def test_what_a_kill_in_the_middle_of_a_put_leaves_goes_when_the_recording
 
     recordings = Recordings(store)
     await record_all(recordings, call_events()[0])
-    await recordings.delete_parts(LOCATION)
+    await recordings.delete_parts(f"{LOCATION}/from=0")
     kept = {f"recordings/{LOCATION}/{name}" for name in ("caller.wav", "transfer.wav", "mix.wav")}
     assert there(tmp_path) == {*kept, f"recordings/{LOCATION}/recording.json", "parts"}
 

@@ -27,6 +27,7 @@ from schemas.events import Segment, TrackClosed, TrackSegment
 from schemas.topics import TRACKS
 
 LOCATION = "date=2026-11-18/stream=5"
+PARTS = f"{LOCATION}/from=0"
 
 
 async def recorded(store: ObjectStore, **kwargs: Any) -> tuple[Saved, dict[str, bytes]]:
@@ -90,7 +91,7 @@ async def test_however_a_call_is_stored_while_it_runs_its_recording_is_the_same(
     kwargs: dict[str, Any] = {"starts": {"caller": "00.000", "transfer": "00.250"}}
     expected, _ = await recorded(store, **kwargs)
     before = {path: await read(store, path) for path in await names(store, expected.path)}
-    await Recordings(store).delete_parts(LOCATION)
+    await Recordings(store).delete_parts(PARTS)
     monkeypatch.setattr(f"{Parts.__module__}.KEPT_BYTES", kept_bytes)
     saved, _ = await recorded(store, **kwargs, part_ms=part_ms)
     assert saved == expected
@@ -106,13 +107,13 @@ async def test_parts_that_overlap_give_the_same_recording(store: ObjectStore) ->
 async def test_a_part_that_is_put_late_replaces_none_that_reaches_further(store: ObjectStore) -> None:
     """Another worker, which had the partition before, puts what it had when it lost it."""
     events, _ = call_events()
-    expected = await Recordings(store).compose(LOCATION, events)
+    expected = await Recordings(store).compose(LOCATION, PARTS, events)
     recordings = Recordings(store)
     for late in (events[:6], events[:3], events[2:5], events[4:7]):
-        await recordings.store_part(LOCATION, events[:7])
-        await recordings.store_part(LOCATION, late)
-        assert await recordings.compose(LOCATION, events[7:]) == expected
-        await recordings.delete_parts(LOCATION)
+        await recordings.store_part(PARTS, events[:7])
+        await recordings.store_part(PARTS, late)
+        assert await recordings.compose(LOCATION, PARTS, events[7:]) == expected
+        await recordings.delete_parts(PARTS)
 
 
 @pytest.mark.parametrize("kept_bytes", [8 * 2**20, 5000])
@@ -129,9 +130,9 @@ async def test_a_recording_that_would_not_be_what_it_says_is_not_made(
         else e
         for e in events
     ]
-    await recordings.store_part(LOCATION, events[:5])
+    await recordings.store_part(PARTS, events[:5])
     with pytest.raises(InconsistentEventsError, match="7000 bytes"):
-        await recordings.compose(LOCATION, others[5:])
+        await recordings.compose(LOCATION, PARTS, others[5:])
     assert await names(store, "recordings") == []
     read_part = Parts._read
 
@@ -144,7 +145,7 @@ async def test_a_recording_that_would_not_be_what_it_says_is_not_made(
     monkeypatch.setattr(Parts, "_read", changing)
     if kept_bytes < 8 * 2**20:
         with pytest.raises(InconsistentEventsError, match="its events say 24000"):
-            await recordings.compose(LOCATION, events[5:])
+            await recordings.compose(LOCATION, PARTS, events[5:])
         assert await recordings.composed(LOCATION) is None
 
 
@@ -159,10 +160,10 @@ async def test_a_missing_part_is_no_recording(store: ObjectStore) -> None:
     events, _ = call_events()
     await record_all(recordings, events)
     await delete_below(store, "recordings")
-    paths = await names(store, f"parts/{LOCATION}")
+    paths = await names(store, f"parts/{PARTS}")
     await obstore.delete_async(store, paths[1])
     with pytest.raises(IncompletePartsError):
-        await recordings.compose(LOCATION, events[-1:])
+        await recordings.compose(LOCATION, PARTS, events[-1:])
     assert await recordings.composed(LOCATION) is None
     assert await names(store, "recordings") == []
 
@@ -170,8 +171,8 @@ async def test_a_missing_part_is_no_recording(store: ObjectStore) -> None:
 async def test_parts_can_be_deleted_and_deleted_again(store: ObjectStore) -> None:
     saved, _ = await recorded(store)
     recordings = Recordings(store)
-    await recordings.delete_parts(LOCATION)
-    await recordings.delete_parts(LOCATION)
+    await recordings.delete_parts(PARTS)
+    await recordings.delete_parts(PARTS)
     assert await names(store, "parts") == []
     assert await recordings.composed(LOCATION) == saved
 
@@ -181,7 +182,7 @@ async def test_a_hostile_track_name_stays_in_its_folder(store: ObjectStore) -> N
     files = [t["file"] for t in saved.manifest["tracks"]]
     assert files == ["etc_passwd.wav", "track.wav", "a_b.wav"]
     found = await names(store, "")
-    assert {f.rpartition("/")[0] for f in found} == {f"parts/{LOCATION}", f"recordings/{LOCATION}"}
+    assert {f.rpartition("/")[0] for f in found} == {f"parts/{PARTS}", f"recordings/{LOCATION}"}
 
 
 async def test_gaps_over_segment_borders_are_one(store: ObjectStore) -> None:
@@ -232,9 +233,9 @@ async def test_a_segment_that_does_not_decode_is_an_error_of_the_schema(store: O
     value = Writer(TRACKS).encode(segment.to_record())
     events[events.index(segment)] = EventReader().event(value[:-1])
     with pytest.raises(CorruptRecordError):
-        await Recordings(store).store_part(LOCATION, events)
+        await Recordings(store).store_part(PARTS, events)
     with pytest.raises(CorruptRecordError):
-        await Recordings(store).compose(LOCATION, events)
+        await Recordings(store).compose(LOCATION, PARTS, events)
     assert await names(store, "recordings") == []
 
 
@@ -242,4 +243,4 @@ async def test_a_folder_that_cannot_be_written_is_an_error_of_the_store(tmp_path
     store = open_store((tmp_path / "store").as_uri())
     (tmp_path / "store" / "parts").write_text("a file where a folder should be")
     with pytest.raises((StoreError, OSError)):
-        await asyncio.wait_for(Recordings(store).store_part(LOCATION, call_events()[0]), 5)
+        await asyncio.wait_for(Recordings(store).store_part(PARTS, call_events()[0]), 5)

@@ -9,17 +9,20 @@ from support import call_events, record_all
 
 from processors.storage.recordings import Recordings
 from processors.storage.store import open_store, read
-from tapeline.checks.verify import against_manifest, against_oracle, manifests
+from schemas.identity import StreamIdentity
+from tapeline.checks.verify import Recorded, against_manifest, against_oracle, manifests
 from tapeline.emulator.oracle import Oracle, OracleTrack
 
+CALL = StreamIdentity(None, 5, 0)
 
-async def recorded() -> tuple[ObjectStore, dict[int, tuple[str, bytes]], Oracle]:
+
+async def recorded() -> tuple[ObjectStore, Recorded, Oracle]:
     """Record a call; return the store, what it holds, and the oracle of the call."""
     store = open_store("memory://")
     events, audio = call_events()
     await record_all(Recordings(store), events)
     found = await manifests(store)
-    chunks = {t["track"]: t["chunks"] for t in json.loads(found[5][1])["tracks"]}
+    chunks = {t["track"]: t["chunks"] for t in json.loads(found[CALL][1])["tracks"]}
     tracks = [
         OracleTrack(name, sound, [], chunks[name]["received"], chunks[name]["lost"])
         for name, sound in audio.items()
@@ -29,15 +32,15 @@ async def recorded() -> tuple[ObjectStore, dict[int, tuple[str, bytes]], Oracle]
 
 async def test_a_recording_is_what_its_manifest_and_the_oracle_say() -> None:
     store, found, oracle = await recorded()
-    assert list(found) == [5]
-    folder, text = found[5]
+    assert list(found) == [CALL]
+    folder, text = found[CALL]
     assert await against_manifest(store, folder, text) == []
     assert await against_oracle(store, found, oracle) == []
 
 
 async def test_a_changed_byte_and_a_missing_file_are_seen() -> None:
     store, found, _ = await recorded()
-    folder, text = found[5]
+    folder, text = found[CALL]
     changed = await read(store, f"{folder}/caller.wav")
     await obstore.put_async(store, f"{folder}/caller.wav", changed[:-1] + bytes([changed[-1] ^ 1]))
     await obstore.delete_async(store, f"{folder}/mix.wav")

@@ -76,7 +76,7 @@ def test_the_assembler_does_what_the_oracle_says(seed: int) -> None:
         if isinstance(accepted, Accepted):
             record = reader.decode(writer.encode(accepted.record))
             out += stream.handle(record, offset, int(step.at_ms))
-    out += stream.handle(stream.silence.to_record(CALL.stream_id, 0), len(steps), 0)
+    out += stream.handle(stream.silence.to_record(0), len(steps), 0)
     payloads = [e.payload for e in out if isinstance(e, Event)]
     (closed,) = [p for p in payloads if isinstance(p, StreamClosed)]
     assembled = []

@@ -5,7 +5,7 @@ from support import call_events, record_all
 
 from processors.storage.recordings import Recordings
 from processors.storage.store import open_store
-from tapeline.report.call import MeasuredCall, NoRecordingError, measure_call
+from tapeline.report.call import MeasuredCall, measure_call
 from tapeline.report.chart import png
 from tapeline.report.page import html, lines
 
@@ -14,8 +14,8 @@ async def shown(names: tuple[str, ...], samples: int = 24_000, encoding: str = "
     """Return a call as ``record`` stores it, measured."""
     store = open_store("memory://")
     gaps = {names[0]: [(100, 50)]} if names and samples else {}
-    await record_all(Recordings(store), call_events(names, samples, encoding, gaps=gaps)[0])
-    return await measure_call(store, 5)
+    saved = await record_all(Recordings(store), call_events(names, samples, encoding, gaps=gaps)[0])
+    return await measure_call(store, saved.path, saved.manifest)
 
 
 @pytest.mark.parametrize("names", [("far",), ("caller", "transfer"), ("a", "b", "c"), ()])
@@ -42,8 +42,3 @@ async def test_a_track_without_audio() -> None:
     found = await shown(("far",), samples=0)
     assert found.duration_s == 0
     assert png(found, lines(found)).startswith(b"\x89PNG")
-
-
-async def test_no_recording() -> None:
-    with pytest.raises(NoRecordingError, match="stream 7"):
-        await measure_call(open_store("memory://"), 7)

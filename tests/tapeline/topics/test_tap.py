@@ -26,7 +26,14 @@ def line(*given: Any, **more: Any) -> dict[str, Any]:
 
 def test_a_record_is_decoded_and_says_where_it_lies() -> None:
     payload = ("tapeline.RecordingFailed", {"path": None, "reason": "full"})
-    event = {"stream_id": 5, "call_id": None, "type": "RecordingFailed", "payload": payload}
+    event = {
+        "stream_id": 5,
+        "sender": None,
+        "origin_offset": 3,
+        "call_id": None,
+        "type": "RecordingFailed",
+        "payload": payload,
+    }
     found = line(RECORDINGS.name, Writer(RECORDINGS).encode(event))
     value = found.pop("value")
     assert (value["stream_id"], value["payload"]) == (5, {"path": None, "reason": "full"})

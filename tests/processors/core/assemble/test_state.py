@@ -71,7 +71,7 @@ def test_a_checkpoint_keeps_its_bytes() -> None:
 def test_a_checkpoint_of_the_first_version_goes_on_the_same() -> None:
     stream, restored = assembled(), StreamAssembler.restore(msgspec.msgpack.encode(CHECKPOINT), CONFIG)
     assert restored.snapshot() == stream.snapshot()
-    silence = stream.silence.to_record(7, 0)
+    silence = stream.silence.to_record(0)
     assert restored.silence == stream.silence
     assert restored.handle(silence, 999, 0) == stream.handle(silence, 999, 0)
     assert restored.snapshot() == stream.snapshot()
@@ -79,6 +79,6 @@ def test_a_checkpoint_of_the_first_version_goes_on_the_same() -> None:
 
 def test_a_closed_stream_keeps_no_tracks() -> None:
     stream = assembled()
-    stream.handle(stream.silence.to_record(7, 0), 999, 0)
+    stream.handle(stream.silence.to_record(0), 999, 0)
     state = msgspec.msgpack.decode(stream.snapshot(), type=StreamState)
     assert (state.closed, state.tracks, state.announced, state.end) == (True, [], [], None)

@@ -34,6 +34,7 @@ from schemas.events import (
     TrackOpened,
     TrackSegment,
 )
+from schemas.identity import StreamIdentity
 from schemas.schema import Record
 from schemas.silence import Silence
 from schemas.topics import MESSAGES, TRACKS
@@ -133,7 +134,7 @@ def hear(messages: list[Record], *, silent: bool = False, step_ms: int = 20) -> 
 
 def silence(stream: StreamAssembler) -> Record:
     """Return the record that is appended when a stream is silent, as it comes out of the log."""
-    return READER.decode(WRITER.encode(stream.silence.to_record(STREAM, 0)))
+    return READER.decode(WRITER.encode(stream.silence.to_record(0)))
 
 
 def test_a_whole_call() -> None:
@@ -306,7 +307,7 @@ def test_a_silence_is_void_when_anything_of_the_stream_stands_between() -> None:
 def test_a_silence_of_an_earlier_stream_of_the_same_number_is_void() -> None:
     stream = StreamAssembler(STREAM, 3, CONFIG)
     stream.handle(start("far"), 7, 0)
-    other = stream.silence._replace(origin_offset=2).to_record(STREAM, 0)
+    other = Silence(StreamIdentity(None, STREAM, 2), stream.silence.last_offset).to_record(0)
     assert stream.handle(other, 8, 0) == []
     assert stream.handle(silence(stream), 9, 0) != []
 
@@ -533,9 +534,10 @@ def test_who_sends_a_stream_is_told_by_its_first_message() -> None:
     stream = StreamAssembler(STREAM, 3, CONFIG)
     (opened,) = stream.handle(init("far") | {"sender": "acme"}, 7, 0)
     assert isinstance(opened, Event)
-    assert opened.payload == StreamOpened(0, "acme", init("far")["payload"], settings_of(CONFIG))
+    assert opened.payload == StreamOpened(0, init("far")["payload"], settings_of(CONFIG))
+    assert opened.stream == StreamIdentity("acme", STREAM, 7)
     stream.handle(init("far") | {"sender": "other"}, 9, 0)
-    assert stream.silence == Silence("acme", 7, 9)
+    assert stream.silence == Silence(StreamIdentity("acme", STREAM, 7), 9)
 
 
 def test_a_message_a_day_after_an_end_that_nothing_closed_is_left_to_the_next_stream() -> None:
@@ -699,7 +701,7 @@ def failed_at(*messages: Record) -> Heard:
 def test_a_stream_that_fails_at_its_first_record_is_opened_by_it_and_closed() -> None:
     heard = failed_at(init("far"))
     assert [(e.event_index, e.source_offset) for e in heard.events] == [(0, 0), (1, 0)]
-    assert heard.of(StreamOpened) == [StreamOpened(1000, None, init("far")["payload"], settings_of(CONFIG))]
+    assert heard.of(StreamOpened) == [StreamOpened(1000, init("far")["payload"], settings_of(CONFIG))]
     assert (heard.closed.first_offset, heard.closed.last_offset) == (0, 0)
 
 

@@ -32,7 +32,7 @@ def metrics(told: list[Event]) -> list[Record | Rejected]:
 
 def told_of(*tracks: bytes, encodings: tuple[str, ...] = ("ulaw", "ulaw")) -> list[Event]:
     """Return the events of tracks, one behind the other, in segments of a second. They begin at once."""
-    payloads: list[Payload] = [StreamOpened(0, None, None)]
+    payloads: list[Payload] = [StreamOpened(0, None)]
     for index, (audio, encoding) in enumerate(zip(tracks, encodings, strict=False)):
         name = f"track {index}"
         payloads.append(TrackOpened(name, index, encoding, 8000, False, None))
@@ -45,7 +45,7 @@ def told_of(*tracks: bytes, encodings: tuple[str, ...] = ("ulaw", "ulaw")) -> li
             TrackClosed(name, index, len(audio), len(audio) / 8, True, None, 7, DELIVERY, 0, 1, 9)
         )
     payloads.append(StreamClosed(True, [], 0, None, None, len(tracks), 9, 0, 0, 0, 0, 9))
-    return [Event(5, index, "call", 0, index, payload) for index, payload in enumerate(payloads)]
+    return [Event(5, None, 0, index, "call", 0, index, payload) for index, payload in enumerate(payloads)]
 
 
 def measured(told: list[Event], window_ms: int = 1000) -> list[Record]:
@@ -157,24 +157,6 @@ def test_a_missing_event_ends_the_measures_and_is_said_once(missing: int) -> Non
     assert [o for at, event in enumerate(told) for o in meter.handle(event, at, 0)] == []
 
 
-def test_a_later_stream_of_the_same_number_is_told_by_where_it_begins() -> None:
-    told, _ = call_events(samples=8000)
-    meter = StreamMeter.begun_by(told[0], 1000)
-    for at, event in enumerate(told):
-        meter.handle(event, at, 0)
-    meter = StreamMeter.restore(meter.snapshot(), 1000)
-    assert meter.closed
-    assert not meter.begins_anew(told[0], 99, 0), "the same event again"
-    first = msgspec.structs.replace(told[0], source_offset=50)
-    assert meter.begins_anew(first, 99, 0)
-    again = StreamMeter.begun_by(first, 1000)
-    for _ in range(2):  # as it began, and a record later
-        again = StreamMeter.restore(again.snapshot(), 1000)
-        assert [o for event in told for o in again.handle(event, 100, 0)] == []
-        assert not again.closed
-        again.handle(first, 99, 0)
-
-
 @given(at=st.integers(0, 9))
 def test_a_meter_that_failed_measures_nothing_more_of_the_stream(at: int) -> None:
     told, _ = call_events(samples=24_000)
@@ -192,7 +174,7 @@ def test_a_restored_meter_keeps_the_windows_its_stream_began_with(at: int, other
     told, _ = call_events(samples=24_000)
     meter = StreamMeter(1300)
     whole = [out for offset, event in enumerate(told) for out in meter.handle(event, offset, 0)]
-    meter, out = StreamMeter.begun_by(told[0], 1300), list[Record | Rejected]()
+    meter, out = StreamMeter(1300), list[Record | Rejected]()
     beginning = meter.beginning()
     assert beginning is not None
     for offset, event in enumerate(told):

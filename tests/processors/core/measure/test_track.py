@@ -45,7 +45,7 @@ def events(audio: bytes, cuts: list[int] | None = None, gaps: tuple[Gap, ...] = 
         TrackClosed("far", 0, len(audio), len(audio) / 8, True, {"duration": 7}, 3, DELIVERY, 0, 0, 9),
         StreamClosed(True, [], 0, None, None, 1, 0, 0, 0, 0, 0, 9),
     ]
-    return [Event(1, index, "call", 0, index, payload) for index, payload in enumerate(payloads)]
+    return [Event(1, None, 0, index, "call", 0, index, payload) for index, payload in enumerate(payloads)]
 
 
 def measured(audio: bytes, cuts: list[int] | None = None, **kwargs: Any) -> list[Record]:

@@ -72,8 +72,8 @@ def end(**tracks: Record) -> Record:
     }
 
 
-def numbered(payloads: list[Payload]) -> list[Event]:
-    return [Event(5, index, "call", 3, index, payload) for index, payload in enumerate(payloads)]
+def numbered(payloads: list[Payload], sender: str | None = "acme") -> list[Event]:
+    return [Event(5, sender, 10, index, "call", 3, index, payload) for index, payload in enumerate(payloads)]
 
 
 def track_events(name: str, index: int, rate_hz: int, stop: Record | None) -> list[Payload]:
@@ -90,7 +90,7 @@ def track_events(name: str, index: int, rate_hz: int, stop: Record | None) -> li
 def outlined(payloads: list[Payload], closed: StreamClosed | None = None) -> Outline:
     """Return the outline of a stream with these events of its tracks."""
     whole = [
-        StreamOpened(0, None, None),
+        StreamOpened(0, None),
         *payloads,
         closed or StreamClosed(True, [], 0, None, None, 1, 9, 0, 0, 0, 0, 9),
     ]
@@ -111,7 +111,7 @@ def test_all_that_is_known_of_a_stream_is_said() -> None:
     outline = Outline()
     for event in numbered(
         [
-            StreamOpened(1_795_000_000_001, "acme", INIT, StreamSettings(1, 1000, 64, 2000, 3_600_000)),
+            StreamOpened(1_795_000_000_001, INIT, StreamSettings(1, 1000, 64, 2000, 3_600_000)),
             TrackOpened("far", 0, "ulaw", 8000, True, START),
             *track_events("far", 0, 8000, stopped)[1:],
             StreamClosed(
@@ -227,7 +227,7 @@ def test_what_nobody_said_is_null() -> None:
     silent = TrackClosed("far", 0, 0, 0.0, False, None, 0, DELIVERY, 0, -1, -1)
     outline = outlined([TrackOpened("far", 0, "ulaw", 8000, True, None), silent])
     said = outline.manifest({"far.wav": "abc"}, {})
-    unsaid = ("sender", "settings", "init_stream", "end_stream")
+    unsaid = ("settings", "init_stream", "end_stream")
     assert {name: said[name] for name in unsaid} == dict.fromkeys(unsaid)
     (track,) = said["tracks"]
     unsaid = ("heard_at", "start_track", "stop_track")
@@ -350,7 +350,7 @@ def test_a_missing_event_is_named() -> None:
     outline = Outline()
     closed = StreamClosed(True, [], 0, None, None, 0, 0, 0, 0, 0, 0, 0)
     with pytest.raises(IncompletePartsError, match="event 0 of stream 5"):
-        outline.add(Event(5, 3, None, 0, 0, closed))
+        outline.add(Event(5, None, 0, 3, None, 0, 0, closed))
 
 
 def test_an_event_that_comes_again_is_dropped() -> None:

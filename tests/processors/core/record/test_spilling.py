@@ -13,16 +13,16 @@ from schemas.events import Event, Payload, StreamOpened, TrackOpened, TrackSegme
 def recorder(buffered: BufferedAudio, samples: int) -> StreamRecorder:
     """Return a recorder that buffers so much audio of one track."""
     made = StreamRecorder(10**9, buffered)
-    payloads: list[Payload] = [StreamOpened(0, None, None), TrackOpened("t", 0, "ulaw", 8000, False, None)]
+    payloads: list[Payload] = [StreamOpened(0, None), TrackOpened("t", 0, "ulaw", 8000, False, None)]
     if samples:
         payloads.append(TrackSegment("t", 0, 0, samples, bytes(samples), [], 0, DELIVERY, 1, 2))
     for index, payload in enumerate(payloads):
-        made.handle(Event(5, index, None, 0, index, payload), index, 0)
+        made.handle(Event(5, None, 0, index, None, 0, index, payload), index, 0)
     return made
 
 
-def recorders(buffered: BufferedAudio, sizes: list[int]) -> list[tuple[int, StreamRecorder]]:
-    return [(number, recorder(buffered, size)) for number, size in enumerate(sizes)]
+def recorders(buffered: BufferedAudio, sizes: list[int]) -> list[tuple[str, StreamRecorder]]:
+    return [(str(number), recorder(buffered, size)) for number, size in enumerate(sizes)]
 
 
 @pytest.mark.parametrize(
@@ -30,19 +30,19 @@ def recorders(buffered: BufferedAudio, sizes: list[int]) -> list[tuple[int, Stre
     [
         ([], 10, []),
         ([4, 6], 10, []),
-        ([5, 6], 10, [1]),
-        ([1, 2, 3, 5], 10, [3]),
-        ([4, 4, 4], 10, [0, 1]),
-        ([4, 4, 3], 10, [0]),
-        ([3, 3, 3], 8, [0]),
-        ([0, 20, 0], 10, [1]),
+        ([5, 6], 10, ["1"]),
+        ([1, 2, 3, 5], 10, ["3"]),
+        ([4, 4, 4], 10, ["0", "1"]),
+        ([4, 4, 3], 10, ["0"]),
+        ([3, 3, 3], 8, ["0"]),
+        ([0, 20, 0], 10, ["1"]),
     ],
 )
 def test_the_largest_go_first_until_a_quarter_is_free(
-    sizes: list[int], limit: int, expected: list[int]
+    sizes: list[int], limit: int, expected: list[str]
 ) -> None:
     buffered = BufferedAudio()
-    assert [number for number, _ in spilled(recorders(buffered, sizes), buffered, limit)] == expected
+    assert [name for name, _ in spilled(recorders(buffered, sizes), buffered, limit)] == expected
 
 
 @given(st.lists(st.integers(0, 50), max_size=10), st.integers(1, 200))
@@ -62,7 +62,7 @@ def test_what_other_partitions_spill_meanwhile_counts() -> None:
     buffered = BufferedAudio()
     ours, theirs = recorders(buffered, [4, 4]), recorder(buffered, 8)
     spilling = spilled(ours, buffered, 10)
-    assert next(spilling)[0] == 0
+    assert next(spilling)[0] == "0"
     theirs.spill()
     assert list(spilling) == []
 
@@ -71,7 +71,7 @@ def test_a_recording_given_up_meanwhile_is_passed() -> None:
     buffered = BufferedAudio()
     ours = recorders(buffered, [8, 7, 6])
     spilling = spilled(ours, buffered, 10)
-    assert next(spilling)[0] == 0
+    assert next(spilling)[0] == "0"
     ours[1][1].finish(keep_parts=True)
-    assert [number for number, _ in spilling] == []
+    assert [name for name, _ in spilling] == []
     assert buffered.audio_bytes == 6

@@ -1,6 +1,5 @@
 """When a stream's events are stored, and as what."""
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,13 +14,16 @@ from processors.core.record.stream import (
     location,
 )
 from schemas.events import Event, Payload, StreamClosed, StreamOpened, TrackOpened, TrackSegment
+from schemas.identity import StreamIdentity
 
 DAY_MS = 1_795_000_000_000
+STREAM = StreamIdentity(None, 5, 0)
+PARTS = "date=2026-11-18/stream=5/from=0"
 
 
 def events(seconds: int, tracks: int = 2) -> list[Event]:
     """Return a stream of so many seconds, a segment a second and track."""
-    payloads: list[Payload] = [StreamOpened(DAY_MS, None, None)]
+    payloads: list[Payload] = [StreamOpened(DAY_MS, None)]
     payloads += [TrackOpened("t", track, "ulaw", 8000, False, None) for track in range(tracks)]
     payloads += [
         TrackSegment("t", track, second * 8000, 8000, bytes(8000), [], 0, DELIVERY, 1, 2)
@@ -29,7 +31,7 @@ def events(seconds: int, tracks: int = 2) -> list[Event]:
         for track in range(tracks)
     ]
     payloads.append(StreamClosed(True, [], DAY_MS, None, None, tracks, 9, 0, 0, 0, 0, 9))
-    return [Event(5, index, "c", 0, index, payload) for index, payload in enumerate(payloads)]
+    return [Event(5, None, 0, index, "c", 0, index, payload) for index, payload in enumerate(payloads)]
 
 
 def parts(out: list[RecorderOutput]) -> list[tuple[int, int, bool]]:
@@ -54,19 +56,22 @@ def test_the_place_comes_from_the_first_records_timestamp() -> None:
     (part,) = record_all(events(1))
     assert isinstance(part, StorePart)
     assert part.location == "date=2026-11-18/stream=5"
-    assert location(DAY_MS, 5) == part.location
+    assert location(DAY_MS, STREAM) == part.location
+    assert part.parts == PARTS
 
 
 @pytest.mark.usefixtures("far_from_utc")
 def test_the_place_has_the_date_in_utc_wherever_the_worker_stands() -> None:
-    assert location(0, 7) == "date=1970-01-01/stream=7"
-    assert location(86_399_999, 7) == "date=1970-01-01/stream=7"
-    assert location(86_400_000, 7) == "date=1970-01-02/stream=7"
+    assert location(0, STREAM) == "date=1970-01-01/stream=5"
+    assert location(86_399_999, STREAM) == "date=1970-01-01/stream=5"
+    assert location(86_400_000, STREAM) == "date=1970-01-02/stream=5"
 
 
 def test_a_part_says_of_which_stream_and_call_it_is_and_what_it_holds() -> None:
     told = events(1)
-    assert record_all(told) == [StorePart(5, "c", location(DAY_MS, 5), 0, len(told) - 1, told, last=True)]
+    assert record_all(told) == [
+        StorePart(STREAM, "c", location(DAY_MS, STREAM), PARTS, 0, len(told) - 1, told, last=True)
+    ]
 
 
 def test_a_part_is_full_at_its_last_sample() -> None:
@@ -76,7 +81,7 @@ def test_a_part_is_full_at_its_last_sample() -> None:
 
     def segment(index: int, samples: int) -> list[tuple[int, int, bool]]:
         audio = TrackSegment("t", 0, 0, samples, bytes(samples), [], 0, DELIVERY, 1, 2)
-        return parts(recorder.handle(Event(5, index, "c", 0, index, audio), index, 0))
+        return parts(recorder.handle(Event(5, None, 0, index, "c", 0, index, audio), index, 0))
 
     assert segment(2, 79_999) == []
     assert segment(3, 1) == [(0, 3, False)]
@@ -92,7 +97,7 @@ def test_missing_events_fail_the_recording() -> None:
     told = events(3)
     out = record_all(told[:4] + told[5:])
     reason = "events are missing from voxology.tracks; rebuild the recording from voxology.messages"
-    assert out == [FailRecording(5, "c", reason)]
+    assert out == [FailRecording(StreamIdentity(None, 5, 0), "c", reason)]
 
 
 @given(crash_at=st.integers(0, 54), stored=st.integers(0, 3), again=st.integers(0, 54))
@@ -218,27 +223,6 @@ def test_what_is_stored_early_and_read_again_holds_the_same_events(
     assert [e for p in [*durable, *again] for e in p.events] == told
 
 
-def later(told: list[Event], offset: int) -> list[Event]:
-    """Return the same events, of a stream that begins at an offset of the log."""
-    return [msgspec.structs.replace(event, source_offset=offset + event.source_offset) for event in told]
-
-
-def test_a_later_stream_of_the_same_number_is_told_by_where_it_begins() -> None:
-    recorder, told = StreamRecorder(10_000), events(1)
-    for at, event in enumerate(told):
-        recorder.handle(event, at, 0)
-    recorder.finish()
-    recorder = StreamRecorder.restore(recorder.snapshot(), 10_000)
-    assert not recorder.begins_anew(told[0], 99, 0), "the same event again"
-    first = later(told, 50)[0]
-    assert recorder.begins_anew(first, 99, 0)
-    again = StreamRecorder(10_000)
-    again.handle(first, 99, 0)
-    again = StreamRecorder.restore(again.snapshot(), 10_000)
-    assert [again.handle(event, 100, 0) for event in told] == [[]] * len(told)
-    assert again.needs_offset is None
-
-
 def test_what_will_not_be_recorded_is_buffered_no_longer() -> None:
     buffered = BufferedAudio()
     lost, failed = StreamRecorder(10_000, buffered), StreamRecorder(10_000, buffered)
@@ -257,7 +241,8 @@ def test_a_recorder_that_failed_says_so_and_is_read_again_until_that_is_announce
     recorder = StreamRecorder(10_000)
     for at, event in enumerate(told[:30]):
         recorder.handle(event, at, 0)
-    assert recorder.fail("Fault", told[30], 30, 5) == [FailRecording(5, "c", "failed:Fault")]
+    failed = FailRecording(STREAM, "c", "failed:Fault")
+    assert recorder.fail("Fault", told[30], 30, 5) == [failed]
     assert recorder.audio_bytes == 0
     assert recorder.last_ms == 5
     assert recorder.handle(told[31], 31, 0) == []
@@ -277,7 +262,7 @@ def test_parts_are_to_be_deleted_once_the_recording_stands_and_only_then() -> No
     recorder.finish()
     restored = StreamRecorder.restore(recorder.snapshot(), 10_000)
     for finished in (recorder, restored):
-        assert finished.to_clean == location(DAY_MS, 5)
+        assert finished.to_clean == PARTS
         finished.cleaned()
         assert finished.to_clean is None
     assert StreamRecorder.restore(restored.snapshot(), 10_000).to_clean is None
