@@ -110,18 +110,13 @@ def _segment_event(value: bytes, at: int) -> Event | None:
     """
     try:
         stream_id, at = _long(value, at)
-        sender = None
-        at += 1
-        if value[at - 1]:  # the second branch of ["null", "string"]
-            sender, at = _text(value, at)
+        sender, at = _text(value, at + 1) if value[at] else (None, at + 1)  # ["null", "string"]
         origin_offset, at = _long(value, at)
         event_index, at = _long(value, at)
         if not value.startswith(_TYPE, at):
             return None
-        call_id = None
-        at += len(_TYPE) + 1
-        if value[at - 1]:
-            call_id, at = _text(value, at)
+        at += len(_TYPE)
+        call_id, at = _text(value, at + 1) if value[at] else (None, at + 1)
         source_partition, at = _long(value, at)
         source_offset, at = _long(value, at)
         track, at = _text(value, at + 1)  # behind the payload's branch
@@ -144,14 +139,18 @@ def _segment_event(value: bytes, at: int) -> Event | None:
 def _long(value: bytes, at: int) -> tuple[int, int]:
     """Return a long and where it ends.
 
-    Avro 1.12, "Binary Encoding": zig-zag, 7 bits a byte, the lowest first.
+    Avro 1.12, "Binary Encoding": zig-zag, 7 bits a byte, the lowest first. Those of one byte and of two, as
+    most are, are spelled out.
     """
-    byte = value[at]
-    at += 1
-    if byte < 0x80:
-        return byte >> 1 ^ -(byte & 1), at
-    zigzag = byte & 0x7F
-    shift = 7
+    zigzag = value[at]
+    if zigzag < 0x80:
+        return zigzag >> 1 ^ -(zigzag & 1), at + 1
+    second = value[at + 1]
+    zigzag = zigzag & 0x7F | (second & 0x7F) << 7
+    if second < 0x80:
+        return zigzag >> 1 ^ -(zigzag & 1), at + 2
+    at += 2
+    shift = 14
     while shift < _LAST_SHIFT:
         byte = value[at]
         at += 1
