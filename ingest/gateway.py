@@ -159,7 +159,7 @@ class Gateway:
             closing = {connection: task for connection, task in closing.items() if not task.done()}
             idle_before_us = time.time_ns() // 1000 - round(limit_s * 1e6)
             for connection, session in self._sessions.items():
-                if session.last_frame_us < idle_before_us and connection not in closing:
+                if session.is_idle(idle_before_us) and connection not in closing:
                     telemetry.LIMITED.labels("idle").inc()
                     reason = f"no message for {limit_s:.0f} s"
                     closing[connection] = asyncio.create_task(

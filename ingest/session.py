@@ -63,6 +63,13 @@ class Session:
         detail = f"{problem}; at most {limit} bytes are taken (TAPELINE_MAX_MESSAGE_BYTES)"
         return self._reject(Refused(Reason.TOO_LARGE, detail, b""))
 
+    def is_idle(self, since_us: int) -> bool:
+        """Return whether nothing came since a time, in microseconds since the epoch, and no stream is open.
+
+        A call may be held for long without a frame. Whether its peer is still there, pings tell.
+        """
+        return self.last_frame_us < since_us and not self.open_streams
+
     @property
     def over_error_budget(self) -> bool:
         """Whether so much was rejected that the connection is better closed."""

@@ -118,7 +118,7 @@ class Settings(BaseModel):
     )
     idle_connection_s: PositiveSeconds = Field(
         _LIMITS.idle_connection_s,
-        description="Seconds without a message after which a connection is closed (1008).",
+        description="Seconds without a message and an open stream after which a connection is closed (1008).",
     )
     ping_interval_s: PositiveSeconds = Field(
         _LIMITS.ping_interval_s, description="Seconds between the gateway's pings."

@@ -215,6 +215,20 @@ async def test_what_a_connection_may_not_do_closes_it(broker: Stack, tmp_path: P
         assert counted("messages_rejected_total", reason="TooManyStreams") == 3
 
 
+async def test_a_connection_with_an_open_stream_is_not_idle(broker: Stack, tmp_path: Path) -> None:
+    """A call is held, and its sender answers pings meanwhile."""
+    limits = Limits(idle_connection_s=0.5, ping_interval_s=0.2, ping_timeout_s=0.5)
+    async with gateway(broker, tmp_path, limits) as (made, url), connect(url) as connection:
+        await connection.send(live_track(8206, 2))
+        await asyncio.sleep(2.5)
+        await connection.send(live_track(8206, 3))
+        await connection.send(json.dumps({"type": "end_stream", "stream_id": 8206}))
+        await until(lambda: made.publisher.published == 3)
+        with pytest.raises(ConnectionClosed):
+            await asyncio.wait_for(connection.recv(), 5)
+        assert (connection.close_code, connection.close_reason) == (1008, "no message for 0 s")
+
+
 async def test_a_flood_is_read_no_faster_than_allowed_and_loses_nothing(
     broker: Stack, tmp_path: Path
 ) -> None:

@@ -22,6 +22,15 @@ def test_a_stream_is_open_until_its_end() -> None:
     assert session.open_streams == set()
 
 
+def test_a_connection_is_idle_when_nothing_came_for_long_and_no_stream_is_open() -> None:
+    session = Session("c", last_frame_us=5)
+    assert [session.is_idle(since) for since in (5, 6)] == [False, True]
+    session.receive('{"stream_id":1,"type":"x"}', 7)
+    assert not session.is_idle(10**9), "a call may be held"
+    session.receive('{"stream_id":1,"type":"end_stream"}', 8)
+    assert [session.is_idle(since) for since in (8, 9)] == [False, True]
+
+
 def test_garbage_becomes_a_dead_letter_with_its_bytes() -> None:
     session = Session("c")
     rejection = session.receive("{nonsense", 0)
