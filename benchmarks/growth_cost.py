@@ -44,7 +44,8 @@ def _cost(streams: int, chunks: int) -> float:
     """Return the CPU a message, in microseconds, of concurrent streams whose chunks come in turn."""
     config = AssemblyConfig()
     partition: Partition[Record, Event | Rejected] = Partition(
-        lambda record, at, *_: StreamAssembler.begun_by(record, at, 0, config), CheckpointConfig()
+        lambda record, at, at_ms, _: StreamAssembler.begun_by(record, at, at_ms, 0, config),
+        CheckpointConfig(),
     )
     reader, writer, header = Reader(), Writer(TRACKS), Writer(MESSAGES).header
     media = random.Random(1).randbytes(8 * CHUNK_MS)

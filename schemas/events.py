@@ -69,6 +69,8 @@ class StreamOpened(Payload, frozen=True):
     opened_at: int
     init: Record | None
     settings: StreamSettings | None = None
+    continues: int | None = None
+    init_offset: int | None = None
 
     def to_record(self) -> Record:
         """Return the Avro record of this kind."""

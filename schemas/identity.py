@@ -58,7 +58,7 @@ class StreamSelector(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> "StreamSelector":
         """Return what a text selects. Raise InvalidStreamError."""
-        found = _WRITTEN.fullmatch(text.strip())
+        found = _WRITTEN.fullmatch(text)
         if found is None:
             raise InvalidStreamError(
                 f"{text!r} names no stream: give its number, as 117179172, or SENDER/117179172 where senders "

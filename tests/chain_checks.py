@@ -1,7 +1,7 @@
 """What must hold in the model of the chain when it has come to rest (``chain_model``)."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -9,13 +9,13 @@ import msgspec
 from chain_model import Kafka, Letter, Store, name_of
 
 from processors.core.assemble.config import AssemblyConfig
-from processors.core.assemble.state import StreamState, as_begun
+from processors.core.assemble.state import StreamState
 from processors.core.assemble.stream import StreamAssembler
 from processors.core.measure.stream import StreamMeter, StreamMeterState
 from processors.core.partition import CheckpointConfig, Partition
 from processors.core.processor import Rejected
 from processors.core.record.stream import RecorderState
-from schemas.events import Event, StreamClosed, StreamOpened
+from schemas.events import Event, Payload, StreamClosed, StreamOpened, TrackSegment
 from schemas.identity import StreamIdentity
 from schemas.schema import Record
 from schemas.silence import is_silence
@@ -34,12 +34,10 @@ def key(event: Event) -> Key:
 def replayed(kafka: Kafka, begun_with: dict[StreamIdentity, Any]) -> tuple[list[Event], set[Letter]]:
     """Return what an undisturbed run makes of the log, each stream with the settings it began with."""
 
-    def new(record: Record, offset: int, timestamp_ms: int, previous: object) -> StreamAssembler | None:
+    def new(record: Record, offset: int, timestamp_ms: int, previous: Any) -> StreamAssembler | None:
+        settings = begun_with.get(StreamIdentity(record["sender"], record["stream_id"], offset))
         config = AssemblyConfig(idle_ms=IDLE_MS)
-        stream = StreamIdentity(record["sender"], record["stream_id"], offset)
-        if stream in begun_with:
-            config = as_begun(config, begun_with[stream])
-        return StreamAssembler.begun_by(record, offset, 0, config)
+        return StreamAssembler.begun_by(record, offset, timestamp_ms, 0, config, previous, settings)
 
     partition: Partition[Record, Event] = Partition(new, CheckpointConfig())
     events, letters = [], set()
@@ -87,36 +85,48 @@ def check_accounted(kafka: Kafka, events: dict[Key, Event], letters: set[Letter]
 
 
 def check_healthy(kafka: Kafka, healthy: set[str], events: dict[Key, Event]) -> None:
-    """Assert that a call is complete, and none of it a dead letter, if it was never silent for long.
+    """Assert that a call without faults has all its audio, and is complete if it was never silent for long.
 
     While Kafka is away, nobody is silent.
     """
     log = kafka.logs["messages"]
     for name in healthy:
-        times = [e.answered_ms for e in log if name_of(e.value) == name and e.value["payload"]]
-        if any(after - before >= IDLE_MS for before, after in pairwise(times)):
-            continue
-        ends = [e.payload for k, e in events.items() if k[0].name == name and e.kind == "StreamClosed"]
-        assert [end.reasons for end in ends] == [[]]
-        assert not [one for one in kafka.letters if name_of(log[one.offset].value) == name]
+        mine = [e for e in log if name_of(e.value) == name and e.value["payload"]]
+        own = sorted((k for k in events if k[0].name == name), key=lambda k: (k[0].origin_offset, k[1]))
+        told = [events[k].payload for k in own]
+        assert audio_of(told) == sent_by(entry.value for entry in mine)
+        times = [entry.answered_ms for entry in mine]
+        ends = [payload for payload in told if isinstance(payload, StreamClosed)]
+        if all(after - before < IDLE_MS for before, after in pairwise(times)):
+            assert [end.reasons for end in ends] == [[]]
+
+
+def audio_of(payloads: Iterable[Payload]) -> dict[str, bytes]:
+    """Return the audio of each track, of all incarnations."""
+    audio: dict[str, bytes] = defaultdict(bytes)
+    for payload in payloads:
+        if isinstance(payload, TrackSegment):
+            audio[payload.track] += payload.audio
+    return audio
+
+
+def sent_by(messages: Iterable[Record]) -> dict[str, bytes]:
+    """Return the audio of each track, as it was sent."""
+    audio: dict[str, bytes] = defaultdict(bytes)
+    for message in messages:
+        if message["type"] == "live_track":
+            audio[message["payload"]["name"]] += message["payload"]["media"]
+    return audio
 
 
 def check_closed(kafka: Kafka) -> None:
-    """Assert that what came for a closed stream came after its end, or after a silence that was one."""
+    """Assert that what came for a closed stream came after its end, whatever the silence before."""
     log = [entry.value for entry in kafka.logs["messages"]]
     for letter in kafka.letters:
         if letter.reason == "StreamClosed":
             name = name_of(log[letter.offset])
-            before = [(at, r) for at, r in enumerate(log[: letter.offset]) if name_of(r) == name]
-            last = -1
-            for at, record in before:
-                if record["type"] == "end_stream":
-                    break
-                if is_silence(record) and record["silence"]["last_offset"] == last:
-                    break
-                last = last if is_silence(record) else at
-            else:
-                raise AssertionError(f"stream {name} was closed before offset {letter.offset}")
+            before = [record["type"] for record in log[: letter.offset] if name_of(record) == name]
+            assert "end_stream" in before, f"stream {name} was closed before offset {letter.offset}"
 
 
 def check_measures(kafka: Kafka, events: dict[Key, Event]) -> None:

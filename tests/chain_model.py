@@ -294,10 +294,10 @@ class Worker:
         return partition
 
     def _new(
-        self, record: Any, offset: int, timestamp_ms: int, previous: object
+        self, record: Any, offset: int, timestamp_ms: int, previous: Any
     ) -> StreamProcessor[Any, Any] | None:
         if self.agent == "assemble":
-            return StreamAssembler.begun_by(record, offset, 0, self.life.assembly)
+            return StreamAssembler.begun_by(record, offset, timestamp_ms, 0, self.life.assembly, previous)
         if self.agent == "measure":
             return StreamMeter(self.life.window_ms)
         return StreamRecorder(self.life.part_ms)

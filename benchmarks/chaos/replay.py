@@ -60,7 +60,7 @@ async def replayed(cluster: Cluster, assembly: AssemblyConfig) -> Replay:
 def _partition(number: int, assembly: AssemblyConfig) -> Partition[Record, Event]:
     return Partition(
         lambda record, offset, timestamp_ms, previous: StreamAssembler.begun_by(
-            record, offset, number, assembly
+            record, offset, timestamp_ms, number, assembly, previous
         ),
         CheckpointConfig(),
     )

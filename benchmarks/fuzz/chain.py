@@ -15,10 +15,10 @@ from processors.core.measure.stream import StreamMeter
 from processors.core.processor import Rejected
 from processors.core.record.manifest import Outline, encoded
 from processors.core.record.stream import FailRecording, StorePart, StreamRecorder
-from processors.storage.recordings import Recordings
+from processors.storage.recordings import Recordings, Saved
 from schemas.codec import Reader, Writer
 from schemas.event_reader import EventReader
-from schemas.events import Event
+from schemas.events import Event, StreamOpened
 from schemas.live_track import LiveTrack
 from schemas.message import to_message
 from schemas.schema import Record
@@ -31,6 +31,8 @@ ASSEMBLY = AssemblyConfig(segment_ms=100, max_gap_ms=2_000)
 PART_MS, WINDOW_MS = 200, 1_000
 #: Of so many streams, one is stored, and one has a page: those take ten and a thousand times as long.
 STORED_IN, PAGES_IN = 8, 2_000
+#: After one of so many messages its stream is silent until it is closed.
+SILENT_IN = 50
 #: What Kafka needs of a record for its key, its headers and itself.
 _ROOM_BYTES = 16 * 1024
 
@@ -70,13 +72,19 @@ class Chain:
         await self._append(
             content.encode(_MESSAGES.header) if live else _MESSAGES.encode(content), frame.timestamp_ms
         )
+        if not self._source.randrange(SILENT_IN):
+            await self._be_silent(decision.stream_id)
 
     async def end(self) -> None:
         """Let the streams be silent until they are closed, and look at their recordings."""
         for stream_id, stream in [*self._streams.items()]:
-            if (silence := stream.silence(stream_id)) is not None:
-                await self._append(_MESSAGES.encode(silence), stream.last_ms)
-            await stream.look(stream_id)
+            await self._be_silent(stream_id)
+            await stream.look()
+
+    async def _be_silent(self, stream_id: int) -> None:
+        stream = self._streams[stream_id]
+        if (silence := stream.silence()) is not None:
+            await self._append(_MESSAGES.encode(silence), stream.last_ms)
 
     async def _append(self, value: bytes, timestamp_ms: int) -> None:
         record = _READER.decode(self._write(MESSAGES.name, value))
@@ -105,13 +113,14 @@ class _Stream:
         self._store = MemoryStore()
         self._recordings = None if source.randrange(STORED_IN) else Recordings(self._store)
         self._outline = Outline()
+        self._saved: Saved | None = None
         self._events = 0
         self.last_ms = BEGAN_MS
 
     async def handle(self, record: Record, offset: int, timestamp_ms: int) -> None:
         assembler, self.last_ms = self._assembler, timestamp_ms
         if assembler is None or (assembler.closed and assembler.begins_anew(record, offset, timestamp_ms)):
-            assembler = StreamAssembler.begun_by(record, offset, 0, ASSEMBLY)
+            assembler = StreamAssembler.begun_by(record, offset, timestamp_ms, 0, ASSEMBLY, assembler)
         assert assembler is not None
         outputs = assembler.handle(record, offset, timestamp_ms)
         if self._source.random() < 0.05:
@@ -127,7 +136,7 @@ class _Stream:
     async def _publish(self, made: Event) -> None:
         event = _EVENTS.event(self._write(TRACKS.name, _TRACKS.encode(made.to_record())))
         offset, self._events = self._events, self._events + 1
-        if self._meter.begins_anew(event, offset, 0):
+        if isinstance(event.payload, StreamOpened):
             self._meter, self._recorder = StreamMeter(WINDOW_MS), StreamRecorder(PART_MS)
             self._outline = Outline()
         self._outline.add(event)
@@ -147,27 +156,27 @@ class _Stream:
             digests = {track.file: "" for track in self._outline.tracks}
             json.loads(encoded(self._outline.manifest(digests, {})))
             if self._recordings is not None:
-                await self._recordings.compose(part.location, part.events)
+                self._saved = await self._recordings.compose(part.location, part.parts, part.events)
             self._recorder.finish()
             self._outcomes["recorded"] += 1
         else:
             if self._recordings is not None:
-                await self._recordings.store_part(part.location, part.events)
+                await self._recordings.store_part(part.parts, part.events)
             self._recorder.stored(part.last_index)
 
-    def silence(self, stream_id: int) -> Record | None:
+    def silence(self) -> Record | None:
         """Return the record that closes the stream, if it is open."""
         assert self._assembler is not None
         closed = self._assembler.closed
-        return None if closed else self._assembler.silence.to_record(stream_id, BEGAN_MS * 1000)
+        return None if closed else self._assembler.silence.to_record(BEGAN_MS * 1000)
 
-    async def look(self, stream_id: int) -> None:
-        """Make the report of the recording."""
+    async def look(self) -> None:
+        """Make the report of the last recording."""
         assert self._assembler is not None
         assert self._assembler.closed
-        if self._recordings is None:
+        if self._saved is None:
             return
-        call = await measure_call(self._store, stream_id)
+        call = await measure_call(self._store, self._saved.path, self._saved.manifest)
         lines(call)
         if not self._source.randrange(PAGES_IN // STORED_IN):
             html(call)

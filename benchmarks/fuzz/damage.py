@@ -87,7 +87,9 @@ class Readers:
     def _message(self, record: dict[str, Any]) -> None:
         if not is_silence(record):
             to_message(record)
-        self._assembler = self._assembler or StreamAssembler.begun_by(record, self._offset, 0, ASSEMBLY)
+        self._assembler = self._assembler or StreamAssembler.begun_by(
+            record, self._offset, self._offset, 0, ASSEMBLY
+        )
         if self._assembler is not None:
             for event in handled(self._assembler, self._assembler.closed, record, self._offset, 0):
                 if isinstance(event, Event):

@@ -42,7 +42,8 @@ class Assemble(StreamAgent[Record, Event]):
         previous: StreamProcessor[Record, Event] | None,
     ) -> StreamProcessor[Record, Event] | None:
         """Return an assembler; None for a silence, which begins no stream."""
-        return StreamAssembler.begun_by(record, offset, partition, self._assembly)
+        assert previous is None or isinstance(previous, StreamAssembler)
+        return StreamAssembler.begun_by(record, offset, timestamp_ms, partition, self._assembly, previous)
 
     def restored_processor(self, snapshot: bytes) -> StreamProcessor[Record, Event]:
         """Return an assembler restored from its checkpoint."""

@@ -263,7 +263,7 @@ class Partition(Generic[A, B]):
     def _add(self, name: str, processor: StreamProcessor[A, B]) -> _Entry[A, B]:
         entry = _Entry(processor)
         before = self._entries.get(name)
-        if before is not None:  # closed, long ago by the log's time
+        if before is not None:  # closed
             self._closed -= 1
             # If that is not saved yet, it happened in this batch: then a checkpoint is due anyway, and must
             # not come before the outputs.

@@ -5,14 +5,15 @@ events through the recorder, its parts into the store. Each stream is assembled 
 clock closes one, only what the log holds.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from processors.config import StorageConfig
 from processors.core.assemble.config import AssemblyConfig
-from processors.core.assemble.state import as_begun
 from processors.core.assemble.stream import StreamAssembler
-from processors.core.processor import Rejected, handled
+from processors.core.config import CheckpointConfig
+from processors.core.partition import Partition
+from processors.core.processor import Rejected, StreamProcessor, handled
 from processors.core.record.manifest import IncompletePartsError
 from processors.core.record.stream import BufferedAudio, FailRecording, StorePart, StreamRecorder
 from processors.core.record.track import InconsistentEventsError
@@ -20,14 +21,14 @@ from processors.core.snapshot import CheckpointError
 from processors.storage.recordings import Recordings, Saved
 from runtime.cluster import Cluster
 from schemas.errors import SchemaError
-from schemas.events import Event
+from schemas.events import Event, StreamClosed, StreamOpened
 from schemas.identity import StreamIdentity, StreamSelector, stream_name
 from schemas.registry import Registry
 from schemas.schema import Record
 from schemas.silence import is_silence
 from schemas.topics import MESSAGES
 from tapeline.checks.begun import Begun, of_events
-from tapeline.topics.reader import Entry, entries
+from tapeline.topics.reader import entries
 
 #: What is said of a stream whose settings nobody knows any more, and of one that is open.
 ASSUMED = "nothing tells by which settings it was assembled: today's were taken"
@@ -54,10 +55,7 @@ class Selection:
 
 @dataclass(slots=True)
 class _Stream:
-    identity: StreamIdentity
-    assembler: StreamAssembler
     recorder: StreamRecorder
-    selected: bool
     remark: str
     events: int = 0
     saved: Saved | None = None
@@ -90,7 +88,8 @@ async def rebuild(
     chosen = await _select(cluster, registry, selection)
     if begun is None:
         begun = await of_events(cluster, registry, chosen)
-    streams: dict[str, _Stream] = {}
+    partitions: dict[int, Partition[Record, Event]] = {}
+    streams: dict[StreamIdentity, _Stream] = {}
     others: dict[StreamIdentity, str] = {}
     buffered = BufferedAudio()
     read = 0
@@ -100,61 +99,54 @@ async def rebuild(
             on_progress(read)
         if entry.value is None or (name := _name(entry.value)) not in chosen:
             continue
-        stream = streams.get(name)
-        if stream is None or (
-            stream.assembler.closed
-            and stream.assembler.begins_anew(entry.value, entry.offset, entry.timestamp_ms)
-        ):
-            try:
-                stream = _begin(entry, config, begun, StreamRecorder(storage.part_ms, buffered), selection)
-            except CheckpointError as error:
-                others[_identity(entry)] = str(error)
-                chosen.discard(name)
+        if entry.partition not in partitions:
+            partitions[entry.partition] = _partition(entry.partition, config, begun)
+        partition = partitions[entry.partition]
+        try:
+            out = partition.feed(name, entry.value, entry.offset, entry.timestamp_ms)
+        except CheckpointError as error:
+            stream_id = entry.value["stream_id"]
+            others[StreamIdentity(entry.value["sender"], stream_id, entry.offset)] = str(error)
+            chosen.discard(name)
+            continue
+        partition.opened()  # nothing is saved
+        for event in out:
+            if isinstance(event, Rejected):
                 continue
+            if isinstance(event.payload, StreamOpened) and selection.takes(event.stream, entry.timestamp_ms):
+                remark = "" if event.stream in begun else ASSUMED
+                streams[event.stream] = _Stream(StreamRecorder(storage.part_ms, buffered), remark)
+            stream = streams.get(event.stream)
             if stream is None:
                 continue
-            streams[name] = stream
-        was_closed = stream.assembler.closed
-        out = handled(stream.assembler, was_closed, entry.value, entry.offset, entry.timestamp_ms)
-        if not stream.selected:
-            continue
-        await _record(stream, out, recordings, entry.timestamp_ms)
-        if buffered.audio_bytes > storage.memory_bytes:
-            largest = max(streams.values(), key=lambda s: s.recorder.audio_bytes).recorder
-            await _store(largest, largest.spill(), recordings)
-        if stream.assembler.closed and not was_closed:
-            yield Rebuilt(stream.identity, stream.saved, stream.remark)
-    for stream in streams.values():
-        if stream.selected and not stream.assembler.closed:
-            yield Rebuilt(stream.identity, None, OPEN)
+            await _record(stream, event, recordings, entry.timestamp_ms)
+            if buffered.audio_bytes > storage.memory_bytes:
+                largest = max(streams.values(), key=lambda s: s.recorder.audio_bytes).recorder
+                await _store(largest, largest.spill(), recordings)
+            if isinstance(event.payload, StreamClosed):
+                del streams[event.stream]
+                yield Rebuilt(event.stream, stream.saved, stream.remark)
+    for identity in streams:
+        yield Rebuilt(identity, None, OPEN)
     for other, remark in others.items():
         yield Rebuilt(other, None, remark)
 
 
+def _partition(number: int, config: AssemblyConfig, begun: Begun) -> Partition[Record, Event]:
+    """Return a partition, its streams by the settings they began with; ``feed`` may raise CheckpointError."""
+
+    def new(
+        record: Record, offset: int, timestamp_ms: int, previous: StreamProcessor[Record, Event] | None
+    ) -> StreamAssembler | None:
+        assert previous is None or isinstance(previous, StreamAssembler)
+        settings = begun.get(StreamIdentity(record["sender"], record["stream_id"], offset))
+        return StreamAssembler.begun_by(record, offset, timestamp_ms, number, config, previous, settings)
+
+    return Partition(new, CheckpointConfig())
+
+
 def _name(message: Record) -> str:
     return stream_name(message["sender"], message["stream_id"])
-
-
-def _identity(entry: Entry) -> StreamIdentity:
-    """Return the stream that a record begins, if it begins one."""
-    assert entry.value is not None
-    return StreamIdentity(entry.value["sender"], entry.value["stream_id"], entry.offset)
-
-
-def _begin(
-    entry: Entry, config: AssemblyConfig, begun: Begun, recorder: StreamRecorder, selection: Selection
-) -> _Stream | None:
-    """Return the stream that a record begins; None for one that begins none. Raise CheckpointError."""
-    assert entry.value is not None
-    identity = _identity(entry)
-    settings = begun.get(identity)
-    assembler = StreamAssembler.begun_by(
-        entry.value, entry.offset, entry.partition, config if settings is None else as_begun(config, settings)
-    )
-    if assembler is None:
-        return None
-    selected = selection.takes(identity, entry.timestamp_ms)
-    return _Stream(identity, assembler, recorder, selected, ASSUMED if settings is None else "")
 
 
 async def _select(cluster: Cluster, registry: Registry | None, selection: Selection) -> set[str]:
@@ -174,21 +166,16 @@ async def _select(cluster: Cluster, registry: Registry | None, selection: Select
     return chosen
 
 
-async def _record(
-    stream: _Stream, out: Sequence[Event | Rejected], recordings: Recordings, timestamp_ms: int
-) -> None:
-    for event in out:
-        if isinstance(event, Rejected):
-            continue
-        recorder = stream.recorder
-        for part in handled(recorder, recorder.closed, event, stream.events, timestamp_ms):
-            if isinstance(part, FailRecording):
-                stream.remark = part.reason
-            elif isinstance(part, StorePart) and part.last:
-                await _compose(stream, part, recordings)
-            elif isinstance(part, StorePart):
-                await _store(recorder, part, recordings)
-        stream.events += 1
+async def _record(stream: _Stream, event: Event, recordings: Recordings, timestamp_ms: int) -> None:
+    recorder = stream.recorder
+    for part in handled(recorder, recorder.closed, event, stream.events, timestamp_ms):
+        if isinstance(part, FailRecording):
+            stream.remark = part.reason
+        elif isinstance(part, StorePart) and part.last:
+            await _compose(stream, part, recordings)
+        elif isinstance(part, StorePart):
+            await _store(recorder, part, recordings)
+    stream.events += 1
 
 
 async def _compose(stream: _Stream, part: StorePart, recordings: Recordings) -> None:

@@ -41,7 +41,9 @@ def show(
     async def main() -> MeasuredCall:
         with console().status("reading the recording") as status:
             store = open_store(chosen.store)
-            found = await measure_call(store, *await find_recording(store, selector, date))
+            recording, links = await find_recording(store, selector, date)
+            found = await measure_call(store, recording.folder, recording.manifest)
+            found.links = links
             if arrivals:
                 try:
                     await add_arrivals(
@@ -55,6 +57,8 @@ def show(
         return found
 
     found = run(main())
+    for link in found.links:
+        console().print(f"it {link}", markup=False)
     out.mkdir(parents=True, exist_ok=True)
     shown = identity_of(found.manifest).name.replace("/", "-")
     for suffix, content in ((".html", html(found).encode()), (".png", png(found, lines(found)))):

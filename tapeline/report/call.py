@@ -67,6 +67,8 @@ class MeasuredCall:
     sounds: list[tuple[str, bytes]]
     """What can be played: a title, and a WAV file."""
     arrivals_known: bool = False
+    links: list[str] = field(default_factory=list)
+    """The recordings that it continues, or that continue it, in words."""
 
     @property
     def duration_s(self) -> float:

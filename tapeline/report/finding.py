@@ -1,14 +1,14 @@
 """Which recording a person means, among those of a store."""
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 from obstore.store import ObjectStore
 
 from processors.core.record.manifest import MANIFEST
 from processors.storage.store import names, read
 from schemas.errors import TapelineError
-from schemas.identity import StreamSelector
+from schemas.identity import StreamIdentity, StreamSelector
 from tapeline.checks.begun import identity_of
 
 
@@ -20,31 +20,61 @@ class AmbiguousStreamError(TapelineError):
     """The store holds several recordings that are meant by what was given."""
 
 
+class Recording(NamedTuple):
+    """A recording of a store."""
+
+    folder: str
+    manifest: dict[str, Any]
+
+    @property
+    def stream(self) -> StreamIdentity:
+        """The stream that it is of."""
+        return identity_of(self.manifest)
+
+    def __str__(self) -> str:
+        continues = self.manifest.get("continues")
+        link = "" if continues is None else f"  continues {self.stream._replace(origin_offset=continues)}"
+        return f"{self.stream}  {self.manifest['opened_at']}  {self.folder}{link}"
+
+
 async def find_recording(
     store: ObjectStore, selector: StreamSelector, date: str | None = None
-) -> tuple[str, dict[str, Any]]:
-    """Return the folder and the manifest of the one recording that is meant.
+) -> tuple[Recording, list[str]]:
+    """Return the one recording that is meant, and what it continues, or what continues it, in words.
 
     ``date``: the day it lies under, such as 2026-11-23; without it the whole store is listed. Raise
     NoRecordingError, AmbiguousStreamError with what to give instead, and what the store raises.
     """
     below = f"recordings/date={date}" if date else "recordings"
-    found: list[tuple[str, dict[str, Any]]] = []
-    for path in await names(store, below):
-        if path.endswith(f"/{MANIFEST}") and f"/stream={selector.stream_id}/" in path:
-            manifest = json.loads(await read(store, path))
-            if selector.matches(identity_of(manifest)):
-                found.append((path.rpartition("/")[0], manifest))
+    of_number = [
+        Recording(path.rpartition("/")[0], json.loads(await read(store, path)))
+        for path in await names(store, below)
+        if path.endswith(f"/{MANIFEST}") and f"/stream={selector.stream_id}/" in path
+    ]
+    found = [recording for recording in of_number if selector.matches(recording.stream)]
     if not found:
         raise NoRecordingError(
             f"no recording of stream {selector.stream_id} lies in the store; "
             "a call is recorded when it has ended"
         )
     if len(found) > 1:
-        candidates = "\n".join(
-            f"  {identity_of(manifest)}  {manifest['opened_at']}  {folder}" for folder, manifest in found
-        )
+        candidates = "\n".join(f"  {recording}" for recording in found)
         raise AmbiguousStreamError(
             f"{len(found)} recordings are of stream {selector.stream_id}; give one of these:\n{candidates}"
         )
-    return found[0]
+    return found[0], _links(found[0], of_number)
+
+
+def _links(recording: Recording, others: list[Recording]) -> list[str]:
+    links: list[str] = []
+    stream, continues = recording.stream, recording.manifest.get("continues")
+    if continues is not None:
+        earlier = stream._replace(origin_offset=continues)
+        folders = [other.folder for other in others if other.stream == earlier]
+        links.append(" in ".join([f"continues {earlier}", *folders]))
+    links += [
+        f"goes on as {other.stream} in {other.folder}"
+        for other in others
+        if other.stream.name == stream.name and other.manifest.get("continues") == stream.origin_offset
+    ]
+    return links

@@ -7,6 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
+from schemas.identity import stream_name
 from schemas.schema import Record
 from tapeline.report.call import MeasuredCall
 from tapeline.report.chart import LEFT, RIGHT, colour, svg
@@ -90,6 +91,8 @@ def html(shown: MeasuredCall) -> str:
     environment = Environment(loader=PackageLoader("tapeline.report", "."), autoescape=True)
     return environment.get_template("page.html").render(
         manifest=shown.manifest,
+        stream=stream_name(shown.manifest["sender"], shown.manifest["stream_id"]),
+        links=shown.links,
         state=_state(shown),
         chart=Markup(svg(shown)),  # noqa: S704  # matplotlib escapes what it writes
         left=LEFT,

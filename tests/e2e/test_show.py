@@ -73,7 +73,8 @@ async def test_the_figures_are_those_of_the_topic(shown: Stack, tmp_path: Path) 
     from tapeline.report.finding import find_recording
 
     store = open_store(shown.environment["TAPELINE_STORE"])
-    found = await measure_call(store, *await find_recording(store, StreamSelector.parse(str(STREAM))))
+    recording, _ = await find_recording(store, StreamSelector.parse(str(STREAM)))
+    found = await measure_call(store, recording.folder, recording.manifest)
     finals = [
         entry.value["payload"]
         async for entry in entries(shown.cluster, METRICS, None)

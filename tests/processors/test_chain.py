@@ -226,6 +226,21 @@ def test_a_silence_is_void_if_something_was_said_before_it_stood_in_the_log() ->
         check(chain, set())
 
 
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_call_that_was_silent_for_long_goes_on_and_loses_nothing(agent: str) -> None:
+    for pause in range(40):
+        chain = Chain(call(1, ("caller", "transfer"), 6, 90, "acme"))
+        chain.happen("publish", 9, 5)
+        chain.happen("quiet", IDLE_MS // 1000 + 5, 9)
+        chain.happen("publish", 4, 5)
+        for name in AGENTS:
+            chain.happen("run", name, pause if name == agent else 80)
+        chain.happen("crash", agent, OTHERS)
+        check(chain, {"acme/1"})
+        folders = [folder.partition("/")[2] for folder in chain.store.recordings]
+        assert folders == ["sender=acme/stream=1", "sender=acme/stream=1/from=10"]
+
+
 def test_a_stream_that_is_open_when_the_agents_were_away_for_a_day_is_closed_by_silence() -> None:
     chain = Chain(call(1, ("far",), 4, 90)[:4])
     chain.happen("publish", 4, 5)

@@ -12,20 +12,22 @@ def named_tracks(said: Record | None) -> list[str]:
 
 def all_there(state: StreamState) -> bool:
     """Tell whether it is known what should have come, and all of it is there."""
+    tracks = [*state.tracks, *state.carried]
     expected = {*state.announced, *named_tracks(state.end)}
     return (
         bool(expected)
-        and expected <= {track.name for track in state.tracks}
-        and all(track.closed for track in state.tracks)
+        and expected <= {track.name for track in tracks}
+        and all(track.closed for track in tracks)
     )
 
 
 def what_is_lacking(state: StreamState) -> list[str]:
     """Return why a stream whose tracks are closed is not complete: no reason if it is."""
-    tracks = state.tracks
+    tracks = [*state.tracks, *state.carried]
     known = {track.name for track in tracks}
     return [
-        *([] if state.has_init else ["no_init_stream"]),
+        *([] if state.continues is None else ["continues"]),
+        *([] if state.init_offset is not None else ["no_init_stream"]),
         *([] if state.end is not None else ["no_end_stream"]),
         *(f"track_missing:{name}" for name in named_tracks(state.end) if name not in known),
         *(f"start_lost:{t.name}" for t in tracks if not t.started),
@@ -47,7 +49,7 @@ def stream_closed(state: StreamState, reasons: list[str]) -> StreamClosed:
         closed_at=state.last_ms,
         end=state.end,
         late_init=state.late_init,
-        tracks=len(state.tracks),
+        tracks=sum(track.opened for track in state.tracks),
         messages_used=state.messages - duplicate - late - state.rejected,
         messages_duplicate=duplicate,
         messages_late=late,

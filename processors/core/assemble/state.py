@@ -7,7 +7,6 @@ A checkpoint must fit a record of its topic, whatever a sender does: see ``MAX_S
 (``segments``), ``MAX_WAITING_BYTES`` (``stream``), and the bounds of the settings.
 """
 
-from dataclasses import replace
 from enum import IntEnum
 
 import msgspec
@@ -116,13 +115,21 @@ class StreamState(msgspec.Struct, array_like=True):
     messages: int = 0
     rejected: int = 0
     duplicate: int = 0
-    has_init: bool = False
+    init_offset: int | None = None
+    """Of its ``init_stream``, or the one of the stream that it continues."""
     announced: list[str] = []
     """The tracks that ``init_stream`` names."""
     late_init: Record | None = None
     end: Record | None = None
     closed: bool = False
+    silenced: bool = False
+    """Closed by silence, with no end: if it speaks again, another stream continues it."""
+    continues: int | None = None
+    """``first_offset`` of the stream of its name that it continues."""
     tracks: list[TrackState] = []
+    carried: list[TrackState] = []
+    """Tracks of the stream that it continues, of which it has heard nothing yet; when silence closed it,
+    those that whoever continues it begins with."""
 
 
 class _Head(msgspec.Struct, array_like=True):
@@ -149,15 +156,3 @@ def check_rules(rules: int) -> None:
 def settings_of(config: AssemblyConfig) -> StreamSettings:
     """Return what a stream that begins now is assembled by."""
     return StreamSettings(RULES, config.segment_ms, config.window_chunks, config.window_ms, config.max_gap_ms)
-
-
-def as_begun(config: AssemblyConfig, settings: StreamSettings) -> AssemblyConfig:
-    """Return the configuration that gives a stream these settings. Raise CheckpointError."""
-    check_rules(settings.rules)
-    return replace(
-        config,
-        segment_ms=settings.segment_ms,
-        window_chunks=settings.window_chunks,
-        window_ms=settings.window_ms,
-        max_gap_ms=settings.max_gap_ms,
-    )

@@ -5,6 +5,7 @@ Time closes a stream only by a silence, a record of its own in the log (``schema
 
 import msgspec
 
+from processors.core.assemble import incarnation
 from processors.core.assemble.config import AssemblyConfig
 from processors.core.assemble.ending import all_there, named_tracks, stream_closed, what_is_lacking
 from processors.core.assemble.state import (
@@ -14,13 +15,14 @@ from processors.core.assemble.state import (
     Message,
     StreamState,
     TrackState,
+    check_rules,
     restored,
     settings_of,
 )
 from processors.core.assemble.track import SequenceJumpError, TrackAssembler
 from processors.core.processor import REMEMBERED_MS, Rejected, SelfContained
 from schemas.errors import TapelineError
-from schemas.events import Event, Payload, StreamOpened
+from schemas.events import Event, Payload, StreamOpened, StreamSettings
 from schemas.identity import StreamIdentity
 from schemas.message import received_us
 from schemas.schema import Record
@@ -53,12 +55,29 @@ class StreamAssembler(SelfContained):
 
     @classmethod
     def begun_by(
-        cls, record: Record, offset: int, partition: int, config: AssemblyConfig
+        cls,
+        record: Record,
+        offset: int,
+        timestamp_ms: int,
+        partition: int,
+        config: AssemblyConfig,
+        previous: "StreamAssembler | None" = None,
+        settings: StreamSettings | None = None,
     ) -> "StreamAssembler | None":
-        """Return the assembler of the stream that a record begins; None for a record that begins none."""
+        """Return the assembler of the stream that a record begins; None for a record that begins none.
+
+        ``previous``: the closed one of its name, if it is remembered. ``settings``: by what it is assembled,
+        if that is known; else by those of ``previous``, or of today. Raise CheckpointError for other rules.
+        """
         if record["payload"] is None:
             return None
-        return cls(record["stream_id"], partition, config, offset - 1)
+        stream = cls(record["stream_id"], partition, config, offset - 1)
+        if previous is not None:
+            incarnation.follow(stream._state, previous._state, timestamp_ms)
+        if settings is not None:
+            check_rules(settings.rules)
+            stream._state.settings = settings
+        return stream
 
     def handle(self, record: Record, offset: int, timestamp_ms: int) -> list[Event | Rejected]:
         """Take the record at an offset of the log, with its Kafka timestamp.
@@ -120,16 +139,11 @@ class StreamAssembler(SelfContained):
             payloads = self._opened(record, offset, timestamp_ms)
         if state.last_offset == offset:
             state.rejected += 1  # else it was not counted as a message yet
-        return self._ended(payloads, [f"failed:{reason}"])
+        return self._ended([*payloads, stream_closed(state, [f"failed:{reason}"])])
 
     def begins_anew(self, record: Record, offset: int, timestamp_ms: int) -> bool:
-        """Return whether a record comes so long after the stream closed that it begins another."""
-        state = self._state
-        return (
-            record["payload"] is not None
-            and offset > state.seen_offset
-            and timestamp_ms - state.last_ms > REMEMBERED_MS
-        )
+        """Return whether a record begins another stream: it continues this one, or comes long after it."""
+        return incarnation.begins_anew(self._state, record, offset, timestamp_ms)
 
     @property
     def stream(self) -> StreamIdentity:
@@ -186,13 +200,13 @@ class StreamAssembler(SelfContained):
         first = not state.next_index
         payloads = self._opened(record, offset, timestamp_ms)
         if record["type"] == "init_stream":
-            if state.has_init:
+            if first:
+                state.announced = named_tracks(payload)
+            elif state.init_offset is not None:
                 state.duplicate += 1
             else:
-                state.announced = named_tracks(payload)
-                if not first:
-                    state.late_init = payload
-            state.has_init = True
+                state.announced, state.late_init = named_tracks(payload), payload
+                state.init_offset = offset
         elif record["type"] == "end_stream":
             if state.end is not None:
                 state.duplicate += 1
@@ -209,15 +223,20 @@ class StreamAssembler(SelfContained):
             return []
         state.first_offset = offset
         state.sender = record["sender"]
-        init = record["payload"] if record["type"] == "init_stream" else None
-        return [StreamOpened(timestamp_ms, init, state.settings)]
+        init = None
+        if record["type"] == "init_stream":
+            init, state.init_offset = record["payload"], offset
+        return [StreamOpened(timestamp_ms, init, state.settings, state.continues, state.init_offset)]
 
     def _track(self, name: str) -> TrackAssembler:
         track = self._tracks.get(name)
         if track is None:
-            if len(self._tracks) >= MAX_TRACKS:
-                raise TooManyTracksError(f"a stream has at most {MAX_TRACKS} tracks")
-            state = TrackState(name, len(self._tracks))
+            index = len(self._tracks)
+            state = incarnation.take_over(self._state, name, index)
+            if state is None:
+                if index + len(self._state.carried) >= MAX_TRACKS:
+                    raise TooManyTracksError(f"a stream has at most {MAX_TRACKS} tracks")
+                state = TrackState(name, index)
             track = self._tracks[name] = TrackAssembler(state, self._state.settings)
             self._state.tracks.append(state)
         return track
@@ -234,33 +253,30 @@ class StreamAssembler(SelfContained):
     # The end ---------------------------------------------------------------------------------
 
     def _close(self) -> list[Event]:
+        state = self._state
         payloads: list[Payload] = []
         for track in self._tracks.values():
             payloads += track.close()
-        return self._ended(payloads, what_is_lacking(self._state))
+        payloads.append(stream_closed(state, what_is_lacking(state)))
+        if state.end is None:
+            incarnation.leave(state)
+        return self._ended(payloads)
 
-    def _ended(self, payloads: list[Payload], reasons: list[str]) -> list[Event]:
+    def _ended(self, payloads: list[Payload]) -> list[Event]:
+        """Drop what the closed stream does not need to know: to be continued, or that it is closed."""
         state = self._state
         state.closed = True
-        payloads.append(stream_closed(state, reasons))
-        # What the closed stream still needs to know is that it is closed.
-        self._tracks, state.tracks, state.announced = {}, [], []
+        self._tracks, state.tracks = {}, []
         state.end = state.late_init = None
+        if not state.silenced:
+            state.carried, state.announced = [], []
         return self._numbered(payloads, state.last_offset)
 
     def _numbered(self, payloads: list[Payload], offset: int) -> list[Event]:
         state = self._state
+        stream = (state.stream_id, state.sender, state.first_offset)
         events = [
-            Event(
-                state.stream_id,
-                state.sender,
-                state.first_offset,
-                index,
-                state.call_id,
-                state.partition,
-                offset,
-                payload,
-            )
+            Event(*stream, index, state.call_id, state.partition, offset, payload)
             for index, payload in enumerate(payloads, state.next_index)
         ]
         state.next_index += len(events)

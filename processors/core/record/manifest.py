@@ -124,6 +124,7 @@ class Outline:
             "reasons": closed.reasons,
             "opened_at": _iso(opened.opened_at * 1000),
             "closed_at": _iso(closed.closed_at * 1000),
+            "continues": opened.continues,
             "settings": opened.settings and msgspec.structs.asdict(opened.settings),
             "init_stream": init and to_object(init, PAYLOADS["init_stream"][1]),
             "end_stream": end and to_object(end, PAYLOADS["end_stream"][1]),
@@ -140,6 +141,7 @@ class Outline:
                 "partition": event.source_partition,
                 "first_offset": closed.first_offset,
                 "last_offset": closed.last_offset,
+                "init_offset": opened.init_offset,
             },
         }
 

@@ -51,17 +51,23 @@ class FailRecording:
 RecorderOutput = StorePart | FailRecording
 
 
-def location(opened_at_ms: int, stream: StreamIdentity) -> str:
-    """Return where a recording lies below ``recordings/``, for a first record of this Kafka timestamp."""
+def folder_of_name(opened_at_ms: int, stream: StreamIdentity) -> str:
+    """Return where what streams of a name have stored lies, for a first record of this Kafka timestamp."""
     date = datetime.fromtimestamp(opened_at_ms / 1000, UTC).date()
     # Quoted, for who forges records: what the gateway admits as a sender has nothing to quote.
     sender = "" if stream.sender is None else f"sender={quote(stream.sender, safe='')}/"
     return f"date={date.isoformat()}/{sender}stream={stream.stream_id}"
 
 
-def parts_location(location: str, stream: StreamIdentity) -> str:
+def location(opened: StreamOpened, stream: StreamIdentity) -> str:
+    """Return where a recording lies below ``recordings/``; one that continues another lies in its folder."""
+    folder = folder_of_name(opened.opened_at, stream)
+    return folder if opened.continues is None else f"{folder}/from={stream.origin_offset}"
+
+
+def parts_location(opened: StreamOpened, stream: StreamIdentity) -> str:
     """Return where a stream's parts lie below ``parts/``: those of each stream of its name apart."""
-    return f"{location}/from={stream.origin_offset}"
+    return f"{folder_of_name(opened.opened_at, stream)}/from={stream.origin_offset}"
 
 
 class RecorderState(msgspec.Struct, array_like=True):
@@ -115,9 +121,9 @@ class StreamRecorder(SelfContained):
         match event.payload:
             case Segment() as segment:
                 return [] if self._events_missing else self._buffer(segment)
-            case StreamOpened(opened_at=opened_at):
-                self._location = location(opened_at, event.stream)
-                self._state.parts = parts_location(self._location, event.stream)
+            case StreamOpened() as opened:
+                self._location = location(opened, event.stream)
+                self._state.parts = parts_location(opened, event.stream)
             case TrackOpened() as track:
                 self._state.rates[track.track_index] = track.sample_rate_hz
             case StreamClosed():

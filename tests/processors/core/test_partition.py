@@ -32,7 +32,9 @@ def partition(
     config: AssemblyConfig = CONFIG, next_offset: int = 0, kind: type[Streams] = Partition
 ) -> Streams:
     return kind(
-        lambda record, offset, timestamp_ms, previous: StreamAssembler.begun_by(record, offset, 0, config),
+        lambda record, offset, timestamp_ms, previous: StreamAssembler.begun_by(
+            record, offset, timestamp_ms, 0, config, previous
+        ),
         SAVING,
         next_offset,
     )
@@ -318,9 +320,9 @@ def test_a_stream_is_saved_after_a_while_of_the_logs_time_whoever_speaks() -> No
 def test_a_stream_may_stay_unsaved_for_so_long_and_no_longer() -> None:
     streams, log = partition(), logged(call(1, 1)[:1])
     read(streams, log)
-    for late_ms, due in ((SAVING.every_ms, []), (SAVING.every_ms + 1, [1])):
-        streams.feed(2, message(2, "init_stream"), streams.next_offset, log[0][2] + late_ms)
-        assert [c.stream_id for c in streams.due()] == due
+    for late_ms, due in ((SAVING.every_ms, []), (SAVING.every_ms + 1, ["1"])):
+        streams.feed("2", message(2, "init_stream"), streams.next_offset, log[0][2] + late_ms)
+        assert [c.name for c in streams.due()] == due
 
 
 @pytest.mark.parametrize("ahead_ms", [0, 50, 3_600_000])
@@ -432,8 +434,8 @@ def test_a_stream_that_began_and_closed_again_is_kept_for_as_long_as_one_that_di
     read(streams, log)
     save(streams)
     expires_ms = log[-1][2] + REMEMBERED_MS + 3_600_000
-    for late_ms, expired in ((0, []), (1, [Checkpoint(1, None)])):
-        streams.feed(2, message(2, "init_stream"), streams.next_offset, expires_ms + late_ms)
+    for late_ms, expired in ((0, []), (1, [Checkpoint("1", None)])):
+        streams.feed("2", message(2, "init_stream"), streams.next_offset, expires_ms + late_ms)
         assert streams.expired(streams.next_offset) == expired
     assert len(streams) == 1
 
@@ -488,7 +490,7 @@ def test_a_stream_may_be_silent_for_so_long_and_no_longer() -> None:
     streams = partition()
     begun(streams)
     assert streams.punctuate(4.999) == []
-    assert [stream_id for stream_id, _ in streams.punctuate(5.0)] == [1]
+    assert [silence.stream.stream_id for silence in streams.punctuate(5.0)] == [1]
 
 
 def test_a_silent_stream_is_asked_for_once_and_again_after_a_while() -> None:
@@ -608,7 +610,7 @@ def test_a_stream_that_needs_old_records_is_told_to_let_go() -> None:
     told = []
     for offset in range(40):
         streams.begin(offset * 0.1)
-        streams.feed(str(1 + offset % 2), message(1, "x"), offset, 10**12 + offset * 100)
+        streams.feed(str(1 + offset % 2), message(1 + offset % 2, "x"), offset, 10**12 + offset * 100)
         told.append(streams.release())
         save(streams)
         assert streams.committable_offset == 0
@@ -659,21 +661,26 @@ def test_a_stream_that_closes_without_a_record_is_closed_once_and_expires() -> N
     assert (len(streams), streams.open_streams) == (1, 1)
 
 
-def test_what_a_stream_needs_is_needed_until_the_next_of_its_number_is_saved() -> None:
-    streams: Partition[Event, RecorderOutput] = Partition(lambda *_: StreamRecorder(1000), SAVING)
-    opened = [Event(1, 0, None, 0, offset, StreamOpened(0, None, None)) for offset in (0, 1)]
-    streams.feed(1, opened[0], 0, 10**12)
-    for checkpoint in streams.unsaved():
+class Silenced(Holder):
+    """One that is closed by silence as soon as it has begun."""
+
+    def handle(self, record: Record, offset: int, timestamp_ms: int) -> list[Event | Rejected]:
+        self.needs = self._state.seen_offset = offset
+        self._state.closed = self._state.silenced = True
+        return []
+
+
+def test_what_a_stream_needs_is_needed_until_the_next_of_its_name_is_saved() -> None:
+    streams: Streams = Partition(lambda record, *_: Silenced(record["stream_id"], 0, CONFIG), SAVING)
+    streams.feed("1", message(1, "x"), 0, 10**12)
+    for checkpoint in streams.due():
         streams.saved(checkpoint)
-    assert streams.committable_offset == 0, "its event is in no part yet"
-    recorder = streams.processor(1)
-    assert isinstance(recorder, StreamRecorder)
-    recorder.finish()
-    streams.touch(1)
-    streams.feed(1, opened[1], 1, 10**12)
-    assert streams.processor(1) is not recorder
+    assert streams.committable_offset == 0
+    first = streams.processor("1")
+    streams.feed("1", message(1, "x"), 1, 10**12)
+    assert streams.processor("1") is not first
     assert streams.committable_offset == 0, "nothing of that is saved"
-    for checkpoint in streams.unsaved():
+    for checkpoint in streams.due():
         streams.saved(checkpoint)
     assert streams.committable_offset == 1
 
@@ -696,7 +703,10 @@ FAILS_AT = 4
 
 def failing() -> Streams:
     return Partition(
-        lambda record, offset, timestamp_ms, previous: Failing.begun_by(record, offset, 0, CONFIG), SAVING
+        lambda record, offset, timestamp_ms, previous: Failing.begun_by(
+            record, offset, timestamp_ms, 0, CONFIG, previous
+        ),
+        SAVING,
     )
 
 

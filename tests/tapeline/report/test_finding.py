@@ -5,7 +5,7 @@ import pytest
 from support import call_events, record_all
 
 from processors.storage.recordings import Recordings
-from processors.storage.store import open_store
+from processors.storage.store import delete_below, open_store
 from schemas.identity import StreamSelector
 from tapeline.report.finding import AmbiguousStreamError, NoRecordingError, find_recording
 
@@ -20,9 +20,30 @@ async def test_recordings_of_one_number_are_told_apart_by_their_sender() -> None
     for sender in ("acme", "other", None):
         events = [msgspec.structs.replace(event, sender=sender) for event in call_events()[0]]
         await record_all(Recordings(store), events)
-    folder, manifest = await find_recording(store, StreamSelector.parse("acme/5"), "2026-11-18")
-    assert (folder, manifest["sender"]) == ("recordings/date=2026-11-18/sender=acme/stream=5", "acme")
+    found, links = await find_recording(store, StreamSelector.parse("acme/5"), "2026-11-18")
+    assert found.folder == "recordings/date=2026-11-18/sender=acme/stream=5"
+    assert (found.manifest["sender"], links) == ("acme", [])
     with pytest.raises(AmbiguousStreamError, match=r"acme/5@0 .*\n.*other/5@0 .*\n.* 5@0 "):
         await find_recording(store, StreamSelector.parse("5"))
     with pytest.raises(NoRecordingError):
         await find_recording(store, StreamSelector.parse("acme/5"), "2026-11-19")
+
+
+async def test_a_recording_says_what_it_continues_and_what_continues_it() -> None:
+    store, told = open_store("memory://"), call_events()[0]
+    for origin, continues in ((3, None), (90, 3), (200, 90)):
+        opened = msgspec.structs.replace(told[0].payload, continues=continues)
+        events = [msgspec.structs.replace(event, origin_offset=origin) for event in told]
+        events[0] = msgspec.structs.replace(events[0], payload=opened)
+        events[-1] = msgspec.structs.replace(
+            events[-1], payload=msgspec.structs.replace(told[-1].payload, first_offset=origin)
+        )
+        await record_all(Recordings(store), events)
+    folder = "recordings/date=2026-11-18/stream=5"
+    _, links = await find_recording(store, StreamSelector.parse("5@90"))
+    assert links == [f"continues 5@3 in {folder}", f"goes on as 5@200 in {folder}/from=200"]
+    with pytest.raises(AmbiguousStreamError, match=f"{folder}/from=200  continues 5@90"):
+        await find_recording(store, StreamSelector.parse("5"))
+    await delete_below(store, f"{folder}/from=90")
+    _, links = await find_recording(store, StreamSelector.parse("5@200"))
+    assert links == ["continues 5@90"]

@@ -21,12 +21,12 @@ def said(*names: str) -> dict[str, Any]:
 
 def track(name: str, **fields: Any) -> TrackState:
     """Return a track without faults, but for these."""
-    return TrackState(name, 0, **{"closed": True, "started": True, "finished": True} | fields)
+    return TrackState(name, 0, **{"opened": True, "closed": True, "started": True, "finished": True} | fields)
 
 
 def stream(*tracks: TrackState, **fields: Any) -> StreamState:
     """Return a stream that was announced and ended, but for these."""
-    fields = {"has_init": True, "end": said()} | fields
+    fields = {"init_offset": 3, "end": said()} | fields
     return StreamState(SETTINGS, 7, 0, tracks=[*tracks], **fields)
 
 
@@ -44,6 +44,8 @@ def test_who_names_no_track_expects_none(nobody: Any) -> None:
         pytest.param(stream(track("a"), announced=["a"], end=said("b")), False, id="one never came"),
         pytest.param(stream(track("a", closed=False), announced=["a"]), False, id="still open"),
         pytest.param(stream(track("a"), track("b", closed=False), announced=["a"]), False, id="unannounced"),
+        pytest.param(stream(carried=[track("a")], end=said("a")), True, id="ended before the silence"),
+        pytest.param(stream(carried=[track("a", closed=False)], end=said("a")), False, id="goes on"),
     ],
 )
 def test_all_is_there_when_it_is_known_what_should_come_and_it_has_ended(
@@ -56,7 +58,10 @@ def test_all_is_there_when_it_is_known_what_should_come_and_it_has_ended(
     ("state", "reasons"),
     [
         (stream(track("a")), []),
-        (stream(track("a"), has_init=False), ["no_init_stream"]),
+        (stream(track("a"), init_offset=None), ["no_init_stream"]),
+        (stream(track("a"), continues=1), ["continues"]),
+        (stream(carried=[track("a")], continues=1, end=said("a")), ["continues"]),
+        (stream(carried=[track("a", finished=False)], continues=1), ["continues", "track_unfinished:a"]),
         (stream(track("a"), end=None), ["no_end_stream"]),
         (stream(track("a"), end=said("a", "b")), ["track_missing:b"]),
         (stream(track("a"), announced=["b"]), []),
@@ -64,7 +69,7 @@ def test_all_is_there_when_it_is_known_what_should_come_and_it_has_ended(
         (stream(track("a", finished=False)), ["track_unfinished:a"]),
         (stream(track("a", stats=DeliveryStats(lost=1))), ["chunks_lost:a"]),
         (
-            stream(track("a", finished=False), track("b", started=False), has_init=False, end=None),
+            stream(track("a", finished=False), track("b", started=False), init_offset=None, end=None),
             ["no_init_stream", "no_end_stream", "start_lost:b", "track_unfinished:a"],
         ),
     ],

@@ -40,7 +40,25 @@ MESSAGES = [
 #: As the first version wrote it: values by their place, no names but those of the settings.
 CHECKPOINT: list[Any] = [
     {"rules": 1, "segment_ms": 1, "window_chunks": 2, "window_ms": 2000, "max_gap_ms": 3_600_000},
-    *(7, 3, "c", "s", 6, 0, 110, 110, 1100, 12, 0, 0, True, ["far"], None, {"tracks": []}, False),
+    *(
+        7,
+        3,
+        "c",
+        "s",
+        6,
+        0,
+        110,
+        110,
+        1100,
+        12,
+        0,
+        0,
+        0,
+        ["far"],
+        None,
+        {"tracks": []},
+        *(False, False, None),
+    ),
     [
         [
             *("far", 0, 9, "alaw", 8000, False, True, False, True, False, 32, 5, 1_001_375),
@@ -54,6 +72,7 @@ CHECKPOINT: list[Any] = [
             [b"\x08" * 3, [3], 70, 70],
         ]
     ],
+    [],
 ]
 
 

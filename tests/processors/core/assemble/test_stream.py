@@ -323,8 +323,8 @@ def test_a_silence_for_a_closed_stream_is_void_and_rejects_nothing() -> None:
 def test_a_silence_begins_no_stream() -> None:
     stream = StreamAssembler(STREAM, 3, CONFIG)
     stream.handle(start("far"), 0, 0)
-    assert StreamAssembler.begun_by(silence(stream), 5, 3, CONFIG) is None
-    begun = StreamAssembler.begun_by(start("far"), 5, 3, CONFIG)
+    assert StreamAssembler.begun_by(silence(stream), 5, 0, 3, CONFIG) is None
+    begun = StreamAssembler.begun_by(start("far"), 5, 0, 3, CONFIG)
     assert begun is not None
     assert begun.handle(start("far"), 4, 0) == [], "what lies before it is of another"
 
@@ -534,7 +534,7 @@ def test_who_sends_a_stream_is_told_by_its_first_message() -> None:
     stream = StreamAssembler(STREAM, 3, CONFIG)
     (opened,) = stream.handle(init("far") | {"sender": "acme"}, 7, 0)
     assert isinstance(opened, Event)
-    assert opened.payload == StreamOpened(0, init("far")["payload"], settings_of(CONFIG))
+    assert opened.payload == StreamOpened(0, init("far")["payload"], settings_of(CONFIG), None, 7)
     assert opened.stream == StreamIdentity("acme", STREAM, 7)
     stream.handle(init("far") | {"sender": "other"}, 9, 0)
     assert stream.silence == Silence(StreamIdentity("acme", STREAM, 7), 9)
@@ -701,7 +701,9 @@ def failed_at(*messages: Record) -> Heard:
 def test_a_stream_that_fails_at_its_first_record_is_opened_by_it_and_closed() -> None:
     heard = failed_at(init("far"))
     assert [(e.event_index, e.source_offset) for e in heard.events] == [(0, 0), (1, 0)]
-    assert heard.of(StreamOpened) == [StreamOpened(1000, init("far")["payload"], settings_of(CONFIG))]
+    assert heard.of(StreamOpened) == [
+        StreamOpened(1000, init("far")["payload"], settings_of(CONFIG), None, 0)
+    ]
     assert (heard.closed.first_offset, heard.closed.last_offset) == (0, 0)
 
 

@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processors.core.assemble.config import AssemblyConfig
-from processors.core.assemble.state import Kind, Message, TrackState, as_begun, settings_of
+from processors.core.assemble.state import Kind, Message, TrackState, settings_of
 from processors.core.assemble.track import SequenceJumpError, TrackAssembler
-from processors.core.snapshot import CheckpointError
 from schemas.events import Gap, Payload, TrackClosed, TrackOpened, TrackSegment
 
 #: Segments of 8 samples, gaps declared lost when more than 3 messages wait or after 100 ms.
@@ -391,15 +390,6 @@ def test_a_start_with_another_number_opens_nothing_and_cuts_what_is_full() -> No
         (8, 8),
         (16, 8),
     ]
-
-
-def test_the_settings_of_a_stream_that_began_by_others_are_kept() -> None:
-    begun = settings_of(AssemblyConfig(1, 2, 3, 4, 5))
-    today = AssemblyConfig(idle_ms=9)
-    assert settings_of(as_begun(today, begun)) == begun
-    assert as_begun(today, begun).idle_ms == 9
-    with pytest.raises(CheckpointError, match=r"assembly rules 2, .* follows 1: run .* are closed$"):
-        as_begun(today, msgspec.structs.replace(begun, rules=2))
 
 
 @given(

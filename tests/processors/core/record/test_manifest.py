@@ -111,7 +111,7 @@ def test_all_that_is_known_of_a_stream_is_said() -> None:
     outline = Outline()
     for event in numbered(
         [
-            StreamOpened(1_795_000_000_001, INIT, StreamSettings(1, 1000, 64, 2000, 3_600_000)),
+            StreamOpened(1_795_000_000_001, INIT, StreamSettings(1, 1000, 64, 2000, 3_600_000), 4, 10),
             TrackOpened("far", 0, "ulaw", 8000, True, START),
             *track_events("far", 0, 8000, stopped)[1:],
             StreamClosed(
@@ -134,6 +134,7 @@ def test_all_that_is_known_of_a_stream_is_said() -> None:
         "sender": "acme",
         "state": "partial",
         "reasons": ["chunks_lost:far"],
+        "continues": 4,
         "opened_at": "2026-11-18T11:06:40.001Z",
         "closed_at": "2026-11-18T11:06:49.002Z",
         "settings": {
@@ -218,7 +219,13 @@ def test_all_that_is_known_of_a_stream_is_said() -> None:
         ],
         "mix": {"file": "mix.wav"},
         "messages": {"used": 21, "duplicate": 22, "late": 23, "rejected": 24},
-        "log": {"topic": "voxology.messages", "partition": 3, "first_offset": 10, "last_offset": 40},
+        "log": {
+            "topic": "voxology.messages",
+            "partition": 3,
+            "first_offset": 10,
+            "last_offset": 40,
+            "init_offset": 10,
+        },
     }
 
 
@@ -433,7 +440,7 @@ def test_a_time_that_no_calendar_has_is_refused(us: int) -> None:
 def test_a_track_of_an_absurd_rate_is_refused(rate_hz: int) -> None:
     outline = Outline()
     with pytest.raises(InconsistentEventsError, match=f"{rate_hz} Hz"):
-        outline.add(Event(5, 0, None, 0, 0, TrackOpened("far", 0, "ulaw", rate_hz, False, None)))
+        outline.add(Event(5, None, 0, 0, None, 0, 0, TrackOpened("far", 0, "ulaw", rate_hz, False, None)))
 
 
 @pytest.mark.parametrize(("again", "says"), [(1, "begins twice"), (-1, "goes on after its end")])

@@ -12,6 +12,7 @@ from processors.core.record.stream import (
     StorePart,
     StreamRecorder,
     location,
+    parts_location,
 )
 from schemas.events import Event, Payload, StreamClosed, StreamOpened, TrackOpened, TrackSegment
 from schemas.identity import StreamIdentity
@@ -56,21 +57,40 @@ def test_the_place_comes_from_the_first_records_timestamp() -> None:
     (part,) = record_all(events(1))
     assert isinstance(part, StorePart)
     assert part.location == "date=2026-11-18/stream=5"
-    assert location(DAY_MS, STREAM) == part.location
+    assert location(StreamOpened(DAY_MS, None), STREAM) == part.location
     assert part.parts == PARTS
 
 
 @pytest.mark.usefixtures("far_from_utc")
 def test_the_place_has_the_date_in_utc_wherever_the_worker_stands() -> None:
-    assert location(0, STREAM) == "date=1970-01-01/stream=5"
-    assert location(86_399_999, STREAM) == "date=1970-01-01/stream=5"
-    assert location(86_400_000, STREAM) == "date=1970-01-02/stream=5"
+    assert location(StreamOpened(0, None), STREAM) == "date=1970-01-01/stream=5"
+    assert location(StreamOpened(86_399_999, None), STREAM) == "date=1970-01-01/stream=5"
+    assert location(StreamOpened(86_400_000, None), STREAM) == "date=1970-01-02/stream=5"
+
+
+def test_one_that_continues_another_lies_in_its_folder() -> None:
+    stream = StreamIdentity("acme", 5, 90)
+    opened = StreamOpened(0, None, continues=7)
+    folder = "date=1970-01-01/sender=acme/stream=5"
+    assert location(opened, stream) == f"{folder}/from=90"
+    assert parts_location(opened, stream) == f"{folder}/from=90"
+    begun = StreamOpened(0, None)
+    assert (location(begun, stream), parts_location(begun, stream)) == (folder, f"{folder}/from=90")
 
 
 def test_a_part_says_of_which_stream_and_call_it_is_and_what_it_holds() -> None:
     told = events(1)
     assert record_all(told) == [
-        StorePart(STREAM, "c", location(DAY_MS, STREAM), PARTS, 0, len(told) - 1, told, last=True)
+        StorePart(
+            STREAM,
+            "c",
+            "date=2026-11-18/stream=5",
+            PARTS,
+            0,
+            len(told) - 1,
+            told,
+            last=True,
+        )
     ]
 
 
