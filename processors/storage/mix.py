@@ -1,6 +1,6 @@
 """``mix.wav``: all tracks of a recording as the channels of one file, aligned by their start times."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,9 +9,7 @@ import numpy.typing as npt
 from processors.core.audio.formats import AudioFormat
 from processors.core.audio.wav import wav_header, wav_padding
 from processors.core.record.manifest import MIX, Outline
-from processors.storage.parts import Parts
-
-Block = bytes | memoryview
+from processors.storage.parts import Audio, Parts
 
 
 def mixed(outline: Outline, parts: Parts) -> tuple[dict[str, Any], "list[Channel]"]:
@@ -49,8 +47,9 @@ def mixed(outline: Outline, parts: Parts) -> tuple[dict[str, Any], "list[Channel
 class Channel:
     """A track on the mix's timeline: silence before it, its audio, silence behind it."""
 
-    def __init__(self, audio: AsyncIterator[bytes], before: int, silence: bytes) -> None:
+    def __init__(self, audio: AsyncIterator[list[Audio]], before: int, silence: bytes) -> None:
         self._audio = audio
+        self._segments: Iterator[Audio] = iter(())
         self._before = before
         self._silence = silence[0]
         self._rest = np.empty(0, np.uint8)
@@ -62,11 +61,14 @@ class Channel:
         self._before -= at
         while at < len(out):
             if not len(self._rest):
-                more = await anext(self._audio, None)
-                if more is None:
-                    out[at:] = self._silence
-                    return
-                self._rest = np.frombuffer(more, np.uint8)
+                if (segment := next(self._segments, None)) is None:
+                    more = await anext(self._audio, None)
+                    if more is None:
+                        out[at:] = self._silence
+                        return
+                    self._segments = iter(more)
+                    continue
+                self._rest = np.frombuffer(segment, np.uint8)
             taken = min(len(out) - at, len(self._rest))
             out[at : at + taken] = self._rest[:taken]
             self._rest = self._rest[taken:]
@@ -75,7 +77,7 @@ class Channel:
 
 async def interleaved(
     audio: AudioFormat, channels: Sequence[Channel], samples: int, size: int
-) -> AsyncIterator[Block]:
+) -> AsyncIterator[list[Audio]]:
     """Yield a WAV of channels, sample by sample, in blocks of ``size`` samples; the first has the header."""
     header = wav_header(audio.encoding, audio.rate_hz, len(channels), samples)
     size = max(1, size)
@@ -93,7 +95,7 @@ async def interleaved(
         else:
             for number, channel in enumerate(channels):
                 await channel.fill(frames[:, number])
-        yield block.data
+        yield [block.data]
         header = b""
     if padding := wav_padding(samples * len(channels)):
-        yield padding
+        yield [padding]

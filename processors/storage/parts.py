@@ -23,6 +23,8 @@ from processors.storage.store import read
 from schemas.events import Event, Segment
 from schemas.schema import Record, bare_schema
 
+Audio = bytes | memoryview
+
 #: Audio that is kept while a recording is composed: a call of no more is read once.
 KEPT_BYTES = 8 * 2**20
 
@@ -52,8 +54,8 @@ class Parts:
         self._sources: list[str | Sequence[Event]] = [*paths, tail]
         self._first: list[int] = []
         """Of each source: the first event that no source before it holds."""
-        self._cache: dict[int, dict[int, bytes]] = {}
-        """Of each source: the audio of each track."""
+        self._cache: dict[int, dict[int, list[Audio]]] = {}
+        """Of each source: the audio of each track, segment by segment."""
         self._cached_bytes = 0
 
     @property
@@ -73,8 +75,8 @@ class Parts:
                     yield event
             self._keep(number, events)
 
-    async def audio(self, track_index: int) -> AsyncIterator[bytes]:
-        """Yield the audio of one track, part by part; ``events`` must have been read before."""
+    async def audio(self, track_index: int) -> AsyncIterator[list[Audio]]:
+        """Yield the segments of one track, part by part; ``events`` must have been read before."""
         for number in range(len(self._sources)):
             if number not in self._cache:
                 self._keep(number, await self._read(number))
@@ -82,13 +84,13 @@ class Parts:
                 yield self._cache[number][track_index]
 
     def _keep(self, number: int, events: Iterable[Event]) -> None:
-        tracks: dict[int, list[bytes | memoryview]] = defaultdict(list)
+        tracks: dict[int, list[Audio]] = defaultdict(list)
         for event in events:
             segment = event.payload
             if isinstance(segment, Segment) and event.event_index >= self._first[number]:
                 tracks[segment.track_index].append(segment.audio)
-        kept = self._cache[number] = {index: b"".join(audio) for index, audio in tracks.items()}
-        self._cached_bytes += _size(kept)
+        self._cache[number] = tracks
+        self._cached_bytes += _size(tracks)
         while self._cached_bytes > KEPT_BYTES and len(self._cache) > 1:
             self._cached_bytes -= _size(self._cache.pop(next(iter(self._cache))))
 
@@ -100,5 +102,5 @@ class Parts:
         return [Event.from_record(cast("Record", record)) for record in fastavro.reader(container)]
 
 
-def _size(tracks: dict[int, bytes]) -> int:
-    return sum(map(len, tracks.values()))
+def _size(tracks: dict[int, list[Audio]]) -> int:
+    return sum(len(audio) for segments in tracks.values() for audio in segments)

@@ -8,20 +8,20 @@ durable before it says so.
 """
 
 import hashlib
-import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from obstore.store import ObjectStore
 
 from processors.core.audio.wav import wav_header, wav_padding
 from processors.core.record.manifest import MANIFEST, MIX, Outline, encoded
 from processors.core.record.track import InconsistentEventsError, Track
-from processors.storage.mix import Block, interleaved, mixed
-from processors.storage.parts import KEPT_BYTES, Parts, encode_part, part_name
-from processors.storage.store import delete_below, delete_staged, names, put, read, writing
+from processors.storage.mix import interleaved, mixed
+from processors.storage.parts import KEPT_BYTES, Audio, Parts, encode_part, part_name
+from processors.storage.store import delete_below, names, put, put_folder, read, writing
 from schemas.events import Event
 
 #: The mix of a call that is not in memory is written in blocks of about so many bytes.
@@ -80,13 +80,16 @@ class Recordings:
             whole = whole and mix["samples"] * len(channels) <= 2 * KEPT_BYTES
             block = mix["samples"] if whole else BLOCK // len(channels)
             files[MIX] = interleaved(outline.tracks[0].format, channels, mix["samples"], block)
-        digests = await self._write(folder, files, whole=whole)
+        if whole:
+            contents = {name: await _blocks(file) for name, file in files.items()}
+            digests = {name: _sha256(blocks) for name, blocks in contents.items()}
+        else:
+            contents, digests = {}, await self._write(folder, files)
         if channels:
             mix["sha256"] = digests[MIX]
         text = encoded(outline.manifest(digests, mix))
-        await put(self._store, f"{folder}/{MANIFEST}", text)
-        await delete_staged(self._store, folder)
-        return Saved(folder, json.loads(text), hashlib.sha256(text).hexdigest())
+        await put_folder(self._store, folder, {**contents, MANIFEST: [text]})
+        return Saved(folder, msgspec.json.decode(text), hashlib.sha256(text).hexdigest())
 
     async def composed(self, location: str) -> Saved | None:
         """Return the recording as it was composed before; None when there is none."""
@@ -95,25 +98,15 @@ class Recordings:
             text = await read(self._store, f"{path}/{MANIFEST}")
         except FileNotFoundError:
             return None
-        return Saved(path, json.loads(text), hashlib.sha256(text).hexdigest())
+        return Saved(path, msgspec.json.decode(text), hashlib.sha256(text).hexdigest())
 
-    async def _write(
-        self, folder: str, files: dict[str, AsyncIterator[Block]], *, whole: bool
-    ) -> dict[str, str]:
+    async def _write(self, folder: str, files: dict[str, AsyncIterator[list[Audio]]]) -> dict[str, str]:
         """Write files into the store, durably, and return the SHA-256 of each.
 
-        Each in one piece, if ``whole``; else block by block into all files side by side, so that parts are
-        read once for all of them, as long as the tracks run in parallel.
+        Some blocks of each in turn, so that parts are read once for all of them, as long as the tracks run in
+        parallel.
         """
         digests = {file: hashlib.sha256() for file in files}
-        if whole:
-            for file, blocks in files.items():
-                # One piece: obstore takes twice as long over a list of them.
-                pieces = [block async for block in blocks]
-                content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-                digests[file].update(content)
-                await put(self._store, f"{folder}/{file}", content)
-            return {file: digest.hexdigest() for file, digest in digests.items()}
         async with AsyncExitStack() as opened:
             writers = {
                 file: await opened.enter_async_context(writing(self._store, f"{folder}/{file}"))
@@ -121,29 +114,41 @@ class Recordings:
             }
             while writers:
                 for file, write in list(writers.items()):
-                    more: Block | None = await anext(files[file], None)
-                    if more is None:
+                    blocks = await anext(files[file], None)
+                    if blocks is None:
                         del writers[file]
                     else:
-                        digests[file].update(more)
-                        await write(more)
+                        block = blocks[0] if len(blocks) == 1 else b"".join(blocks)
+                        digests[file].update(block)
+                        await write(block)
         return {file: digest.hexdigest() for file, digest in digests.items()}
 
 
-async def _file(track: Track, parts: Parts) -> AsyncIterator[Block]:
+async def _blocks(file: AsyncIterator[list[Audio]]) -> list[Audio]:
+    return [block async for blocks in file for block in blocks]
+
+
+def _sha256(blocks: Iterable[Audio]) -> str:
+    digest = hashlib.sha256()
+    for block in blocks:
+        digest.update(block)
+    return digest.hexdigest()
+
+
+async def _file(track: Track, parts: Parts) -> AsyncIterator[list[Audio]]:
     """Yield a track's file: a WAV for G.711, the bare bytes for anything else.
 
     Raise InconsistentEventsError behind audio that is not of the length that the header says.
     """
     samples, written = track.closed.samples, 0
     if track.format.is_g711:
-        yield wav_header(track.format.encoding, track.format.rate_hz, 1, samples)
-    async for block in parts.audio(track.index):
-        written += len(block)
-        yield block
+        yield [wav_header(track.format.encoding, track.format.rate_hz, 1, samples)]
+    async for segments in parts.audio(track.index):
+        written += sum(map(len, segments))
+        yield segments
     if written != samples:
         raise InconsistentEventsError(
             f"the parts hold {written} samples of track {track.name!r}, its events say {samples}"
         )
     if track.format.is_g711 and (padding := wav_padding(samples)):
-        yield padding
+        yield [padding]

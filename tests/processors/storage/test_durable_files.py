@@ -1,18 +1,24 @@
 """Local files: durable before they are announced, whole or not there, and nothing left behind."""
 
 import asyncio
+import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from support import call_events, record_all, until
 
+from processors.core.record.manifest import MANIFEST
 from processors.storage.durable_files import STAGED, DurableFile, delete_staged, delete_tree, write_file
 from processors.storage.recordings import Recordings
 from processors.storage.store import StoreUrlError, delete_below, names, open_store
@@ -72,7 +78,7 @@ def test_files_and_folders_are_synced_before_a_recording_is_said_to_be_saved(
     tmp_path: Path, kept_bytes: int
 ) -> None:
     root, trace = tmp_path / "new" / "store", tmp_path / "trace"
-    traced = "trace=mkdir,mkdirat,rename,renameat,renameat2,fsync,fdatasync,write"
+    traced = "trace=mkdir,mkdirat,rename,renameat,renameat2,fsync,fdatasync,write,writev"
     arguments = [root.as_uri(), str(Path(__file__).parents[2]), str(kept_bytes)]
     subprocess.run(
         ["strace", "-f", "-y", "-o", trace, "-e", traced, sys.executable, "-c", RECORD, *arguments],
@@ -85,12 +91,13 @@ def test_files_and_folders_are_synced_before_a_recording_is_said_to_be_saved(
     for call in calls_of(trace):
         if re.search(r'\bwrite\(1<.*"saved', call):
             break
-        if match := re.search(rf"\bwrite\(\d+<{named}>", call):
+        if match := re.search(rf"\bwritev?\(\d+<{named}>", call):
             unsynced.add(match[1])
         elif match := re.search(rf'\bmkdir(?:at)?\(.*"{named}".*= 0$', call):
             unsynced |= {match[1], str(Path(match[1]).parent)}
         elif match := re.search(rf'\brename\w*\(.*"{named}".*"{named}".*= 0$', call):
             assert match[1] not in unsynced, "bytes go before the name"
+            assert not unsynced or not match[2].endswith(MANIFEST), "the manifest says that all is there"
             unsynced.add(str(Path(match[2]).parent))
             renamed.add(match[2])
         elif match := re.search(rf"\bf(?:data)?sync\(\d+<{named}>.*= 0$", call):
@@ -140,6 +147,17 @@ def test_a_file_replaces_the_one_before(tmp_path: Path) -> None:
     write_file(tmp_path, "a/empty", b"")
     assert there(tmp_path) == {"a/file", "a/empty"}
     assert (tmp_path / "a/file").read_bytes() == b"after"
+
+
+@given(st.lists(st.binary(max_size=9)))
+@example([b"block"] * (2 * os.sysconf("SC_IOV_MAX") + 1))
+def test_a_file_holds_all_blocks_that_are_written_in_one_go(blocks: list[bytes]) -> None:
+    with tempfile.TemporaryDirectory() as root:
+        with closing(DurableFile(Path(root), "f")) as file:
+            file.write(*blocks)
+            file.write(b"end")
+            file.keep()
+        assert Path(root, "f").read_bytes() == b"".join(blocks) + b"end"
 
 
 def test_folders_that_are_empty_go_and_others_stay(tmp_path: Path) -> None:
