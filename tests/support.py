@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import hashlib
 import json
 import os
 import random
@@ -39,6 +40,15 @@ OPENED_AT_MS = 1_795_000_000_000
 HEARD_AT_US = OPENED_AT_MS * 1000
 #: Seven chunks, 176 ms apart.
 DELIVERY = Delivery(7, 0, 0, 0, 0, 9856, 1408, 1408, 176_000, 176_000, 176_000, 176_000)
+
+
+def token_of(sender: str, number: int = 0) -> tuple[str, str]:
+    """Return a token, the same in each run, and the ``[[token]]`` that admits it: for names of tests."""
+    secret = (
+        base64.urlsafe_b64encode(hashlib.sha256(f"{sender} {number}".encode()).digest()).decode().rstrip("=")
+    )
+    digest = hashlib.sha256(secret.encode()).hexdigest()
+    return secret, f'[[token]]\nsender = "{sender}"\nsha256 = "{digest}"\n'
 
 
 def call_events(

@@ -13,12 +13,11 @@ import pytest
 import trustme
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
-from support import gateway, live_track, until
+from support import gateway, live_track, token_of, until
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from ingest.address import networks
-from ingest.auth import new_token
 from ingest.config import Limits
 from ingest.credentials import CertificateError
 from ingest.gateway import Gateway
@@ -26,8 +25,8 @@ from schemas.topics import MESSAGES
 from tapeline.local.stack import Stack
 from tapeline.topics.reader import entries
 
-TOKEN, ENTRY = new_token("voxology")
-OLD_TOKEN, OLD_ENTRY = new_token("voxology")
+TOKEN, ENTRY = token_of("voxology")
+OLD_TOKEN, OLD_ENTRY = token_of("voxology", 1)
 HANDSHAKE = (
     "Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"

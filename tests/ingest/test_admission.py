@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import token_of
 
 from ingest.address import networks
 from ingest.admission import (
@@ -24,13 +25,13 @@ from ingest.admission import (
     fault_of,
     too_many_handshakes,
 )
-from ingest.auth import new_token, parse_tokens
+from ingest.auth import parse_tokens
 from ingest.config import Limits
 from ingest.limits import ConnectionCounts
 
-WEST, WEST_ENTRY = new_token("west")
-EAST, EAST_ENTRY = new_token("east")
-OLD, OLD_ENTRY = new_token("west")
+WEST, WEST_ENTRY = token_of("west")
+EAST, EAST_ENTRY = token_of("east")
+OLD, OLD_ENTRY = token_of("west", 1)
 #: One second after the old token.
 NOW_S = 1_767_225_601.0
 TOKENS = parse_tokens(WEST_ENTRY + EAST_ENTRY + OLD_ENTRY + "expires = 2026-01-01T00:00:00Z\n")

@@ -5,10 +5,11 @@ import base64
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import token_of
 
 from ingest.auth import TokensError, given_tokens, new_token, parse_tokens, sender_of
 
-SECRET, ENTRY = new_token("voxology")
+SECRET, ENTRY = token_of("voxology")
 (TOKEN,) = parse_tokens(ENTRY)
 
 
