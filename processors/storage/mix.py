@@ -1,4 +1,4 @@
-"""``mix.wav``: all tracks of a recording as the channels of one file, aligned by their start times."""
+"""``mix.wav``: all tracks of a recording as the channels of one file, aligned by one clock."""
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
@@ -23,12 +23,9 @@ def mixed(outline: Outline, parts: Parts) -> tuple[dict[str, Any], "list[Channel
         return {"skipped": "the stream has no track"}, []
     if len(formats) > 1 or not tracks[0].format.is_g711:
         return {"skipped": "the tracks are coded differently, or in no law of G.711"}, []
-    offsets, aligned_by = outline.start_offsets()
+    aligned = outline.alignment()
+    offsets = aligned.first_sample
     longest = max(o + t.closed.samples for o, t in zip(offsets, tracks, strict=True))
-    if longest > 2 * max(t.closed.samples for t in tracks) + 3600 * tracks[0].format.rate_hz:
-        # Absurd start times would make a file of silence.
-        offsets, aligned_by = [0] * len(tracks), "assumed"
-        longest = max(t.closed.samples for t in tracks)
     channels = [
         Channel(parts.audio(track.index), offset, track.format.silence)
         for offset, track in zip(offsets, tracks, strict=True)
@@ -39,7 +36,7 @@ def mixed(outline: Outline, parts: Parts) -> tuple[dict[str, Any], "list[Channel
         "channels": [t.name for t in tracks],
         "first_sample": offsets,
         "samples": longest,
-        "aligned_by": aligned_by,
+        "aligned_by": aligned.aligned_by,
     }
     return said, channels
 

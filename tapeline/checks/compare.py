@@ -32,6 +32,8 @@ def differences(call: Call, folder: Path) -> list[str]:
             )
         if hashlib.sha256(stored).hexdigest() != recorded[track.name]["sha256"]:
             found.append(f"{track.name}: not what its manifest says")
+        if not recorded[track.name]["declared_duration_agrees"]:
+            found.append(f"{track.name}: not as long as declared")
     found += [f"{name}: recorded but not played" for name in recorded.keys() - {t.name for t in call.tracks}]
     return found + _mix_differences(call, folder, manifest)
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from processors.core.audio.formats import RATES_HZ, AudioFormat
+from processors.core.record.alignment import Alignment, alignment
 from processors.core.record.track import InconsistentEventsError, Track, file_name
 from schemas.errors import TapelineError
 from schemas.events import Event, Segment, StreamClosed, StreamOpened, TrackClosed, TrackOpened
@@ -161,9 +162,7 @@ class Outline:
             "duration_ms": closed.duration_ms,
             "declared": declared,
             "declared_duration_agrees": all(
-                said["duration"] == closed.duration_ms
-                for said in declared.values()
-                if said and said["duration"] is not None
+                _agrees(said["duration"], track) for said in declared.values() if said
             ),
             "chunks": {"expected": closed.expected} | msgspec.structs.asdict(closed.delivery),
             "heard_at": None if track.heard_at is None else _iso(track.heard_at, "microseconds"),
@@ -181,31 +180,20 @@ class Outline:
         """Return what ``end_stream`` says of the tracks."""
         return (self._whole.closed.end or {}).get("tracks") or []
 
-    def start_offsets(self) -> tuple[list[int], str]:
-        """Return where each track begins in the mix, in samples, and how that is known.
+    def alignment(self) -> Alignment:
+        """Return where each track begins in the mix, and how that is known."""
+        return alignment(self.tracks, self._ended_tracks())
 
-        From the ``start_time`` that each track's stop, or the stream's end, declares, relative to
-        the earliest. A track without one begins with the earliest: nothing in the protocol tells.
-        """
-        starts = [(track, self._start_ms(track)) for track in self.tracks]
-        known = [start_ms for _, start_ms in starts if start_ms is not None]
-        first_ms = min(known, default=0.0)
-        offsets = [
-            0 if start_ms is None else round((start_ms - first_ms) * track.format.rate_hz / 1000)
-            for track, start_ms in starts
-        ]
-        return offsets, "start_time" if len(known) == len(starts) else "assumed"
 
-    def _start_ms(self, track: Track) -> float | None:
-        declared: list[Any] = [t for t in self._ended_tracks() if t["name"] == track.name]
-        for said in (track.closed.stop, *declared):
-            try:
-                at = datetime.fromisoformat(said["start_time"])
-            except (TypeError, ValueError):
-                continue
-            # Without a zone it is UTC: a recording must not depend on where it is made.
-            return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000
-        return None
+def _agrees(declared_ms: float | None, track: Track) -> bool:
+    """Return whether a declared duration, if there is one, is less than a chunk from the samples'.
+
+    Platforms round to whole milliseconds, and may count a last chunk that is not full as one. At least a
+    millisecond either way agrees.
+    """
+    closed = track.closed
+    chunk_ms = track.format.duration_ms(closed.delivery.longest_chunk)
+    return declared_ms is None or abs(declared_ms - closed.duration_ms) < max(chunk_ms, 1.0)
 
 
 def encoded(manifest: dict[str, Any]) -> bytes:

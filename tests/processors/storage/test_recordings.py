@@ -211,7 +211,7 @@ async def test_an_absurd_start_time_makes_no_file_of_silence(store: ObjectStore)
             assert event.payload.stop is not None
             event.payload.stop["start_time"] = "1920-01-01T00:00:00Z"
     saved = await record_all(Recordings(store), events)
-    assert saved.manifest["mix"]["aligned_by"] == "assumed"
+    assert saved.manifest["mix"]["aligned_by"] == "heard_at"
     assert saved.manifest["mix"]["samples"] == 24_000
 
 

@@ -32,6 +32,12 @@ def flip(folder: Path, file: str, at: int) -> None:
     (folder / file).write_bytes(data)
 
 
+def disagreeing(folder: Path) -> None:
+    manifest = json.loads((folder / "recording.json").read_text())
+    manifest["tracks"][1]["declared_duration_agrees"] = False
+    (folder / "recording.json").write_text(json.dumps(manifest))
+
+
 def partial(folder: Path) -> None:
     manifest = json.loads((folder / "recording.json").read_text())
     manifest |= {"state": "partial", "reasons": ["chunks_lost:caller"]}
@@ -46,6 +52,7 @@ def partial(folder: Path) -> None:
         (lambda f: flip(f, "caller.wav", 22), "caller: differs from byte 22"),
         (lambda f: flip(f, "mix.wav", -1), "mix: channel 2 is not transfer"),
         (lambda f: flip(f, "mix.wav", 0), "mix: not the header"),
+        (disagreeing, "transfer: not as long as declared"),
         (partial, "state partial: chunks_lost:caller"),
     ],
 )

@@ -1,0 +1,73 @@
+"""Where the tracks of a recording begin on its mix, and by which clock that is known. Pure.
+
+Two clocks tell: the ``start_time`` that a track's stop, or the stream's end, declares, and ``heard_at``, when
+the gateway heard the track's first sample. They are not the same clock, so all tracks are aligned by one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from processors.core.record.track import Track
+from schemas.schema import Record
+
+#: How much longer than twice its longest track a mix may be: beyond that the times are absurd, and would make
+#: a file of silence.
+LONGEST_APART_S = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """Where each track begins, in samples behind the earliest, and what tells so."""
+
+    first_sample: list[int]
+    aligned_by: str
+    """``start_time``, ``heard_at``, or ``assumed``: nothing tells, all begin together."""
+
+
+def alignment(tracks: Sequence[Track], ended: Sequence[Record]) -> Alignment:
+    """Return how the tracks lie beside each other, given what ``end_stream`` says of them.
+
+    By ``start_time`` if it is known of every track that has audio, else by ``heard_at``. A clock that puts
+    tracks absurdly far apart is not believed.
+    """
+    starts_ms = {
+        "start_time": [_declared_ms(track, ended) for track in tracks],
+        "heard_at": [None if track.heard_at is None else track.heard_at / 1000 for track in tracks],
+    }
+    for clock, known in starts_ms.items():
+        first_sample = _behind_the_earliest(tracks, known)
+        if first_sample is not None and not _absurd(tracks, first_sample):
+            return Alignment(first_sample, clock)
+    return Alignment([0] * len(tracks), "assumed")
+
+
+def _behind_the_earliest(tracks: Sequence[Track], starts_ms: Sequence[float | None]) -> list[int] | None:
+    """Return where each track begins by a clock; None if it does not tell of each that has audio."""
+    known = [start_ms for start_ms in starts_ms if start_ms is not None]
+    if not known or any(t.samples and s is None for t, s in zip(tracks, starts_ms, strict=True)):
+        return None
+    first_ms = min(known)
+    return [
+        0 if start_ms is None else round((start_ms - first_ms) * track.format.rate_hz / 1000)
+        for track, start_ms in zip(tracks, starts_ms, strict=True)
+    ]
+
+
+def _absurd(tracks: Sequence[Track], first_sample: Sequence[int]) -> bool:
+    mix_s = max((at + t.samples) / t.format.rate_hz for t, at in zip(tracks, first_sample, strict=True))
+    return mix_s > 2 * max(t.samples / t.format.rate_hz for t in tracks) + LONGEST_APART_S
+
+
+def _declared_ms(track: Track, ended: Sequence[Record]) -> float | None:
+    """Return when a track began, in ms since the epoch, as its stop declares, else the stream's end."""
+    declared: list[Any] = [track.closed.stop, *(said for said in ended if said["name"] == track.name)]
+    for said in declared:
+        try:
+            at = datetime.fromisoformat(said["start_time"])
+        except (TypeError, ValueError):  # of one that nobody said, or that is no time
+            continue
+        # Without a zone it is UTC: a recording must not depend on where it is made.
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000
+    return None

@@ -1,0 +1,116 @@
+"""Where tracks lie on the mix: by one clock for all of them, and by none that is absurd."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support import DELIVERY
+
+from processors.core.audio.formats import audio_format
+from processors.core.record.alignment import LONGEST_APART_S, Alignment, alignment
+from processors.core.record.track import Track
+from schemas.events import TrackClosed
+from schemas.schema import Record
+
+BEGAN = datetime(2026, 11, 18, 10, tzinfo=UTC)
+DAY_MS = 24 * 3_600_000
+
+
+def track(
+    name: str = "far",
+    start_time: Any = None,
+    heard_ms: int | None = 0,
+    samples: int = 8000,
+    rate_hz: int = 8000,
+) -> Track:
+    made = Track(name, 0, f"{name}.wav", audio_format("ulaw", rate_hz), None)
+    made.samples = samples
+    made.heard_at = None if heard_ms is None else round(BEGAN.timestamp() * 1e6) + heard_ms * 1000
+    stop = {"name": name, "start_time": start_time}
+    made.close(TrackClosed(name, 0, samples, 0.0, True, stop, 1, DELIVERY, 0, 1, 2))
+    return made
+
+
+def at(ms: int) -> str:
+    return (BEGAN + timedelta(milliseconds=ms)).isoformat()
+
+
+def ended(name: str, start_time: str | None) -> Record:
+    return {"name": name, "start_time": start_time}
+
+
+TIMES_MS = st.integers(0, LONGEST_APART_S * 1000)
+TRACKS = st.lists(
+    st.tuples(st.none() | TIMES_MS, TIMES_MS, st.booleans(), st.sampled_from([8000, 16_000]), st.booleans()),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(TRACKS)
+def test_all_tracks_lie_by_the_one_clock_that_tells_of_each_that_has_audio(
+    drawn: list[tuple[int | None, int, bool, int, bool]],
+) -> None:
+    tracks, said = [], []
+    for number, (start_ms, heard_ms, by_stop, rate_hz, audio) in enumerate(drawn):
+        start = None if start_ms is None else at(start_ms)
+        name = f"track-{number}"
+        samples, heard = (rate_hz, heard_ms) if audio else (0, None)
+        tracks.append(track(name, start if by_stop else None, heard, samples, rate_hz))
+        said.append(ended(name, None if by_stop else start))
+    found = alignment(tracks, said)
+    declared = [start_ms for start_ms, *_ in drawn]
+    heard_at = [heard_ms if audio else None for _, heard_ms, _, _, audio in drawn]
+    whole = all(start_ms is not None or not audio for start_ms, _, _, _, audio in drawn)
+    clock = declared if whole and any(s is not None for s in declared) else heard_at
+    known = [ms for ms in clock if ms is not None]
+    if not known:
+        assert found == Alignment([0] * len(tracks), "assumed")
+        return
+    assert found.aligned_by == ("start_time" if clock is declared else "heard_at")
+    assert found.first_sample == [
+        0 if ms is None else (ms - min(known)) * t.format.rate_hz // 1000
+        for ms, t in zip(clock, tracks, strict=True)
+    ]
+
+
+def test_a_track_without_a_start_time_lies_where_it_was_heard_beside_one_that_has_both() -> None:
+    tracks = [track("caller", at(0), heard_ms=40), track("transfer", None, heard_ms=60_040)]
+    assert alignment(tracks, []) == Alignment([0, 480_000], "heard_at")
+
+
+def test_a_stop_comes_before_the_end_in_what_is_declared() -> None:
+    tracks = [track("a", at(2000)), track("b", at(0))]
+    assert alignment(tracks, [ended("a", at(9000))]) == Alignment([16_000, 0], "start_time")
+
+
+@pytest.mark.usefixtures("far_from_utc")
+def test_a_start_without_a_zone_is_in_utc_wherever_it_is_read() -> None:
+    tracks = [track("a", "2026-11-18T10:00:02"), track("b", "2026-11-18T12:00:00+02:00")]
+    assert alignment(tracks, []) == Alignment([16_000, 0], "start_time")
+    assert alignment([track("a", "0001-01-01T00:00:00")], []) == Alignment([0], "start_time")
+
+
+@pytest.mark.parametrize("broken", ["", "yesterday", "2026-11-31T00:00:00Z", 7])
+def test_a_start_that_is_no_time_is_as_good_as_none(broken: Any) -> None:
+    tracks = [track("a", broken, heard_ms=1000), track("b", broken, heard_ms=0)]
+    assert alignment(tracks, []) == Alignment([8000, 0], "heard_at")
+    said = [ended("a", at(0)), ended("b", at(500))]
+    assert alignment(tracks, said) == Alignment([0, 4000], "start_time")
+
+
+@pytest.mark.parametrize(
+    ("apart_ms", "how"),
+    [(LONGEST_APART_S * 1000 + 1000, "start_time"), (LONGEST_APART_S * 1000 + 1001, "heard_at")],
+)
+def test_start_times_absurdly_far_apart_are_not_believed(apart_ms: int, how: str) -> None:
+    tracks = [track("a", at(0), heard_ms=0), track("b", at(apart_ms), heard_ms=500)]
+    assert alignment(tracks, []).aligned_by == how
+
+
+def test_where_no_clock_is_to_be_believed_all_tracks_begin_together() -> None:
+    tracks = [track("a", at(0), heard_ms=0), track("b", at(DAY_MS), heard_ms=DAY_MS)]
+    assert alignment(tracks, []) == Alignment([0, 0], "assumed")
+    assert alignment([], []) == Alignment([], "assumed")
