@@ -100,6 +100,9 @@ class StreamAgent(ABC, Generic[A, B]):
     def on_durable(self, name: str, processor: StreamProcessor[A, B], owned: OwnedPartition[A, B]) -> None:
         """Act on a processor's state being durable: just saved, or just restored."""
 
+    def on_expired(self, processor: StreamProcessor[A, B], owned: OwnedPartition[A, B]) -> None:
+        """Act on a stream being remembered no longer."""
+
     def on_lost(self, owned: OwnedPartition[A, B]) -> None:
         """Let go of what a partition holds: it is not this worker's any more, or has to be taken again."""
 
@@ -192,6 +195,8 @@ class StreamAgent(ABC, Generic[A, B]):
             assert processor is not None
             streams.saved(checkpoint)
             self.on_durable(checkpoint.name, processor, owned)
+        for checkpoint in expired:
+            self.on_expired(checkpoint.expired, owned)
         self.app.consumer.declare_committable(owned.tp, streams.committable_offset, owned.epoch)
 
     # Partitions come and go ------------------------------------------------------------------

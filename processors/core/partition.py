@@ -24,8 +24,8 @@ long a state is unsaved, and an offset held, by both: the log's stands still beh
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 from sortedcontainers import SortedSet
 
@@ -49,6 +49,8 @@ class Checkpoint:
     name: str
     snapshot: bytes | None
     needs_offset: int | None = None
+    expired: Any = field(default=None, compare=False)
+    """The processor of the stream that is remembered no longer, of one that deletes it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -127,9 +129,17 @@ class Partition(Generic[A, B]):
         One that is taken may start beyond ``next_offset``: then the log begins there.
         """
         decided = disposition(start, self.next_offset, log_begins=log_begins, fresh=fresh)
+        if decided is Disposition.TAKE and start <= log_begins:
+            self._note_expired(start)
         if decided is Disposition.TAKE and start > self.next_offset:
             self.next_offset = start
         return decided
+
+    def _note_expired(self, log_begins: int) -> None:
+        """Let the streams know whose records may have been deleted unread; save what that changes."""
+        for name, entry in self._entries.items():
+            if not entry.closed and entry.processor.note_expired(log_begins):
+                self._due.add(name)
 
     def begin(self, fetched_s: float) -> None:
         """Begin a batch, of records or of none, that a fetch brought at a monotonic time in seconds."""
@@ -247,7 +257,7 @@ class Partition(Generic[A, B]):
             if entry is not None and entry.closed and expiry_ms(entry.processor.last_ms) < now_ms:
                 del self._entries[name]
                 self._closed -= 1
-                expired.append(Checkpoint(name, None))
+                expired.append(Checkpoint(name, None, expired=entry.processor))
         return expired
 
     @property

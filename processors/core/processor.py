@@ -66,6 +66,9 @@ class StreamProcessor(Protocol[In, Out]):
     def release(self, before_offset: int) -> Sequence[Out]:
         """Return what ends the need of records before an offset, once it is durable."""
 
+    def note_expired(self, log_begins: int) -> bool:
+        """Note that Kafka has deleted all before an offset; return whether that loses anything unread."""
+
     @property
     def silence_wait_ms(self) -> int | None:
         """How long the stream may be silent before it is closed; None for one that silence does not close."""
@@ -76,7 +79,10 @@ class StreamProcessor(Protocol[In, Out]):
 
 
 class SelfContained:
-    """Base of a processor of one stream whose snapshot holds everything, and that silence does not close."""
+    """Base of a processor of one stream whose snapshot holds everything, and that silence does not close.
+
+    Its records are numbered: those that are missing it sees by itself.
+    """
 
     def begins_anew(self, record: Any, offset: int, timestamp_ms: int) -> bool:
         """Return False: another stream has another name."""
@@ -94,6 +100,10 @@ class SelfContained:
     def release(self, before_offset: int) -> Sequence[Any]:
         """Return nothing."""
         return ()
+
+    def note_expired(self, log_begins: int) -> bool:
+        """Return False."""
+        return False
 
     @property
     def silence_wait_ms(self) -> int | None:

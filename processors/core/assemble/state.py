@@ -130,6 +130,8 @@ class StreamState(msgspec.Struct, array_like=True):
     carried: list[TrackState] = []
     """Tracks of the stream that it continues, of which it has heard nothing yet; when silence closed it,
     those that whoever continues it begins with."""
+    expired: bool = False
+    """Kafka may have deleted records of it before they were read."""
 
 
 class _Head(msgspec.Struct, array_like=True):

@@ -160,6 +160,16 @@ class StreamAssembler(SelfContained):
         """Kafka timestamp of the last message used."""
         return self._state.last_ms
 
+    def note_expired(self, log_begins: int) -> bool:
+        """Note that Kafka has deleted all before an offset, by its retention, and what was not read with it.
+
+        Return whether records of an open stream may be among that: nothing can tell any more.
+        """
+        state = self._state
+        loses = not state.expired and state.seen_offset + 1 < log_begins
+        state.expired |= loses
+        return loses
+
     # Silence ---------------------------------------------------------------------------------
 
     @property
@@ -176,13 +186,12 @@ class StreamAssembler(SelfContained):
         return Silence(self.stream, self._state.last_offset)
 
     def _ends_by(self, silence: Record) -> bool:
-        """Tell whether a silence closes the stream: nothing of it stands between."""
+        """Tell whether a silence closes the stream: nothing of it stands between.
+
+        Its last message tells that. Its first one may be gone from the log by now.
+        """
         state = self._state
-        return (
-            not state.closed
-            and silence["origin_offset"] == state.first_offset
-            and silence["last_offset"] == state.last_offset
-        )
+        return not state.closed and silence["last_offset"] == state.last_offset
 
     # One message -----------------------------------------------------------------------------
 

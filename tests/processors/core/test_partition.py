@@ -378,6 +378,26 @@ def test_what_the_log_has_deleted_is_passed_over() -> None:
     assert streams.next_offset == streams.committable_offset == 50
 
 
+def test_open_streams_are_told_of_records_that_were_deleted_unread_and_saved_with_it() -> None:
+    """Of stream 1 what comes next is gone; 2 had ended; 3 was saved with what lies behind its last commit."""
+    log = logged([*call(2, 1), message(1, "init_stream"), message(3, "init_stream")])
+    streams = partition()
+    read(streams, log)
+    restored = partition()
+    for checkpoint in save(streams) + streams.unsaved():
+        assert checkpoint.snapshot is not None
+        restored.restore(checkpoint.name, StreamAssembler.restore(checkpoint.snapshot, CONFIG))
+    begins = len(log)
+    for next_offset in (0, 3):  # the group's commits are lost with the rest, or not
+        restored.next_offset = next_offset
+        assert restored.check(begins, log_begins=begins, fresh=True) is Disposition.TAKE
+        assert [c.name for c in restored.due()] == (["1"] if next_offset == 0 else [])
+    assert restored.next_offset == begins
+    restored.feed("1", message(1, "end_stream", tracks=[]), begins, 10**12)
+    out = restored.feed("1", message(1, "x"), begins + 1, 2 * 10**12)
+    assert [e.payload.reasons for e in out if isinstance(e, Event) and e.event_index] == [["log_expired"]]
+
+
 def test_records_of_no_stream_are_passed() -> None:
     streams = partition()
     streams.skip(41)

@@ -73,6 +73,7 @@ CHECKPOINT: list[Any] = [
         ]
     ],
     [],
+    False,
 ]
 
 

@@ -307,9 +307,18 @@ def test_a_silence_is_void_when_anything_of_the_stream_stands_between() -> None:
 def test_a_silence_of_an_earlier_stream_of_the_same_number_is_void() -> None:
     stream = StreamAssembler(STREAM, 3, CONFIG)
     stream.handle(start("far"), 7, 0)
-    other = Silence(StreamIdentity(None, STREAM, 2), stream.silence.last_offset).to_record(0)
+    other = Silence(StreamIdentity(None, STREAM, 2), 5).to_record(0)
     assert stream.handle(other, 8, 0) == []
     assert stream.handle(silence(stream), 9, 0) != []
+
+
+def test_a_silence_closes_what_the_log_still_has_of_its_stream() -> None:
+    whole, headless = StreamAssembler(STREAM, 3, CONFIG), StreamAssembler(STREAM, 3, CONFIG)
+    whole.handle(start("far"), 7, 0)
+    for stream in (whole, headless):
+        stream.handle(chunk("far", 2, b"x"), 8, 0)
+    assert headless.handle(silence(whole), 9, 0) != []
+    assert headless.closed
 
 
 def test_a_silence_for_a_closed_stream_is_void_and_rejects_nothing() -> None:
@@ -559,6 +568,23 @@ def test_how_long_a_restored_stream_may_be_silent_is_for_its_worker_to_say() -> 
     assert restored.silence_wait_ms == 5
     restored.handle(end("far"), 1, 0)
     assert restored.silence_wait_ms == CONFIG.window_ms + END_MARGIN_MS
+
+
+def test_a_stream_whose_messages_may_have_been_deleted_unread_is_never_complete() -> None:
+    messages = call("far")
+    for read in range(1, len(messages)):
+        for begins in (0, read, read + 1, read + 50):
+            stream = StreamAssembler(STREAM, 3, CONFIG)
+            for offset, message in enumerate(messages[:read]):
+                stream.handle(message, offset, offset)
+            assert stream.note_expired(begins) is (begins > read)
+            assert not stream.note_expired(begins), "it is noted once"
+            stream = StreamAssembler.restore(stream.snapshot(), CONFIG)
+            out = [
+                o for at, m in enumerate(messages[read:], max(read, begins)) for o in stream.handle(m, at, at)
+            ]
+            assert Heard(out).closed.complete is (begins <= read)
+            assert Heard(out).closed.reasons == ["log_expired"] * (begins > read)
 
 
 def test_an_error_is_kept() -> None:
