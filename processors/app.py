@@ -20,6 +20,7 @@ from runtime.cluster import Cluster
 from runtime.registry import registry_from
 from schemas.codec import Reader, Writer
 from schemas.event_reader import EventReader
+from schemas.identity import LogIdentity
 from schemas.topics import (
     DEAD_LETTERS,
     MAX_RECORD_BYTES,
@@ -48,10 +49,13 @@ MESSAGE_FETCH_BYTES, TRACK_FETCH_BYTES = 2**20, 3 * 2**20
 BUFFERED_BATCHES = 8
 
 
-def create_agent(name: str, config: WorkerConfig) -> tuple[faust.App, StreamAgent[Any, Any]]:
+def create_agent(
+    name: str, config: WorkerConfig, source: LogIdentity | None = None
+) -> tuple[faust.App, StreamAgent[Any, Any]]:
     """Return the Faust application of ``assemble``, ``measure`` or ``record``, and the agent in it.
 
-    Raise ValueError for another name, and StoreUrlError.
+    ``source``: which log the streams are in, for ``record``. Raise ValueError for another name, and
+    StoreUrlError.
     """
     servers = ";".join(f"tapeline://{server.strip()}" for server in config.kafka.servers.split(","))
     app = Application(
@@ -72,7 +76,7 @@ def create_agent(name: str, config: WorkerConfig) -> tuple[faust.App, StreamAgen
         broker_request_timeout=60.0,
         consumer_auto_offset_reset="earliest",
     )
-    agent = _agent(name, app, config)
+    agent = _agent(name, app, config, source)
     topic = app.topic(agent.source.name, schema=BatchSchema(key_type=bytes, value_type=bytes))
 
     # Named: without a name Faust derives one, and a module's rename would be a new agent.
@@ -106,7 +110,9 @@ def _producers(name: str, kafka: Cluster, *outputs: Topic) -> PartitionProducers
     )
 
 
-def _agent(name: str, app: faust.App, config: WorkerConfig) -> StreamAgent[Any, Any]:
+def _agent(
+    name: str, app: faust.App, config: WorkerConfig, source: LogIdentity | None
+) -> StreamAgent[Any, Any]:
     registry = registry_from(config.registry)
     common = (CheckpointLog(config.kafka, changelog(name).name), config.checkpoints)
     match name:
@@ -138,6 +144,7 @@ def _agent(name: str, app: faust.App, config: WorkerConfig) -> StreamAgent[Any, 
                 writer=Writer(METRICS, registry),
             )
         case "record":
+            assert source is not None, "the manifests tell of which log they are"
             return Record(
                 app,
                 name,
@@ -145,7 +152,7 @@ def _agent(name: str, app: faust.App, config: WorkerConfig) -> StreamAgent[Any, 
                 _producers(name, config.kafka, RECORDINGS),
                 *common,
                 storage=config.storage,
-                recordings=Recordings(open_store(config.store)),
+                recordings=Recordings(open_store(config.store), source),
                 reader=EventReader(registry),
                 writer=Writer(RECORDINGS, registry),
             )

@@ -38,6 +38,14 @@ class StreamIdentity(NamedTuple):
         return f"{self.name}@{self.origin_offset}"
 
 
+class LogIdentity(NamedTuple):
+    """One ``voxology.messages`` among all that there ever were: offsets mean something within it alone."""
+
+    cluster_id: str
+    topic_id: str
+    """Kafka's UUID in its own text form: letters, digits, ``_`` and ``-``. A topic made anew has another."""
+
+
 def identity_in(record: Record) -> StreamIdentity:
     """Return the stream of a decoded record of ours, of any topic but the messages'."""
     return StreamIdentity(record["sender"], record["stream_id"], record["origin_offset"])

@@ -32,10 +32,12 @@ from schemas.events import (
     TrackOpened,
     TrackSegment,
 )
+from schemas.identity import LogIdentity
 from schemas.schema import bare_schema
 from schemas.topics import TRACKS
 from tapeline.local.stack import Stack
 
+LOG = LogIdentity("a-cluster", "a-topic")
 OPENED_AT_MS = 1_795_000_000_000
 HEARD_AT_US = OPENED_AT_MS * 1000
 #: Seven chunks, 176 ms apart.
@@ -104,7 +106,9 @@ async def record_all(recordings: Recordings, events: list[Event], part_ms: int =
         for part in recorder.handle(event, offset, 0):
             assert isinstance(part, StorePart)
             if part.last:
-                return await recordings.compose(part.location, part.parts, part.events)
+                composed = await recordings.compose(part.location, part.parts, part.events)
+                assert isinstance(composed, Saved)
+                return composed
             await recordings.store_part(part.parts, part.events)
     raise AssertionError("the stream did not end")
 

@@ -23,7 +23,9 @@ from schemas.dead_letter import parse_headers
 from schemas.identity import identity_in
 from schemas.topics import AGENTS, DEAD_LETTERS, METRICS, RECORDINGS, TRACKS, changelog
 from tapeline.checks.audit import audit
-from tapeline.checks.verify import against_log, against_manifest, against_oracle, manifests
+from tapeline.checks.recorded import recordings_in
+from tapeline.checks.verify import against_manifest, against_oracle
+from tapeline.checks.verify_log import against_log
 from tapeline.topics.reader import entries, records
 
 #: A checkpoint's value begins with its partition.
@@ -48,12 +50,12 @@ async def judge(
 
 async def _judge_recordings(report: Report, cluster: Cluster, config: WorkerConfig) -> None:
     store = open_store(config.store)
-    recorded = await manifests(store)
+    recorded = await recordings_in(store)
     report.recordings = len(recorded)
-    for stream, (folder, text) in recorded.items():
-        report.faults += [f"stream {stream}: {f}" for f in await against_manifest(store, folder, text)]
-    async for stream, faults in against_log(recorded, cluster, None, config.assembly, config.storage):
-        report.faults += [f"stream {stream}: log: {f}" for f in faults]
+    for recording in recorded:
+        report.faults += [f"{recording}: {f}" for f in await against_manifest(store, recording)]
+    compared = await against_log(recorded, cluster, None, config.assembly, config.storage)
+    report.faults += [f"stream {stream}: log: {fault}" for stream, fault in compared.faults]
     totals = report.reconciled = await audit(cluster, None)
     report.faults += totals.faults
     if totals.still_open or totals.not_recorded_yet or totals.failed:
@@ -172,7 +174,7 @@ async def _judge_by_oracle(
     if report.kills[BROKER] or report.freezes[BROKER]:
         return
     store = open_store(config.store)
-    recorded = await manifests(store)
+    recorded = await recordings_in(store)
     for call in played:
         if any(call.began_s - 1 < end and begin < call.ended_s + 1 for begin, end in gateway_disturbed):
             continue

@@ -19,6 +19,7 @@ from processors.storage.recordings import Recordings, Saved
 from schemas.codec import Reader, Writer
 from schemas.event_reader import EventReader
 from schemas.events import Event, StreamOpened
+from schemas.identity import LogIdentity
 from schemas.live_track import LiveTrack
 from schemas.message import to_message
 from schemas.schema import Record
@@ -33,6 +34,7 @@ PART_MS, WINDOW_MS = 200, 1_000
 STORED_IN, PAGES_IN = 8, 2_000
 #: After one of so many messages its stream is silent until it is closed.
 SILENT_IN = 50
+LOG = LogIdentity("fuzzed", "fuzzed")
 #: What Kafka needs of a record for its key, its headers and itself.
 _ROOM_BYTES = 16 * 1024
 
@@ -111,7 +113,7 @@ class _Stream:
         self._assembler: StreamAssembler | None = None
         self._meter, self._recorder = StreamMeter(WINDOW_MS), StreamRecorder(PART_MS)
         self._store = MemoryStore()
-        self._recordings = None if source.randrange(STORED_IN) else Recordings(self._store)
+        self._recordings = None if source.randrange(STORED_IN) else Recordings(self._store, LOG)
         self._outline = Outline()
         self._saved: Saved | None = None
         self._events = 0
@@ -154,9 +156,11 @@ class _Stream:
     async def _store_part(self, part: StorePart) -> None:
         if part.last:
             digests = {track.file: "" for track in self._outline.tracks}
-            json.loads(encoded(self._outline.manifest(digests, {})))
+            json.loads(encoded(self._outline.manifest(LOG, digests, {})))
             if self._recordings is not None:
-                self._saved = await self._recordings.compose(part.location, part.parts, part.events)
+                saved = await self._recordings.compose(part.location, part.parts, part.events)
+                assert isinstance(saved, Saved), saved
+                self._saved = saved
             self._recorder.finish()
             self._outcomes["recorded"] += 1
         else:

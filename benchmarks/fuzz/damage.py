@@ -6,7 +6,7 @@ from typing import Any
 
 from fastavro.utils import generate_one
 
-from benchmarks.fuzz.chain import ASSEMBLY, CHECKPOINTS, PART_MS, WINDOW_MS
+from benchmarks.fuzz.chain import ASSEMBLY, CHECKPOINTS, LOG, PART_MS, WINDOW_MS
 from processors.core.assemble.stream import StreamAssembler
 from processors.core.measure.stream import StreamMeter
 from processors.core.processor import handled
@@ -103,7 +103,8 @@ class Readers:
         try:
             self._outline.add(event)
             self._outline.check_whole()
-            encoded(self._outline.manifest({track.file: "" for track in self._outline.tracks}, {}))
+            self._outline.facts(LOG)
+            encoded(self._outline.manifest(LOG, {track.file: "" for track in self._outline.tracks}, {}))
         except (IncompletePartsError, InconsistentEventsError):
             pass
 

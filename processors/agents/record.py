@@ -5,11 +5,13 @@ from typing import Any
 
 from processors.agents.ownership import OwnedPartition
 from processors.agents.parts_cleaner import PartsCleaner
-from processors.agents.recording_jobs import RecordingJobs, StoreGaveUpError
+from processors.agents.recording_jobs import STORE_ERRORS, RecordingJobs, StoreGaveUpError
 from processors.agents.stream_agent import StreamAgent
 from processors.config import StorageConfig
 from processors.core.processor import StreamProcessor
+from processors.core.record.announcement import STORE_UNAVAILABLE, recording_failed, recording_saved
 from processors.core.record.manifest import IncompletePartsError
+from processors.core.record.replacement import Span
 from processors.core.record.spilling import spilled
 from processors.core.record.stream import (
     BufferedAudio,
@@ -20,7 +22,7 @@ from processors.core.record.stream import (
 )
 from processors.core.record.track import InconsistentEventsError
 from processors.driver.fencing import FencedError
-from processors.storage.recordings import Recordings, Saved
+from processors.storage.recordings import Kept, Recordings, Saved
 from runtime import telemetry
 from schemas.codec import Writer
 from schemas.errors import SchemaError
@@ -97,91 +99,97 @@ class Record(StreamAgent[Event, RecorderOutput]):
             else:
                 owned.streams.touch(name)
 
-        await self._jobs.start(name, job, lambda: self._ownership.holds(owned))
+        # Streams of one name follow each other: each looks at what the ones before have left.
+        await self._jobs.start(output.stream.name, job, lambda: self._ownership.holds(owned))
 
     def _job_failed(self, name: str, error: BaseException) -> None:
         self.log.error("agent_failed", stream=name, reason=repr(error))
         self._crash = asyncio.ensure_future(self.app.crash(error))
 
     async def _store(self, owned: Owned, output: RecorderOutput, recorder: StreamRecorder) -> None:
-        name = str(output.stream)
         if isinstance(output, FailRecording):
-            await self._announce_failure(owned, output, None, output.reason)
-            recorder.finish(keep_parts=True)
+            await self._fail(owned, output, recorder, output.reason)
             return
+        name = str(output.stream)
         try:
             if not output.last:
                 await self._jobs.retried(name, lambda: self._store_part(output))
                 recorder.stored(output.last_index)
                 return
-            saved = await self._jobs.retried(name, lambda: self._compose(output))
-        except (StoreGaveUpError, IncompletePartsError, InconsistentEventsError, SchemaError) as error:
-            path = f"recordings/{output.location}"
-            await self._announce_failure(owned, output, path, str(error))
-            recorder.finish(keep_parts=True)
+            composed = await self._jobs.retried(name, lambda: self._compose(output, recorder))
+        except StoreGaveUpError as error:
+            await self._fail(owned, output, recorder, f"{STORE_UNAVAILABLE}: {error}")
+        except (IncompletePartsError, InconsistentEventsError, SchemaError) as error:
+            await self._fail(owned, output, recorder, str(error))
         else:
-            await self._announce(owned, output, saved)
+            if isinstance(composed, Saved):
+                await self._announce(owned, output, composed)
+            else:
+                await self._announce_kept(owned, output, composed)
             recorder.finish()
 
     async def _store_part(self, output: StorePart) -> None:
         storing = self._recordings.store_part(output.parts, output.events)
         await asyncio.wait_for(storing, self._storage.timeout_s)
 
-    async def _compose(self, output: StorePart) -> Saved:
+    async def _compose(self, output: StorePart, recorder: StreamRecorder) -> Saved | Kept:
         try:
             return await self._recordings.compose(output.location, output.parts, output.events)
-        except IncompletePartsError:
+        except IncompletePartsError as error:
             # Another worker may have composed it, and cleaned up, before it lost the partition.
-            saved = await self._recordings.composed(output.location)
-            if saved is None:
+            standing = await self._standing(output, recorder)
+            if standing is None:
                 raise
-            return saved
+            return Kept(standing, str(error))
+
+    async def _fail(
+        self, owned: Owned, output: RecorderOutput, recorder: StreamRecorder, reason: str
+    ) -> None:
+        """Announce that there is no recording; or the one that stands of the incarnation, if one is found."""
+        standing, name = None, str(output.stream)
+        try:
+            if reason.startswith(STORE_UNAVAILABLE):
+                # A store that has failed for so long is asked once more, not for as long again.
+                standing = await self._standing(output, recorder)
+            else:
+                standing = await self._jobs.retried(name, lambda: self._standing(output, recorder))
+        except STORE_ERRORS:
+            pass
+        except StoreGaveUpError as error:
+            reason = f"{STORE_UNAVAILABLE}: {error}; {reason}"
+        if standing is None:
+            await self._announce_failure(owned, output, reason)
+        else:
+            await self._announce_kept(owned, output, Kept(standing, reason))
+        recorder.finish(keep_parts=True)
+
+    async def _standing(self, output: RecorderOutput, recorder: StreamRecorder) -> Saved | None:
+        """Return the recording that is known to stand of an incarnation. Raise what the store does."""
+        span = Span(output.stream, self._recordings.log, output.partition, output.last_offset)
+        looking = self._recordings.composed(output.location, span, recorder.last_ms)
+        return await asyncio.wait_for(looking, self._storage.timeout_s)
 
     # Announcements ---------------------------------------------------------------------------
 
-    async def _announce(self, owned: Owned, output: StorePart, saved: Saved) -> None:
-        tracks = [
-            {
-                "track": track["track"],
-                "file": track["file"],
-                "sha256": track["sha256"],
-                "samples": track["samples"],
-                "duration_ms": track["duration_ms"],
-                "chunks_received": track["chunks"]["received"],
-                "chunks_lost": track["chunks"]["lost"],
-            }
-            for track in saved.manifest["tracks"]
-        ]
-        payload = {
-            "path": saved.path,
-            "complete": saved.manifest["state"] == "complete",
-            "reasons": saved.manifest["reasons"],
-            "manifest_sha256": saved.manifest_sha256,
-            "tracks": tracks,
-        }
-        await self._publish(owned, output, "RecordingSaved", payload)
+    async def _announce(self, owned: Owned, output: RecorderOutput, saved: Saved) -> None:
+        await self._publish(owned, _saved(output, saved))
         telemetry.SAVED.inc()
         self.log.info("recording_saved", stream=str(output.stream), path=saved.path)
 
-    async def _announce_failure(
-        self, owned: Owned, output: RecorderOutput, path: str | None, reason: str
-    ) -> None:
-        await self._publish(owned, output, "RecordingFailed", {"path": path, "reason": reason})
+    async def _announce_kept(self, owned: Owned, output: RecorderOutput, kept: Kept) -> None:
+        """Say that a recording stands, and log why it was not replaced."""
+        path = kept.standing.path
+        await self._publish(owned, _saved(output, kept.standing))
+        self.log.warning("recording_kept", stream=str(output.stream), path=path, reason=kept.reason)
+
+    async def _announce_failure(self, owned: Owned, output: RecorderOutput, reason: str) -> None:
+        path = f"recordings/{output.location}"
+        await self._publish(owned, recording_failed(output.stream, output.call_id, path, reason))
         telemetry.FAILED.inc()
         self.log.error("recording_failed", stream=str(output.stream), reason=reason)
 
-    async def _publish(self, owned: Owned, output: RecorderOutput, kind: str, payload: AvroRecord) -> None:
-        value = self._writer.encode(
-            {
-                "stream_id": output.stream.stream_id,
-                "sender": output.stream.sender,
-                "origin_offset": output.stream.origin_offset,
-                "call_id": output.call_id,
-                "type": kind,
-                "payload": (f"tapeline.{kind}", payload),
-            }
-        )
-        record = (key_of(output.stream.stream_id), value, self._writer.headers(kind))
+    async def _publish(self, owned: Owned, said: AvroRecord) -> None:
+        record = (key_of(said["stream_id"]), self._writer.encode(said), self._writer.headers(said["type"]))
         await owned.producer.send_all(RECORDINGS.name, [record])
 
     # Deleting parts ----------------------------------------------------------------------------
@@ -206,6 +214,16 @@ class Record(StreamAgent[Event, RecorderOutput]):
 
         self._cleaner.clean(recorder.to_clean, still_wanted, cleaned)
 
+    def on_expired(self, processor: StreamProcessor[Event, RecorderOutput], owned: Owned) -> None:
+        """Delete parts that have come since: of a worker that woke up long after it had lost the partition.
+
+        A day after the call, by its checkpoint: one look into the store a recording, whoever has the
+        partition by then, and none at each rebalance.
+        """
+        location = _recorder(processor).to_sweep
+        if location:
+            self._cleaner.clean(location, lambda: self._ownership.holds(owned), lambda: None)
+
     def on_lost(self, owned: Owned) -> None:
         """Let go of the audio that its recorders buffer."""
         for _, processor in owned.streams.processors():
@@ -216,6 +234,10 @@ class Record(StreamAgent[Event, RecorderOutput]):
         self._buffered = BufferedAudio()
         self._jobs.cancel()
         self._cleaner.cancel()
+
+
+def _saved(output: RecorderOutput, saved: Saved) -> AvroRecord:
+    return recording_saved(output.stream, output.call_id, saved.path, saved.manifest, saved.manifest_sha256)
 
 
 def _recorder(processor: StreamProcessor[Event, RecorderOutput] | None) -> StreamRecorder:

@@ -2,11 +2,15 @@
 
     recordings/date=…/stream=…/caller.wav …    recording.json comes last
 
+A further incarnation, or one of another log, lies beside it (``core.record.location``); what stands is not
+replaced by what is worse (``core.record.replacement``).
+
 Every name and every byte is a function of the stream's events: what is written twice changes nothing,
 and what a crash left half done is done again. The store makes an object visible only when it is whole, and
 durable before it says so.
 """
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack
@@ -14,15 +18,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+import obstore
 from obstore.store import ObjectStore
 
 from processors.core.audio.wav import wav_header, wav_padding
+from processors.core.record.location import locations
 from processors.core.record.manifest import MANIFEST, MIX, Outline, encoded
+from processors.core.record.replacement import Keep, Span, facts_in, place
 from processors.core.record.track import InconsistentEventsError, Track
 from processors.storage.mix import interleaved, mixed
 from processors.storage.parts import KEPT_BYTES, Audio, Parts, encode_part, part_name
 from processors.storage.store import delete_below, names, put, put_folder, read, writing
 from schemas.events import Event
+from schemas.identity import LogIdentity
 
 #: The mix of a call that is not in memory is written in blocks of about so many bytes.
 BLOCK = 960_000
@@ -37,12 +45,24 @@ class Saved:
     manifest_sha256: str
 
 
-class Recordings:
-    """Stores parts, and composes recordings of them."""
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A recording that stands, and why the one that was composed does not replace it."""
 
-    def __init__(self, store: ObjectStore, parts: str = "parts") -> None:
+    standing: Saved
+    reason: str
+
+
+class Recordings:
+    """Stores parts of the streams of one log, and composes recordings of them.
+
+    Streams of one name are to be composed one after the other: each looks at what the ones before have left.
+    """
+
+    def __init__(self, store: ObjectStore, log: LogIdentity, parts: str = "parts") -> None:
         self._store = store
-        self._parts_root = parts
+        self.log = log
+        self._parts_root = f"{parts}/log={log.topic_id}"
 
     async def store_part(self, parts: str, events: Sequence[Event]) -> None:
         """Store events of a stream that goes on where its parts lie, named by their first and last number.
@@ -56,12 +76,13 @@ class Recordings:
         """Delete the parts of a recording that has been composed and announced."""
         await delete_below(self._store, f"{self._parts_root}/{parts}")
 
-    async def compose(self, location: str, parts: str, tail: Sequence[Event]) -> Saved:
+    async def compose(self, location: str, parts: str, tail: Sequence[Event]) -> Saved | Kept:
         """Write a stream's recording from its parts and the events that follow them, the manifest last.
 
-        Memory holds a few parts and blocks, however long the call. Raise IncompletePartsError when events
-        are missing, InconsistentEventsError when they contradict each other, CorruptRecordError for one that
-        does not decode, and what the store raises. The manifest is written only if none was raised.
+        Nothing is written if a recording of the same incarnation stands that this one may not replace.
+        Memory holds a few parts and blocks, however long the call. Raise IncompletePartsError when events are
+        missing, InconsistentEventsError when they contradict each other, CorruptRecordError for one that does
+        not decode, and what the store raises. The manifest is written only if none was raised.
         """
         stored = tail[0].event_index > 0
         paths = await names(self._store, f"{self._parts_root}/{parts}") if stored else []
@@ -71,7 +92,12 @@ class Recordings:
             outline.add(event)
         outline.check_whole()
 
-        folder = f"recordings/{location}"
+        standing = await self._standing(location, outline.last_ms)
+        facts = {at: facts_in(text) for at, text in standing.items()}
+        found = place(outline.facts(self.log), location, facts)
+        if isinstance(found, Keep):
+            return Kept(_saved(found.location, standing[found.location]), found.reason)
+        folder = f"recordings/{found.location}"
         files = {track.file: _file(track, held) for track in outline.tracks}
         mix, channels = mixed(outline, held)
         whole = held.at_hand
@@ -87,18 +113,37 @@ class Recordings:
             contents, digests = {}, await self._write(folder, files)
         if channels:
             mix["sha256"] = digests[MIX]
-        text = encoded(outline.manifest(digests, mix))
+        text = encoded(outline.manifest(self.log, digests, mix))
         await put_folder(self._store, folder, {**contents, MANIFEST: [text]})
-        return Saved(folder, msgspec.json.decode(text), hashlib.sha256(text).hexdigest())
+        saved = _saved(found.location, text)
+        if (replaced := standing.get(found.location)) is not None:
+            await self._delete_files(folder, _files(msgspec.json.decode(replaced)) - _files(saved.manifest))
+        return saved
 
-    async def composed(self, location: str) -> Saved | None:
-        """Return the recording as it was composed before; None when there is none."""
-        path = f"recordings/{location}"
-        try:
-            text = await read(self._store, f"{path}/{MANIFEST}")
-        except FileNotFoundError:
-            return None
-        return Saved(path, msgspec.json.decode(text), hashlib.sha256(text).hexdigest())
+    async def composed(self, location: str, span: Span, last_ms: int) -> Saved | None:
+        """Return the recording that stands of an incarnation, given where and until when; None for none."""
+        for at, text in (await self._standing(location, last_ms)).items():
+            facts = facts_in(text)
+            if facts is not None and facts.span.is_same_incarnation(span):
+                return _saved(at, text)
+        return None
+
+    async def _standing(self, location: str, last_ms: int) -> dict[str, bytes]:
+        """Return the manifests that may be of a stream's name, by where they lie."""
+
+        async def below(place: str) -> list[str]:
+            return await names(self._store, f"recordings/{place}")
+
+        found = await asyncio.gather(*map(below, locations(location, last_ms)))
+        paths = [path for listed in found for path in listed if path.endswith(f"/{MANIFEST}")]
+        texts = await asyncio.gather(*(read(self._store, path) for path in paths))
+        places = (path.removeprefix("recordings/").removesuffix(f"/{MANIFEST}") for path in paths)
+        return dict(zip(places, texts, strict=True))
+
+    async def _delete_files(self, folder: str, files: Iterable[str]) -> None:
+        """Delete files that no manifest names any more."""
+        if paths := [f"{folder}/{file}" for file in files]:
+            await obstore.delete_async(self._store, paths)
 
     async def _write(self, folder: str, files: dict[str, AsyncIterator[list[Audio]]]) -> dict[str, str]:
         """Write files into the store, durably, and return the SHA-256 of each.
@@ -133,6 +178,16 @@ def _sha256(blocks: Iterable[Audio]) -> str:
     for block in blocks:
         digest.update(block)
     return digest.hexdigest()
+
+
+def _files(manifest: dict[str, Any]) -> set[str]:
+    """Return the files that a manifest names."""
+    mix = {manifest["mix"]["file"]} if "file" in manifest["mix"] else set()
+    return {track["file"] for track in manifest["tracks"]} | mix
+
+
+def _saved(location: str, text: bytes) -> Saved:
+    return Saved(f"recordings/{location}", msgspec.json.decode(text), hashlib.sha256(text).hexdigest())
 
 
 async def _file(track: Track, parts: Parts) -> AsyncIterator[list[Audio]]:

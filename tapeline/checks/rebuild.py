@@ -5,7 +5,7 @@ events through the recorder, its parts into the store. Each stream is assembled 
 clock closes one, only what the log holds.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Set
 from dataclasses import dataclass
 
 from processors.config import StorageConfig
@@ -18,7 +18,7 @@ from processors.core.record.manifest import IncompletePartsError
 from processors.core.record.stream import BufferedAudio, FailRecording, StorePart, StreamRecorder
 from processors.core.record.track import InconsistentEventsError
 from processors.core.snapshot import CheckpointError
-from processors.storage.recordings import Recordings, Saved
+from processors.storage.recordings import Kept, Recordings, Saved
 from runtime.cluster import Cluster
 from schemas.errors import SchemaError
 from schemas.events import Event, StreamClosed, StreamOpened
@@ -28,7 +28,8 @@ from schemas.schema import Record
 from schemas.silence import is_silence
 from schemas.topics import MESSAGES
 from tapeline.checks.begun import Begun, of_events
-from tapeline.topics.reader import entries
+from tapeline.checks.letters import dead_letters
+from tapeline.topics.reader import Entry, entries
 
 #: What is said of a stream whose settings nobody knows any more, and of one that is open.
 ASSUMED = "nothing tells by which settings it was assembled: today's were taken"
@@ -58,15 +59,15 @@ class _Stream:
     recorder: StreamRecorder
     remark: str
     events: int = 0
-    saved: Saved | None = None
+    composed: Saved | Kept | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """A stream made again; ``saved`` is None for one that is not, and ``remark`` says why."""
+    """A stream made again; ``composed`` is None for one that is not, and ``remark`` says why."""
 
     stream: StreamIdentity
-    saved: Saved | None
+    composed: Saved | Kept | None
     remark: str = ""
 
 
@@ -88,61 +89,124 @@ async def rebuild(
     chosen = await _select(cluster, registry, selection)
     if begun is None:
         begun = await of_events(cluster, registry, chosen)
-    partitions: dict[int, Partition[Record, Event]] = {}
-    streams: dict[StreamIdentity, _Stream] = {}
-    others: dict[StreamIdentity, str] = {}
-    buffered = BufferedAudio()
+    late = (await dead_letters(cluster, registry)).of_closed_streams
+    rebuilder = Rebuilder(recordings, selection, chosen, config, storage, begun, late)
     read = 0
     async for entry in entries(cluster, MESSAGES, registry):
         read += 1
         if not read % 1000:
             on_progress(read)
-        if entry.value is None or (name := _name(entry.value)) not in chosen:
-            continue
-        if entry.partition not in partitions:
-            partitions[entry.partition] = _partition(entry.partition, config, begun)
-        partition = partitions[entry.partition]
+        for rebuilt in await rebuilder.take(entry):
+            yield rebuilt
+    for rebuilt in rebuilder.left():
+        yield rebuilt
+
+
+class Rebuilder:
+    """The records of the log in, in its order; recordings into a store.
+
+    ``chosen``: the names of the streams that may be selected. ``late``: partition and offset of messages that
+    came for a stream that had ended; where the log has lost that stream, they would begin one.
+    """
+
+    def __init__(
+        self,
+        recordings: Recordings,
+        selection: Selection,
+        chosen: Set[str],
+        config: AssemblyConfig,
+        storage: StorageConfig,
+        begun: Begun,
+        late: Set[tuple[int, int]] = frozenset(),
+    ) -> None:
+        self._recordings = recordings
+        self._selection = selection
+        self._chosen = set(chosen)
+        self._config = config
+        self._storage = storage
+        self._begun = begun
+        self._late = late
+        self._partitions: dict[int, Partition[Record, Event]] = {}
+        self._streams: dict[StreamIdentity, _Stream] = {}
+        self._refused: list[Rebuilt] = []
+        self._buffered = BufferedAudio()
+
+    async def take(self, entry: Entry) -> list[Rebuilt]:
+        """Take a record; return the streams that it closes. Raise what the store raises."""
+        if entry.value is None or (entry.partition, entry.offset) in self._late:
+            return []
+        name = _name(entry.value)
+        if name not in self._chosen:
+            return []
+        if entry.partition not in self._partitions:
+            self._partitions[entry.partition] = self._partition(entry.partition)
+        partition = self._partitions[entry.partition]
         try:
             out = partition.feed(name, entry.value, entry.offset, entry.timestamp_ms)
         except CheckpointError as error:
-            stream_id = entry.value["stream_id"]
-            others[StreamIdentity(entry.value["sender"], stream_id, entry.offset)] = str(error)
-            chosen.discard(name)
-            continue
+            stream = StreamIdentity(entry.value["sender"], entry.value["stream_id"], entry.offset)
+            self._refused.append(Rebuilt(stream, None, str(error)))
+            self._chosen.discard(name)
+            return []
         partition.opened()  # nothing is saved
-        for event in out:
-            if isinstance(event, Rejected):
-                continue
-            if isinstance(event.payload, StreamOpened) and selection.takes(event.stream, entry.timestamp_ms):
-                remark = "" if event.stream in begun else ASSUMED
-                streams[event.stream] = _Stream(StreamRecorder(storage.part_ms, buffered), remark)
-            stream = streams.get(event.stream)
-            if stream is None:
-                continue
-            await _record(stream, event, recordings, entry.timestamp_ms)
-            if buffered.audio_bytes > storage.memory_bytes:
-                largest = max(streams.values(), key=lambda s: s.recorder.audio_bytes).recorder
-                await _store(largest, largest.spill(), recordings)
-            if isinstance(event.payload, StreamClosed):
-                del streams[event.stream]
-                yield Rebuilt(event.stream, stream.saved, stream.remark)
-    for identity in streams:
-        yield Rebuilt(identity, None, OPEN)
-    for other, remark in others.items():
-        yield Rebuilt(other, None, remark)
+        closed = [await self._event(e, entry.timestamp_ms) for e in out if not isinstance(e, Rejected)]
+        return [rebuilt for rebuilt in closed if rebuilt is not None]
 
+    def left(self) -> list[Rebuilt]:
+        """Return the streams that nothing has closed, and those that could not be made again."""
+        return [Rebuilt(stream, None, OPEN) for stream in self._streams] + self._refused
 
-def _partition(number: int, config: AssemblyConfig, begun: Begun) -> Partition[Record, Event]:
-    """Return a partition, its streams by the settings they began with; ``feed`` may raise CheckpointError."""
+    def _partition(self, number: int) -> Partition[Record, Event]:
+        """Return a partition, its streams by what they began with; ``feed`` may raise CheckpointError."""
 
-    def new(
-        record: Record, offset: int, timestamp_ms: int, previous: StreamProcessor[Record, Event] | None
-    ) -> StreamAssembler | None:
-        assert previous is None or isinstance(previous, StreamAssembler)
-        settings = begun.get(StreamIdentity(record["sender"], record["stream_id"], offset))
-        return StreamAssembler.begun_by(record, offset, timestamp_ms, number, config, previous, settings)
+        def new(
+            record: Record, offset: int, timestamp_ms: int, previous: StreamProcessor[Record, Event] | None
+        ) -> StreamAssembler | None:
+            assert previous is None or isinstance(previous, StreamAssembler)
+            settings = self._begun.get(StreamIdentity(record["sender"], record["stream_id"], offset))
+            return StreamAssembler.begun_by(
+                record, offset, timestamp_ms, number, self._config, previous, settings
+            )
 
-    return Partition(new, CheckpointConfig())
+        return Partition(new, CheckpointConfig())
+
+    async def _event(self, event: Event, timestamp_ms: int) -> Rebuilt | None:
+        """Record an event; return the stream that it closes."""
+        if isinstance(event.payload, StreamOpened) and self._selection.takes(event.stream, timestamp_ms):
+            remark = "" if event.stream in self._begun else ASSUMED
+            recorder = StreamRecorder(self._storage.part_ms, self._buffered)
+            self._streams[event.stream] = _Stream(recorder, remark)
+        stream = self._streams.get(event.stream)
+        if stream is None:
+            return None
+        recorder = stream.recorder
+        for part in handled(recorder, recorder.closed, event, stream.events, timestamp_ms):
+            if isinstance(part, FailRecording):
+                stream.remark = part.reason
+            elif isinstance(part, StorePart) and part.last:
+                await self._compose(stream, part)
+            elif isinstance(part, StorePart):
+                await self._store(recorder, part)
+        stream.events += 1
+        if self._buffered.audio_bytes > self._storage.memory_bytes:
+            largest = max(self._streams.values(), key=lambda s: s.recorder.audio_bytes).recorder
+            await self._store(largest, largest.spill())
+        if not isinstance(event.payload, StreamClosed):
+            return None
+        del self._streams[event.stream]
+        return Rebuilt(event.stream, stream.composed, stream.remark)
+
+    async def _compose(self, stream: _Stream, part: StorePart) -> None:
+        """Compose a recording; one that cannot be made of its events is remarked upon."""
+        try:
+            stream.composed = await self._recordings.compose(part.location, part.parts, part.events)
+        except (IncompletePartsError, InconsistentEventsError, SchemaError) as error:
+            stream.remark = f"not recorded: {error}"
+        await self._recordings.delete_parts(part.parts)
+
+    async def _store(self, recorder: StreamRecorder, part: StorePart) -> None:
+        await self._recordings.store_part(part.parts, part.events)
+        recorder.stored(part.last_index)
 
 
 def _name(message: Record) -> str:
@@ -164,29 +228,3 @@ async def _select(cluster: Cluster, registry: Registry | None, selection: Select
         ):
             chosen.add(_name(message))
     return chosen
-
-
-async def _record(stream: _Stream, event: Event, recordings: Recordings, timestamp_ms: int) -> None:
-    recorder = stream.recorder
-    for part in handled(recorder, recorder.closed, event, stream.events, timestamp_ms):
-        if isinstance(part, FailRecording):
-            stream.remark = part.reason
-        elif isinstance(part, StorePart) and part.last:
-            await _compose(stream, part, recordings)
-        elif isinstance(part, StorePart):
-            await _store(recorder, part, recordings)
-    stream.events += 1
-
-
-async def _compose(stream: _Stream, part: StorePart, recordings: Recordings) -> None:
-    """Compose a recording; one that cannot be made of its events is remarked upon."""
-    try:
-        stream.saved = await recordings.compose(part.location, part.parts, part.events)
-    except (IncompletePartsError, InconsistentEventsError, SchemaError) as error:
-        stream.remark = f"not recorded: {error}"
-    await recordings.delete_parts(part.parts)
-
-
-async def _store(recorder: StreamRecorder, part: StorePart, recordings: Recordings) -> None:
-    await recordings.store_part(part.parts, part.events)
-    recorder.stored(part.last_index)

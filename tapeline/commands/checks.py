@@ -25,16 +25,25 @@ def rebuild(
         datetime | None, typer.Option(help="Only streams begun at or after this time (UTC).")
     ] = None,
     until: Annotated[datetime | None, typer.Option(help="Only streams begun before this time (UTC).")] = None,
+    announce: Annotated[
+        bool,
+        typer.Option(help="Tell voxology.recordings what it does not say yet; not for a copy elsewhere."),
+    ] = True,
 ) -> None:
     """Make recordings again from Kafka alone, byte for byte the same, in any store.
+
+    A recording that stands is replaced by none that is worse: then nothing is written, and the status is 1.
 
     Each stream is assembled by the settings that it began with. Where nothing in Kafka tells them any more,
     those given here are taken, and that is said.
     """
-    from processors.storage.recordings import Recordings
+    from processors.storage.recordings import Kept, Recordings, Saved
     from processors.storage.store import open_store
+    from runtime.clients import TOOL_PATIENCE_S
+    from runtime.log_identity import log_identity
     from runtime.registry import registry_from
     from schemas.identity import StreamSelector
+    from tapeline.checks.announcing import Announcer
     from tapeline.checks.rebuild import Selection
     from tapeline.checks.rebuild import rebuild as rebuilding
 
@@ -42,27 +51,41 @@ def rebuild(
     selection = Selection(selectors, frozenset(call or ()), utc_ms(since), utc_ms(until))
     config = chosen.worker()
 
-    async def main() -> int:
+    async def main() -> tuple[int, int]:
+        cluster, registry = chosen.cluster(), registry_from(chosen.registry)
         # Parts of its own: a live agent may be writing the same stream's.
-        recordings = Recordings(open_store(chosen.store), parts="rebuild")
-        count = 0
-        with console().status("reading the log") as status:
-            async for rebuilt in rebuilding(
-                chosen.cluster(),
-                registry_from(chosen.registry),
-                recordings,
-                selection,
-                config.assembly,
-                config.storage,
-                lambda read: status.update(f"{read} messages read"),
-            ):
-                count += rebuilt.saved is not None
-                what = [*([f"-> {rebuilt.saved.path}"] if rebuilt.saved else []), rebuilt.remark]
-                typer.echo(f"stream {rebuilt.stream} {'; '.join(filter(None, what))}")
-        return count
+        log = await log_identity(cluster, TOOL_PATIENCE_S)
+        recordings = Recordings(open_store(chosen.store), log, parts="rebuild")
+        made = kept = 0
+        async with Announcer(cluster, registry) as announcer:
+            with console().status("reading the log") as status:
+                async for rebuilt in rebuilding(
+                    cluster,
+                    registry,
+                    recordings,
+                    selection,
+                    config.assembly,
+                    config.storage,
+                    lambda read: status.update(f"{read} messages read"),
+                ):
+                    told = [rebuilt.remark] if rebuilt.remark else []
+                    standing: Saved | None = None
+                    match rebuilt.composed:
+                        case Saved() as standing:
+                            made += 1
+                            told.insert(0, f"-> {standing.path}")
+                        case Kept(standing, reason):
+                            kept += 1
+                            told.insert(0, f"not written: {standing.path} is better: {reason}")
+                    if announce and standing and await announcer.announce(rebuilt.stream, standing):
+                        told.append("announced")
+                    typer.echo(f"stream {rebuilt.stream} {'; '.join(told)}")
+        return made, kept
 
-    if not run(main()):
+    made, kept = run(main())
+    if not made and not kept:
         raise CommandError("no closed stream in the log is meant by that")
+    raise typer.Exit(1 if kept else 0)
 
 
 @takes(*CLUSTER, "store", "registry", *ASSEMBLY)
@@ -77,42 +100,50 @@ def verify(
 ) -> None:
     """Check the recordings in a store against their manifests' hashes; status 1 when any differs.
 
-    With --log, each is made again by the settings that its manifest tells.
+    With --log, each is made again by the settings that its manifest tells. Those whose messages Kafka has
+    deleted by its retention are counted, and are no fault.
     """
     from processors.storage.store import open_store
     from runtime.registry import registry_from
-    from tapeline.checks.verify import against_log, against_manifest, against_oracle, manifests
+    from tapeline.checks.recorded import recordings_in
+    from tapeline.checks.verify import against_manifest, against_oracle
+    from tapeline.checks.verify_log import LogComparison, against_log
     from tapeline.emulator import oracle as oracles
 
     config = chosen.worker()
 
-    async def main() -> tuple[int, list[str]]:
+    async def main() -> tuple[int, list[str], LogComparison]:
         opened = open_store(chosen.store)
-        recorded = await manifests(opened)
-        found: list[tuple[object, str]] = []
-        for stream, (folder, text) in recorded.items():
-            found += [(stream, f) for f in await against_manifest(opened, folder, text)]
+        recorded = await recordings_in(opened)
+        found: list[str] = []
+        for recording in recorded:
+            found += [f"{recording}: {fault}" for fault in await against_manifest(opened, recording)]
+        compared = LogComparison()
         if log:
-            async for stream, faults in against_log(
+            compared = await against_log(
                 recorded,
                 chosen.cluster(),
                 registry_from(chosen.registry),
                 config.assembly,
                 config.storage,
                 lambda stream, remark: typer.echo(f"stream {stream}: {remark}"),
-            ):
-                found += [(stream, f"log: {f}") for f in faults]
+            )
+            found += [f"stream {stream}: log: {fault}" for stream, fault in compared.faults]
         if oracle is not None:
             for judge in oracles.read_all(oracle):
                 faults = await against_oracle(opened, recorded, judge)
-                found += [(judge.stream_id, f"oracle: {f}") for f in faults]
-        return len(recorded), [f"stream {stream}: {fault}" for stream, fault in found]
+                found += [f"stream {judge.stream_id}: oracle: {fault}" for fault in faults]
+        return len(recorded), found, compared
 
-    count, faults = run(main())
+    count, faults, compared = run(main())
     if not count and not faults:
         raise CommandError(f"no recording lies in {chosen.store} (TAPELINE_STORE)")
     for fault in faults:
         typer.echo(fault)
+    if compared.expired:
+        typer.echo(f"{compared.expired} recordings expired in the log: it no longer holds all their messages")
+    if compared.of_other_logs:
+        typer.echo(f"{compared.of_other_logs} recordings are of other logs: not compared with this one")
     typer.echo(f"{count} recordings checked, {len(faults)} faults")
     raise typer.Exit(1 if faults else 0)
 

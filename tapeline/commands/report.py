@@ -18,6 +18,10 @@ def show(
         str | None,
         typer.Option(help="The recording's date, such as 2026-11-23: a large store is found sooner."),
     ] = None,
+    log: Annotated[
+        str | None,
+        typer.Option(help="The id of the topic it was made from, where the store has recordings of several."),
+    ] = None,
     arrivals: Annotated[
         bool, typer.Option(help="Ask Kafka when each chunk came; without it nothing but the store is needed.")
     ] = True,
@@ -41,7 +45,7 @@ def show(
     async def main() -> MeasuredCall:
         with console().status("reading the recording") as status:
             store = open_store(chosen.store)
-            recording, links = await find_recording(store, selector, date)
+            recording, links = await find_recording(store, selector, date, log)
             found = await measure_call(store, recording.folder, recording.manifest)
             found.links = links
             if arrivals:

@@ -31,6 +31,12 @@ class Recording(NamedTuple):
         """The stream that it is of."""
         return identity_of(self.manifest)
 
+    @property
+    def log(self) -> str | None:
+        """The id of the topic that it was made from."""
+        topic_id: str | None = self.manifest["log"].get("topic_id")
+        return topic_id
+
     def __str__(self) -> str:
         continues = self.manifest.get("continues")
         link = "" if continues is None else f"  continues {self.stream._replace(origin_offset=continues)}"
@@ -38,11 +44,12 @@ class Recording(NamedTuple):
 
 
 async def find_recording(
-    store: ObjectStore, selector: StreamSelector, date: str | None = None
+    store: ObjectStore, selector: StreamSelector, date: str | None = None, log: str | None = None
 ) -> tuple[Recording, list[str]]:
     """Return the one recording that is meant, and what it continues, or what continues it, in words.
 
-    ``date``: the day it lies under, such as 2026-11-23; without it the whole store is listed. Raise
+    ``date``: the day it lies under, such as 2026-11-23; without it the whole store is listed. ``log``: the
+    id of the topic that it was made from, where the store holds recordings of several. Raise
     NoRecordingError, AmbiguousStreamError with what to give instead, and what the store raises.
     """
     below = f"recordings/date={date}" if date else "recordings"
@@ -51,7 +58,11 @@ async def find_recording(
         for path in await names(store, below)
         if path.endswith(f"/{MANIFEST}") and f"/stream={selector.stream_id}/" in path
     ]
-    found = [recording for recording in of_number if selector.matches(recording.stream)]
+    found = [
+        recording
+        for recording in of_number
+        if selector.matches(recording.stream) and log in (None, recording.log)
+    ]
     if not found:
         raise NoRecordingError(
             f"no recording of stream {selector.stream_id} lies in the store; "
@@ -59,10 +70,14 @@ async def find_recording(
         )
     if len(found) > 1:
         candidates = "\n".join(f"  {recording}" for recording in found)
+        logs = {str(recording.log) for recording in found}
+        by_log = "" if len(logs) == 1 else f"\nthey are of several logs: --log {' or '.join(sorted(logs))}"
         raise AmbiguousStreamError(
-            f"{len(found)} recordings are of stream {selector.stream_id}; give one of these:\n{candidates}"
+            f"{len(found)} recordings are of stream {selector.stream_id}; "
+            f"give one of these:\n{candidates}{by_log}"
         )
-    return found[0], _links(found[0], of_number)
+    of_log = [recording for recording in of_number if recording.log == found[0].log]
+    return found[0], _links(found[0], of_log)
 
 
 def _links(recording: Recording, others: list[Recording]) -> list[str]:

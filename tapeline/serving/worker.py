@@ -9,7 +9,9 @@ import structlog
 from processors.app import create_agent
 from processors.config import WorkerConfig
 from runtime.clients import check_topics
+from runtime.log_identity import log_identity
 from runtime.memory import collect_rarely, keep_freed_memory
+from schemas.identity import LogIdentity
 from tapeline.serving.health import AdminEndpoint, begin
 from tapeline.serving.processes import FOLDER_VARIABLE
 
@@ -35,14 +37,15 @@ async def run_agent(agent: str, config: WorkerConfig, operations: str | None) ->
     if server is not None:
         await server.start(operations)
     stopped = asyncio.create_task(stopping.wait())
-    checking = asyncio.create_task(check_topics(config.kafka))
+    checking = asyncio.create_task(_checked(agent, config))
     await asyncio.wait({stopped, checking}, return_when=asyncio.FIRST_COMPLETED)
     if not checking.done():
         checking.cancel()
         return 0
-    app, made = create_agent(agent, config)
+    partitions, source = checking.result()
+    app, made = create_agent(agent, config, source)
     app.finalize()
-    log.info("agent_starting", agent=agent, partitions=checking.result())
+    log.info("agent_starting", agent=agent, partitions=partitions)
     collect_rarely()
     keep_freed_memory()
     starting = asyncio.create_task(app.start())
@@ -68,3 +71,12 @@ async def run_agent(agent: str, config: WorkerConfig, operations: str | None) ->
         await server.stop()
     log.info("agent_stopped", agent=agent, failed=failed)
     return 1 if failed else 0
+
+
+async def _checked(agent: str, config: WorkerConfig) -> tuple[int, LogIdentity | None]:
+    """Return the number of partitions and, for ``record``, which log it is.
+
+    Wait for the broker. Raise TopicsError.
+    """
+    partitions = await check_topics(config.kafka)
+    return partitions, await log_identity(config.kafka) if agent == "record" else None

@@ -106,6 +106,20 @@ async def entries(
         yield Entry(record.partition, record.offset, record.timestamp, record.key, value, record)
 
 
+async def beginnings(cluster: Cluster, topic: Topic) -> dict[int, int]:
+    """Return the first offset of each partition: what came before was deleted, by the topic's retention.
+
+    Raise UnknownTopicError and BrokerAwayError.
+    """
+    numbers = await _partitions(cluster, topic.name)
+    consumer = await connected(AIOKafkaConsumer, cluster, TOOL_PATIENCE_S, enable_auto_commit=False)
+    try:
+        found = await consumer.beginning_offsets([TopicPartition(topic.name, number) for number in numbers])
+        return {tp.partition: offset for tp, offset in found.items()}
+    finally:
+        await disconnected(consumer)
+
+
 async def stream_entries(
     cluster: Cluster,
     registry: Registry | None,

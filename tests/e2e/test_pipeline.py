@@ -379,7 +379,7 @@ async def test_calls_too_many_to_hold_are_stored_so_far(pipeline: Stack) -> None
     parts = pipeline.store / "parts"
 
     def stored() -> bool:
-        return any(any(parts.glob(f"*/stream={call.stream_id}/*/*.avro")) for call in calls)
+        return any(any(parts.glob(f"*/*/stream={call.stream_id}/*/*.avro")) for call in calls)
 
     playing = asyncio.gather(*(play(call, pipeline.url) for call in calls))
     await until(stored)

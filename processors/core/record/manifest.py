@@ -11,9 +11,11 @@ import msgspec
 
 from processors.core.audio.formats import RATES_HZ, AudioFormat
 from processors.core.record.alignment import Alignment, alignment
+from processors.core.record.replacement import Facts, facts_of
 from processors.core.record.track import InconsistentEventsError, Track, file_name
 from schemas.errors import TapelineError
 from schemas.events import Event, Segment, StreamClosed, StreamOpened, TrackClosed, TrackOpened
+from schemas.identity import LogIdentity
 from schemas.message import PAYLOADS, to_object
 from schemas.schema import Record
 from schemas.topics import MESSAGES
@@ -107,8 +109,17 @@ class Outline:
         assert self._stream is not None, "check_whole comes first"
         return self._stream
 
-    def manifest(self, digests: dict[str, str], mix: dict[str, Any]) -> dict[str, Any]:
-        """Return the manifest, given the SHA-256 of each file and what is to be said of the mix.
+    @property
+    def last_ms(self) -> int:
+        """Kafka timestamp of the stream's last message."""
+        return self._whole.closed.closed_at
+
+    def facts(self, log: LogIdentity) -> Facts:
+        """Return what the recording is compared by with others."""
+        return facts_of(self.manifest(log, {track.file: "" for track in self.tracks}, {}))
+
+    def manifest(self, log: LogIdentity, digests: dict[str, str], mix: dict[str, Any]) -> dict[str, Any]:
+        """Return the manifest, given the log, the SHA-256 of each file and what is to be said of the mix.
 
         What senders said beyond the fields that we know is in it as ``msgspec.Raw``. Raise
         InconsistentEventsError for a time that no calendar has.
@@ -138,6 +149,7 @@ class Outline:
                 "rejected": closed.messages_rejected,
             },
             "log": {
+                **log._asdict(),
                 "topic": MESSAGES.name,
                 "partition": event.source_partition,
                 "first_offset": closed.first_offset,

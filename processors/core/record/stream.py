@@ -7,15 +7,17 @@ or when some of it has waited for long (``release``), so that a crash does not b
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from urllib.parse import quote
 
 import msgspec
 
 from processors.core.processor import SelfContained
+from processors.core.record.location import location, parts_location
 from processors.core.snapshot import decoded
 from schemas.events import Event, Segment, StreamClosed, StreamOpened, TrackOpened
 from schemas.identity import StreamIdentity
+
+#: Why there is no recording of a stream some of whose events were deleted before they were read.
+EVENTS_MISSING = "events are missing from voxology.tracks; rebuild the recording from voxology.messages"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,16 @@ class StorePart:
     last_index: int
     events: list[Event]
     last: bool
+
+    @property
+    def partition(self) -> int:
+        """The partition of the log that the stream is in."""
+        return self.events[-1].source_partition
+
+    @property
+    def last_offset(self) -> int:
+        """The last message that its events are made of."""
+        return self.events[-1].source_offset
 
 
 @dataclass(slots=True)
@@ -46,28 +58,14 @@ class FailRecording:
     stream: StreamIdentity
     call_id: str | None
     reason: str
+    location: str
+    """Where it would have lain; a guess if the stream's first event is missing."""
+    partition: int
+    last_offset: int
+    """The last message that is known of it."""
 
 
 RecorderOutput = StorePart | FailRecording
-
-
-def folder_of_name(opened_at_ms: int, stream: StreamIdentity) -> str:
-    """Return where what streams of a name have stored lies, for a first record of this Kafka timestamp."""
-    date = datetime.fromtimestamp(opened_at_ms / 1000, UTC).date()
-    # Quoted, for who forges records: what the gateway admits as a sender has nothing to quote.
-    sender = "" if stream.sender is None else f"sender={quote(stream.sender, safe='')}/"
-    return f"date={date.isoformat()}/{sender}stream={stream.stream_id}"
-
-
-def location(opened: StreamOpened, stream: StreamIdentity) -> str:
-    """Return where a recording lies below ``recordings/``; one that continues another lies in its folder."""
-    folder = folder_of_name(opened.opened_at, stream)
-    return folder if opened.continues is None else f"{folder}/from={stream.origin_offset}"
-
-
-def parts_location(opened: StreamOpened, stream: StreamIdentity) -> str:
-    """Return where a stream's parts lie below ``parts/``: those of each stream of its name apart."""
-    return f"{folder_of_name(opened.opened_at, stream)}/from={stream.origin_offset}"
 
 
 class RecorderState(msgspec.Struct, array_like=True):
@@ -80,6 +78,8 @@ class RecorderState(msgspec.Struct, array_like=True):
     closed: bool = False
     rates: dict[int, int] = {}
     cleaned: bool = False
+    kept: bool = False
+    """Its parts are all that there is of it."""
 
 
 class StreamRecorder(SelfContained):
@@ -122,12 +122,15 @@ class StreamRecorder(SelfContained):
             case Segment() as segment:
                 return [] if self._events_missing else self._buffer(segment)
             case StreamOpened() as opened:
-                self._location = location(opened, event.stream)
-                self._state.parts = parts_location(opened, event.stream)
+                continues = opened.continues is not None
+                self._location = location(opened.opened_at, event.stream, continues=continues)
+                self._state.parts = parts_location(opened.opened_at, event.stream)
             case TrackOpened() as track:
                 self._state.rates[track.track_index] = track.sample_rate_hz
             case StreamClosed():
-                return [_events_missing(event) if self._events_missing else self._part(last=True)]
+                return [
+                    self._failed(EVENTS_MISSING, event) if self._events_missing else self._part(last=True)
+                ]
         return []
 
     def _buffer(self, segment: Segment) -> list[RecorderOutput]:
@@ -161,7 +164,17 @@ class StreamRecorder(SelfContained):
         self._last_index = max(self._last_index, event.event_index)
         self._last_ms = timestamp_ms
         self._in_flight.append((self._last_index, offset))  # read again until it is announced
-        return [FailRecording(event.stream, event.call_id, f"failed:{reason}")]
+        return [self._failed(f"failed:{reason}", event)]
+
+    def _failed(self, reason: str, event: Event) -> FailRecording:
+        return FailRecording(
+            event.stream,
+            event.call_id,
+            reason,
+            self._location or location(self._last_ms, event.stream),
+            event.source_partition,
+            event.source_offset,
+        )
 
     def _part(self, *, last: bool) -> StorePart:
         events = self._take_buffered()
@@ -195,7 +208,7 @@ class StreamRecorder(SelfContained):
 
         The parts of one that failed are kept: they are what there is of it.
         """
-        self._state.cleaned = keep_parts
+        self._state.kept = keep_parts
         self._take_buffered()
         self._in_flight.clear()
         self._state.stored_index = self._last_index
@@ -203,8 +216,13 @@ class StreamRecorder(SelfContained):
 
     @property
     def to_clean(self) -> str | None:
-        """Where parts lie that nobody needs any more."""
-        return self._state.parts if self._state.closed and not self._state.cleaned else None
+        """Where parts lie that nobody needs any more, unless they have been deleted."""
+        return None if self._state.cleaned else self.to_sweep
+
+    @property
+    def to_sweep(self) -> str | None:
+        """Where no part is needed any more, of a recording that is done with; None if all are kept."""
+        return self._state.parts if self._state.closed and not self._state.kept else None
 
     def cleaned(self) -> None:
         """Note that those parts are deleted."""
@@ -239,8 +257,3 @@ class StreamRecorder(SelfContained):
     ) -> "StreamRecorder":
         """Return the recorder that a snapshot was taken of. Raise CheckpointError."""
         return cls(part_ms, buffered, decoded(snapshot, RecorderState))
-
-
-def _events_missing(event: Event) -> FailRecording:
-    reason = "events are missing from voxology.tracks; rebuild the recording from voxology.messages"
-    return FailRecording(event.stream, event.call_id, reason)

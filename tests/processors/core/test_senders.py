@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from obstore.store import MemoryStore
-from support import record_all
+from support import LOG, record_all
 
 from ingest.protocol import Accepted, parse
 from processors.core.assemble.config import AssemblyConfig
@@ -62,7 +62,7 @@ class Made:
         async def recorded() -> dict[str, bytes]:
             store = MemoryStore()
             for events in self.streams.values():
-                await record_all(Recordings(store), events)
+                await record_all(Recordings(store, LOG), events)
             return {path: await read(store, path) for path in await names(store, "recordings")}
 
         return asyncio.run(recorded())

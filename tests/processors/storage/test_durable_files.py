@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from support import call_events, record_all, until
+from support import LOG, call_events, record_all, until
 
 from processors.core.record.manifest import MANIFEST
 from processors.storage.durable_files import STAGED, DurableFile, delete_staged, delete_tree, write_file
@@ -24,18 +24,19 @@ from processors.storage.recordings import Recordings
 from processors.storage.store import StoreUrlError, delete_below, names, open_store
 
 LOCATION = "date=2026-11-18/stream=5"
+PARTS = f"{LOCATION}/from=0"
 
 #: Records a call of parts, as ``record`` does, and says so.
 RECORD = """
 import asyncio, sys
 sys.path.insert(0, sys.argv[2])
-from support import call_events, record_all
+from support import LOG, call_events, record_all
 from processors.storage import parts, recordings
 from processors.storage.store import open_store
 
 kept_bytes = int(sys.argv[3])
 parts.KEPT_BYTES = recordings.KEPT_BYTES = kept_bytes
-saved = asyncio.run(record_all(recordings.Recordings(open_store(sys.argv[1])), call_events()[0]))
+saved = asyncio.run(record_all(recordings.Recordings(open_store(sys.argv[1]), LOG), call_events()[0]))
 print("saved", saved.path, flush=True)
 """
 
@@ -110,7 +111,7 @@ def test_files_and_folders_are_synced_before_a_recording_is_said_to_be_saved(
     assert unsynced == set()
 
 
-@pytest.mark.parametrize("folder", [f"parts/{LOCATION}/from=0", f"recordings/{LOCATION}"])
+@pytest.mark.parametrize("folder", [f"parts/log={LOG.topic_id}/{PARTS}", f"recordings/{LOCATION}"])
 async def test_what_a_kill_in_the_middle_of_a_put_leaves_goes_when_the_recording_is_done(
     tmp_path: Path, folder: str
 ) -> None:
@@ -123,9 +124,9 @@ async def test_what_a_kill_in_the_middle_of_a_put_leaves_goes_when_the_recording
     assert [STAGED.fullmatch(path.name) is None for path in place.iterdir()] == [False]
     assert await names(store, "") == []
 
-    recordings = Recordings(store)
+    recordings = Recordings(store, LOG)
     await record_all(recordings, call_events()[0])
-    await recordings.delete_parts(f"{LOCATION}/from=0")
+    await recordings.delete_parts(PARTS)
     kept = {f"recordings/{LOCATION}/{name}" for name in ("caller.wav", "transfer.wav", "mix.wav")}
     assert there(tmp_path) == {*kept, f"recordings/{LOCATION}/recording.json", "parts"}
 

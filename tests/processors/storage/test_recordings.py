@@ -13,9 +13,10 @@ import obstore
 import pytest
 import soundfile
 from obstore.store import ObjectStore
-from support import DELIVERY, call_events, record_all
+from support import DELIVERY, LOG, OPENED_AT_MS, call_events, record_all
 
 from processors.core.record.manifest import IncompletePartsError
+from processors.core.record.replacement import Span
 from processors.core.record.track import InconsistentEventsError
 from processors.storage.parts import Parts
 from processors.storage.recordings import Recordings, Saved
@@ -24,14 +25,21 @@ from schemas.codec import Writer
 from schemas.errors import CorruptRecordError
 from schemas.event_reader import EventReader
 from schemas.events import Segment, TrackClosed, TrackSegment
+from schemas.identity import StreamIdentity
 from schemas.topics import TRACKS
 
 LOCATION = "date=2026-11-18/stream=5"
 PARTS = f"{LOCATION}/from=0"
+PARTS_ROOT = f"parts/log={LOG.topic_id}"
+
+
+async def standing(store: ObjectStore) -> Saved | None:
+    span = Span(StreamIdentity(None, 5, 0), LOG, 0, 9)
+    return await Recordings(store, LOG).composed(LOCATION, span, OPENED_AT_MS)
 
 
 async def recorded(store: ObjectStore, **kwargs: Any) -> tuple[Saved, dict[str, bytes]]:
-    recordings = Recordings(store)
+    recordings = Recordings(store, LOG)
     part_ms = kwargs.pop("part_ms", 1000)
     events, audio = call_events(**kwargs)
     return await record_all(recordings, events, part_ms), audio
@@ -70,7 +78,7 @@ async def test_tracks_may_open_in_another_order_than_they_are_numbered(store: Ob
     first, second = events[1].payload, events[2].payload
     events[1] = msgspec.structs.replace(events[1], payload=second)
     events[2] = msgspec.structs.replace(events[2], payload=first)
-    saved = await record_all(Recordings(store), events)
+    saved = await record_all(Recordings(store, LOG), events)
     assert [t["track"] for t in saved.manifest["tracks"]] == ["caller", "transfer"]
     for name, sound in audio.items():
         assert sound in await read(store, f"{saved.path}/{name}.wav")
@@ -78,8 +86,8 @@ async def test_tracks_may_open_in_another_order_than_they_are_numbered(store: Ob
 
 async def test_composing_twice_gives_the_same_bytes(store: ObjectStore) -> None:
     saved, _ = await recorded(store)
-    assert await record_all(Recordings(store), call_events()[0]) == saved
-    assert await Recordings(store).composed(LOCATION) == saved
+    assert await record_all(Recordings(store, LOG), call_events()[0]) == saved
+    assert await standing(store) == saved
 
 
 @pytest.mark.parametrize("kept_bytes", [8 * 2**20, 20_000])
@@ -91,7 +99,7 @@ async def test_however_a_call_is_stored_while_it_runs_its_recording_is_the_same(
     kwargs: dict[str, Any] = {"starts": {"caller": "00.000", "transfer": "00.250"}}
     expected, _ = await recorded(store, **kwargs)
     before = {path: await read(store, path) for path in await names(store, expected.path)}
-    await Recordings(store).delete_parts(PARTS)
+    await Recordings(store, LOG).delete_parts(PARTS)
     monkeypatch.setattr(f"{Parts.__module__}.KEPT_BYTES", kept_bytes)
     saved, _ = await recorded(store, **kwargs, part_ms=part_ms)
     assert saved == expected
@@ -101,14 +109,14 @@ async def test_however_a_call_is_stored_while_it_runs_its_recording_is_the_same(
 
 async def test_parts_that_overlap_give_the_same_recording(store: ObjectStore) -> None:
     saved, _ = await recorded(store)
-    assert await record_all(Recordings(store), call_events()[0], part_ms=2500) == saved
+    assert await record_all(Recordings(store, LOG), call_events()[0], part_ms=2500) == saved
 
 
 async def test_a_part_that_is_put_late_replaces_none_that_reaches_further(store: ObjectStore) -> None:
     """Another worker, which had the partition before, puts what it had when it lost it."""
     events, _ = call_events()
-    expected = await Recordings(store).compose(LOCATION, PARTS, events)
-    recordings = Recordings(store)
+    expected = await Recordings(store, LOG).compose(LOCATION, PARTS, events)
+    recordings = Recordings(store, LOG)
     for late in (events[:6], events[:3], events[2:5], events[4:7]):
         await recordings.store_part(PARTS, events[:7])
         await recordings.store_part(PARTS, late)
@@ -123,7 +131,7 @@ async def test_a_recording_that_would_not_be_what_it_says_is_not_made(
     """A part that changes while it is composed of; segments cut otherwise under the same numbers."""
     monkeypatch.setattr(f"{Parts.__module__}.KEPT_BYTES", kept_bytes)
     events, _ = call_events()
-    recordings = Recordings(store)
+    recordings = Recordings(store, LOG)
     others = [
         msgspec.structs.replace(e, payload=TrackSegment(*_cut_otherwise(e.payload)))
         if isinstance(e.payload, Segment)
@@ -146,7 +154,7 @@ async def test_a_recording_that_would_not_be_what_it_says_is_not_made(
     if kept_bytes < 8 * 2**20:
         with pytest.raises(InconsistentEventsError, match="its events say 24000"):
             await recordings.compose(LOCATION, PARTS, events[5:])
-        assert await recordings.composed(LOCATION) is None
+        assert await standing(store) is None
 
 
 def _cut_otherwise(segment: Segment) -> tuple[Any, ...]:
@@ -156,25 +164,25 @@ def _cut_otherwise(segment: Segment) -> tuple[Any, ...]:
 
 
 async def test_a_missing_part_is_no_recording(store: ObjectStore) -> None:
-    recordings = Recordings(store)
+    recordings = Recordings(store, LOG)
     events, _ = call_events()
     await record_all(recordings, events)
     await delete_below(store, "recordings")
-    paths = await names(store, f"parts/{PARTS}")
+    paths = await names(store, f"{PARTS_ROOT}/{PARTS}")
     await obstore.delete_async(store, paths[1])
     with pytest.raises(IncompletePartsError):
         await recordings.compose(LOCATION, PARTS, events[-1:])
-    assert await recordings.composed(LOCATION) is None
+    assert await standing(store) is None
     assert await names(store, "recordings") == []
 
 
 async def test_parts_can_be_deleted_and_deleted_again(store: ObjectStore) -> None:
     saved, _ = await recorded(store)
-    recordings = Recordings(store)
+    recordings = Recordings(store, LOG)
     await recordings.delete_parts(PARTS)
     await recordings.delete_parts(PARTS)
     assert await names(store, "parts") == []
-    assert await recordings.composed(LOCATION) == saved
+    assert await standing(store) == saved
 
 
 async def test_a_hostile_track_name_stays_in_its_folder(store: ObjectStore) -> None:
@@ -182,7 +190,7 @@ async def test_a_hostile_track_name_stays_in_its_folder(store: ObjectStore) -> N
     files = [t["file"] for t in saved.manifest["tracks"]]
     assert files == ["etc_passwd.wav", "track.wav", "a_b.wav"]
     found = await names(store, "")
-    assert {f.rpartition("/")[0] for f in found} == {f"parts/{PARTS}", f"recordings/{LOCATION}"}
+    assert {f.rpartition("/")[0] for f in found} == {f"{PARTS_ROOT}/{PARTS}", f"recordings/{LOCATION}"}
 
 
 async def test_gaps_over_segment_borders_are_one(store: ObjectStore) -> None:
@@ -210,7 +218,7 @@ async def test_an_absurd_start_time_makes_no_file_of_silence(store: ObjectStore)
         if isinstance(event.payload, TrackClosed) and event.payload.track == "caller":
             assert event.payload.stop is not None
             event.payload.stop["start_time"] = "1920-01-01T00:00:00Z"
-    saved = await record_all(Recordings(store), events)
+    saved = await record_all(Recordings(store, LOG), events)
     assert saved.manifest["mix"]["aligned_by"] == "heard_at"
     assert saved.manifest["mix"]["samples"] == 24_000
 
@@ -233,9 +241,9 @@ async def test_a_segment_that_does_not_decode_is_an_error_of_the_schema(store: O
     value = Writer(TRACKS).encode(segment.to_record())
     events[events.index(segment)] = EventReader().event(value[:-1])
     with pytest.raises(CorruptRecordError):
-        await Recordings(store).store_part(PARTS, events)
+        await Recordings(store, LOG).store_part(PARTS, events)
     with pytest.raises(CorruptRecordError):
-        await Recordings(store).compose(LOCATION, PARTS, events)
+        await Recordings(store, LOG).compose(LOCATION, PARTS, events)
     assert await names(store, "recordings") == []
 
 
@@ -243,4 +251,4 @@ async def test_a_folder_that_cannot_be_written_is_an_error_of_the_store(tmp_path
     store = open_store((tmp_path / "store").as_uri())
     (tmp_path / "store" / "parts").write_text("a file where a folder should be")
     with pytest.raises((StoreError, OSError)):
-        await asyncio.wait_for(Recordings(store).store_part(PARTS, call_events()[0]), 5)
+        await asyncio.wait_for(Recordings(store, LOG).store_part(PARTS, call_events()[0]), 5)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import call_events, record_all
+from support import LOG, call_events, record_all
 
 from processors.storage.recordings import Recordings
 from processors.storage.store import open_store
@@ -17,7 +17,7 @@ from tapeline.emulator.voxology import Call, SourceTrack
 
 async def recording(tmp_path: Path) -> tuple[Call, Path]:
     events, audio = call_events()
-    saved = await record_all(Recordings(open_store(tmp_path.as_uri())), events)
+    saved = await record_all(Recordings(open_store(tmp_path.as_uri()), LOG), events)
     tracks = [SourceTrack(name, sound) for name, sound in audio.items()]
     return Call(5, tracks, datetime.now(UTC)), tmp_path / saved.path
 

@@ -1,7 +1,7 @@
 """What can be looked at of calls that are not two tracks of speech."""
 
 import pytest
-from support import call_events, record_all
+from support import LOG, call_events, record_all
 
 from processors.storage.recordings import Recordings
 from processors.storage.store import open_store
@@ -14,7 +14,7 @@ async def shown(names: tuple[str, ...], samples: int = 24_000, encoding: str = "
     """Return a call as ``record`` stores it, measured."""
     store = open_store("memory://")
     gaps = {names[0]: [(100, 50)]} if names and samples else {}
-    saved = await record_all(Recordings(store), call_events(names, samples, encoding, gaps=gaps)[0])
+    saved = await record_all(Recordings(store, LOG), call_events(names, samples, encoding, gaps=gaps)[0])
     return await measure_call(store, saved.path, saved.manifest)
 
 

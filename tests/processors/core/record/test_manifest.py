@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from support import call_events
+from support import LOG, call_events
 
 from processors.core.record.manifest import IncompletePartsError, Outline, encoded
 from processors.core.record.track import InconsistentEventsError
@@ -124,7 +124,7 @@ def test_all_that_is_known_of_a_stream_is_said() -> None:
         ]
     ):
         outline.add(event)
-    assert json.loads(encoded(outline.manifest({"far.wav": "abc"}, {"file": "mix.wav"}))) == {
+    assert json.loads(encoded(outline.manifest(LOG, {"far.wav": "abc"}, {"file": "mix.wav"}))) == {
         "format": "tapeline-recording/1",
         "stream_id": 5,
         "call_id": "call",
@@ -217,6 +217,8 @@ def test_all_that_is_known_of_a_stream_is_said() -> None:
         "mix": {"file": "mix.wav"},
         "messages": {"used": 21, "duplicate": 22, "late": 23, "rejected": 24},
         "log": {
+            "cluster_id": "a-cluster",
+            "topic_id": "a-topic",
             "topic": "voxology.messages",
             "partition": 3,
             "first_offset": 10,
@@ -230,7 +232,7 @@ def test_what_nobody_said_is_null() -> None:
     """A start, a stop and an end that were lost; and no segment."""
     silent = TrackClosed("far", 0, 0, 0.0, False, None, 0, DELIVERY, 0, -1, -1)
     outline = outlined([TrackOpened("far", 0, "ulaw", 8000, True, None), silent])
-    said = outline.manifest({"far.wav": "abc"}, {})
+    said = outline.manifest(LOG, {"far.wav": "abc"}, {})
     unsaid = ("settings", "init_stream", "end_stream")
     assert {name: said[name] for name in unsaid} == dict.fromkeys(unsaid)
     (track,) = said["tracks"]
@@ -243,7 +245,7 @@ def test_what_nobody_said_is_null() -> None:
 
 def test_an_init_that_came_late_is_said_as_well() -> None:
     late = msgspec.structs.replace(ended_by(None), late_init=INIT)
-    assert outlined([], late).manifest({}, {})["init_stream"]["app_id"] == "app"
+    assert outlined([], late).manifest(LOG, {}, {})["init_stream"]["app_id"] == "app"
 
 
 @pytest.mark.parametrize(
@@ -266,7 +268,7 @@ def test_what_is_declared_agrees_if_nothing_that_was_said_says_otherwise(
 ) -> None:
     tracks = [*track_events("far", 0, 8000, stop(duration=by_stop)), *track_events("near", 1, 8000, None)]
     said = end(near=times(77, None), far=times(by_end, None))
-    manifest = outlined(tracks, ended_by(said)).manifest({"far.wav": "", "near.wav": ""}, {})
+    manifest = outlined(tracks, ended_by(said)).manifest(LOG, {"far.wav": "", "near.wav": ""}, {})
     assert [t["declared_duration_agrees"] for t in manifest["tracks"]] == [agrees, False]
 
 
@@ -280,14 +282,14 @@ def test_a_duration_in_whole_milliseconds_agrees_with_samples_that_are_none() ->
             )
             audio = TrackSegment("far", 0, 0, 20_156, bytes(20_156), [], HEARD_AT_US, delivery, 1, 2)
             opened = TrackOpened("far", 0, "ulaw", 8000, False, None)
-            (track,) = outlined([opened, audio, closed]).manifest({"far.wav": ""}, {})["tracks"]
+            (track,) = outlined([opened, audio, closed]).manifest(LOG, {"far.wav": ""}, {})["tracks"]
             assert track["declared_duration_agrees"] is agree
 
 
 def test_an_end_without_tracks_declares_nothing_of_them() -> None:
     for said in (None, end() | {"tracks": None}, {k: v for k, v in end().items() if k != "tracks"}):
         outline = outlined(track_events("far", 0, 8000, None), ended_by(said))
-        manifest = outline.manifest({"far.wav": ""}, {})
+        manifest = outline.manifest(LOG, {"far.wav": ""}, {})
         assert manifest["tracks"][0]["declared"] == {"stop_track": None, "end_stream": None}
 
 
@@ -383,7 +385,7 @@ def manifest_of(**init: str) -> bytes:
     outline = Outline()
     outline.add(msgspec.structs.replace(told[0], payload=opened))
     outline.add(told[1])
-    return encoded(outline.manifest({}, {}))
+    return encoded(outline.manifest(LOG, {}, {}))
 
 
 @pytest.mark.parametrize("us", [2**63 - 1, -(2**63)])
@@ -393,7 +395,7 @@ def test_a_time_that_no_calendar_has_is_refused(us: int) -> None:
     outline.add(msgspec.structs.replace(told[0], payload=StreamOpened(us, None, None)))
     outline.add(told[1])
     with pytest.raises(InconsistentEventsError, match="no time of any calendar"):
-        outline.manifest({}, {})
+        outline.manifest(LOG, {}, {})
 
 
 @pytest.mark.parametrize("rate_hz", [0, -1, 2**31 - 1])

@@ -1,18 +1,16 @@
 """When a stream's events are stored, and as what."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support import DELIVERY
 
+from processors.core.record.location import location
 from processors.core.record.stream import (
     BufferedAudio,
     FailRecording,
     RecorderOutput,
     StorePart,
     StreamRecorder,
-    location,
-    parts_location,
 )
 from schemas.events import Event, Payload, StreamClosed, StreamOpened, TrackOpened, TrackSegment
 from schemas.identity import StreamIdentity
@@ -57,25 +55,8 @@ def test_the_place_comes_from_the_first_records_timestamp() -> None:
     (part,) = record_all(events(1))
     assert isinstance(part, StorePart)
     assert part.location == "date=2026-11-18/stream=5"
-    assert location(StreamOpened(DAY_MS, None), STREAM) == part.location
+    assert location(DAY_MS, STREAM) == part.location
     assert part.parts == PARTS
-
-
-@pytest.mark.usefixtures("far_from_utc")
-def test_the_place_has_the_date_in_utc_wherever_the_worker_stands() -> None:
-    assert location(StreamOpened(0, None), STREAM) == "date=1970-01-01/stream=5"
-    assert location(StreamOpened(86_399_999, None), STREAM) == "date=1970-01-01/stream=5"
-    assert location(StreamOpened(86_400_000, None), STREAM) == "date=1970-01-02/stream=5"
-
-
-def test_one_that_continues_another_lies_in_its_folder() -> None:
-    stream = StreamIdentity("acme", 5, 90)
-    opened = StreamOpened(0, None, continues=7)
-    folder = "date=1970-01-01/sender=acme/stream=5"
-    assert location(opened, stream) == f"{folder}/from=90"
-    assert parts_location(opened, stream) == f"{folder}/from=90"
-    begun = StreamOpened(0, None)
-    assert (location(begun, stream), parts_location(begun, stream)) == (folder, f"{folder}/from=90")
 
 
 def test_a_part_says_of_which_stream_and_call_it_is_and_what_it_holds() -> None:
@@ -117,7 +98,7 @@ def test_missing_events_fail_the_recording() -> None:
     told = events(3)
     out = record_all(told[:4] + told[5:])
     reason = "events are missing from voxology.tracks; rebuild the recording from voxology.messages"
-    assert out == [FailRecording(StreamIdentity(None, 5, 0), "c", reason)]
+    assert out == [FailRecording(STREAM, "c", reason, "date=2026-11-18/stream=5", 0, len(told) - 1)]
 
 
 @given(crash_at=st.integers(0, 54), stored=st.integers(0, 3), again=st.integers(0, 54))
@@ -261,7 +242,7 @@ def test_a_recorder_that_failed_says_so_and_is_read_again_until_that_is_announce
     recorder = StreamRecorder(10_000)
     for at, event in enumerate(told[:30]):
         recorder.handle(event, at, 0)
-    failed = FailRecording(STREAM, "c", "failed:Fault")
+    failed = FailRecording(STREAM, "c", "failed:Fault", "date=2026-11-18/stream=5", 0, 30)
     assert recorder.fail("Fault", told[30], 30, 5) == [failed]
     assert recorder.audio_bytes == 0
     assert recorder.last_ms == 5

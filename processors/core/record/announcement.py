@@ -1,0 +1,58 @@
+"""What ``voxology.recordings`` says of a stream's recording. Pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from schemas.identity import StreamIdentity
+from schemas.schema import Record
+
+#: The types of the topic's records.
+SAVED, FAILED = "RecordingSaved", "RecordingFailed"
+#: What a reason begins with when nothing could be written, nor looked for.
+STORE_UNAVAILABLE = "store_unavailable"
+
+
+def recording_saved(
+    stream: StreamIdentity,
+    call_id: str | None,
+    path: str,
+    manifest: Mapping[str, Any],
+    manifest_sha256: str,
+) -> Record:
+    """Return the record that says where a stream's recording stands, given its manifest."""
+    tracks = [
+        {
+            "track": track["track"],
+            "file": track["file"],
+            "sha256": track["sha256"],
+            "samples": track["samples"],
+            "duration_ms": track["duration_ms"],
+            "chunks_received": track["chunks"]["received"],
+            "chunks_lost": track["chunks"]["lost"],
+        }
+        for track in manifest["tracks"]
+    ]
+    payload = {
+        "path": path,
+        "complete": manifest["state"] == "complete",
+        "reasons": manifest["reasons"],
+        "manifest_sha256": manifest_sha256,
+        "tracks": tracks,
+    }
+    return _event(stream, call_id, SAVED, payload)
+
+
+def recording_failed(stream: StreamIdentity, call_id: str | None, path: str, reason: str) -> Record:
+    """Return the record that says that a stream has no recording, and why."""
+    return _event(stream, call_id, FAILED, {"path": path, "reason": reason})
+
+
+def _event(stream: StreamIdentity, call_id: str | None, kind: str, payload: Record) -> Record:
+    return {
+        "stream_id": stream.stream_id,
+        "sender": stream.sender,
+        "origin_offset": stream.origin_offset,
+        "call_id": call_id,
+        "type": kind,
+        "payload": (f"tapeline.{kind}", payload),
+    }
