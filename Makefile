@@ -31,8 +31,8 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup ## Eight calls through the whole pipeline, compared byte for byte
 	@$(BIN)/tapeline demo
 
-test: setup ## Every test
-	@$(BIN)/pytest
+test: setup ## Every test, two files at a time
+	@$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 check: setup ## Style, types, layers
 	@$(BIN)/ruff check .
