@@ -206,9 +206,11 @@ class StreamRecorder(SelfContained):
     def finish(self, *, keep_parts: bool = False) -> None:
         """Note that the recording is in the store and announced, or failed for good.
 
-        The parts of one that failed are kept: they are what there is of it.
+        The parts of one that failed are kept: they are what there is of it. Where none is known to be stored,
+        nothing has to be cleaned now: what a worker before this one may have left is swept a day later.
         """
         self._state.kept = keep_parts
+        self._state.cleaned = self._state.stored_index < 0
         self._take_buffered()
         self._in_flight.clear()
         self._state.stored_index = self._last_index

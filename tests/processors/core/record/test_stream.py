@@ -255,10 +255,20 @@ def test_a_recorder_that_failed_says_so_and_is_read_again_until_that_is_announce
     assert [out for event in told[30:] for out in recorder.handle(event, 99, 0)] == []
 
 
+def test_where_no_part_was_stored_there_is_none_to_delete_until_the_call_is_forgotten() -> None:
+    recorder = StreamRecorder(60_000)
+    for at, event in enumerate(events(25)):
+        recorder.handle(event, at, 7)
+    recorder.finish()
+    assert recorder.to_clean is None
+    assert recorder.to_sweep == PARTS
+
+
 def test_parts_are_to_be_deleted_once_the_recording_stands_and_only_then() -> None:
     recorder = StreamRecorder(10_000)
     for at, event in enumerate(events(25)):
-        recorder.handle(event, at, 7)
+        for output in recorder.handle(event, at, 7):
+            recorder.stored(output.last_index)
     assert recorder.to_clean is None
     recorder.finish()
     restored = StreamRecorder.restore(recorder.snapshot(), 10_000)
