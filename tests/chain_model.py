@@ -65,6 +65,8 @@ class Kafka:
     generations: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     epochs: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     fences: bool = True
+    begins: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    """Where each log begins: retention has deleted what was before."""
 
     def join(self, agent: str) -> int:
         """Assign the partition to a new worker: commits of earlier ones are refused from now on."""
@@ -180,9 +182,12 @@ class Worker:
         for number in range(10**9):
             size = self.life.batches[number % len(self.life.batches)]
             log = self.kafka.logs[AGENTS[self.agent]]
-            batch = list(enumerate(log[self.position : self.position + size], self.position))
+            begins = self.kafka.begins[AGENTS[self.agent]]
+            start = max(self.position, begins)
+            batch = list(enumerate(log[start : start + size], start))
             fetched_s = self.kafka.now_ms / 1000
             yield
+            partition.check(start, log_begins=begins, fresh=True)
             yield from self._process(partition, batch, fetched_s)
             if self.jobs and number % self.life.job_every == 0:
                 yield from self._store(partition, *self.jobs.popleft())
