@@ -30,9 +30,13 @@ class Session:
     open_streams: set[int] = field(default_factory=set)
 
     def receive(self, frame: str | bytes, now_us: int) -> Accepted | Rejection:
-        """Return what to publish for a frame that came at ``now_us``, microseconds since the epoch."""
+        """Return what to publish for a frame that came at ``now_us``, microseconds since the epoch.
+
+        The times of a connection's messages rise, even where the clock steps back: they tell a message that
+        is published twice from a new one.
+        """
         self.frames += 1
-        self.last_frame_us = now_us
+        self.last_frame_us = now_us = max(now_us, self.last_frame_us + 1)
         parsed = parse(
             frame,
             received_at_us=now_us,

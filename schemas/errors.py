@@ -16,8 +16,7 @@ TapelineError                      what a person meets, in words
  ├── CertificateError              a certificate that cannot be used (ingest.credentials)
  ├── SpoolError                    the spool cannot be used (ingest.spool)
  │    └── SpoolDamagedError        what it holds cannot be read
- ├── SequenceJumpError             a number absurdly far ahead (processors.core.assemble.track)
- ├── TooManyTracksError            more track names than a call has (processors.core.assemble.stream)
+ ├── TooManyTracksError            more tracks and takes than a call has (processors.core.assemble.takes)
  ├── CheckpointError               a checkpoint damaged, or of another version (processors.core.snapshot)
  ├── UnreadableCheckpointError     a record that cannot be restored (processors.driver.checkpoints)
  ├── InconsistentEventsError       a stream's events contradict each other (processors.core.record.track)

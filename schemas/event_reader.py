@@ -51,6 +51,11 @@ class EncodedSegment(Segment, frozen=True, eq=False):
         return msgspec.convert(self._tail()["delivery"], Delivery)
 
     @property
+    def take(self) -> int:
+        """Which take of its name the track is. Raise CorruptRecordError."""
+        return cast("int", self._tail()["take"])
+
+    @property
     def first_offset(self) -> int:
         """Lowest log offset of the audio; -1: all of it is filled. Raise CorruptRecordError."""
         return cast("int", self._tail()["first_offset"])

@@ -24,6 +24,13 @@ class Gap(msgspec.Struct, frozen=True):
     samples: int
 
 
+class Pause(msgspec.Struct, frozen=True):
+    """Time for which a sender used no numbers, such as that of a call on hold: no samples lie in it."""
+
+    first_sample: int
+    duration_ms: int
+
+
 class Delivery(msgspec.Struct, frozen=True):
     """How a track's messages came: the Avro record of the same name."""
 
@@ -88,6 +95,7 @@ class TrackOpened(Payload, frozen=True):
     sample_rate_hz: int
     format_assumed: bool
     start: Record | None
+    take: int = 1
 
 
 class Segment(Payload, frozen=True):
@@ -121,6 +129,11 @@ class Segment(Payload, frozen=True):
         raise NotImplementedError
 
     @property
+    def take(self) -> int:
+        """Which take of its name the track is. Raise CorruptRecordError."""
+        raise NotImplementedError
+
+    @property
     def first_offset(self) -> int:
         """Lowest log offset of the audio; -1: all of it is filled. Raise CorruptRecordError."""
         raise NotImplementedError
@@ -140,6 +153,7 @@ class TrackSegment(Segment, frozen=True):
     delivery: Delivery
     first_offset: int
     last_offset: int
+    take: int = 1
 
     def to_record(self) -> Record:
         """Return the Avro record of this kind."""
@@ -165,11 +179,16 @@ class TrackClosed(Payload, frozen=True):
     gap_samples: int
     first_offset: int
     last_offset: int
+    take: int = 1
+    capped_samples: int = 0
+    length_declared: bool = False
+    pauses: list[Pause] | None = None
 
     def to_record(self) -> Record:
         """Return the Avro record of this kind."""
         record = _asdict(self)
         record["delivery"] = _asdict(self.delivery)
+        record["pauses"] = self.pauses and [_asdict(pause) for pause in self.pauses]
         return record
 
 

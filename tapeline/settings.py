@@ -177,7 +177,7 @@ class Settings(BaseModel):
     )
     max_gap_s: Annotated[int, Field(gt=0, le=14_400)] = Field(
         _ASSEMBLY.max_gap_ms // 1000,
-        description="A jump in the sequence that needs more silence than this is refused.",
+        description="The most silence that one gap is filled with, in seconds.",
     )
     idle_timeout_s: Annotated[int, Field(gt=0, le=86_400)] = Field(
         _ASSEMBLY.idle_ms // 1000,

@@ -18,7 +18,7 @@ from processors.core.record.stream import FailRecording, StorePart, StreamRecord
 from processors.storage.recordings import Recordings, Saved
 from schemas.codec import Reader, Writer
 from schemas.event_reader import EventReader
-from schemas.events import Event, StreamOpened
+from schemas.events import Event, Segment, StreamOpened
 from schemas.identity import LogIdentity
 from schemas.live_track import LiveTrack
 from schemas.message import to_message
@@ -28,13 +28,15 @@ from tapeline.report.call import measure_call
 from tapeline.report.page import html, lines
 
 #: Short, so that a stream of some dozens of messages has several windows, segments and parts.
-ASSEMBLY = AssemblyConfig(segment_ms=100, max_gap_ms=2_000)
+ASSEMBLY = AssemblyConfig(segment_ms=100)
 PART_MS, WINDOW_MS = 200, 1_000
 #: Of so many streams, one is stored, and one has a page: those take ten and a thousand times as long.
 STORED_IN, PAGES_IN = 8, 2_000
 #: After one of so many messages its stream is silent until it is closed.
 SILENT_IN = 50
 LOG = LogIdentity("fuzzed", "fuzzed")
+#: Samples that a stream may have whatever it sent, and for each that it sent.
+_SAMPLES, _TIMES_SENT = 60_000_000, 9
 #: What Kafka needs of a record for its key, its headers and itself.
 _ROOM_BYTES = 16 * 1024
 
@@ -53,7 +55,7 @@ class Chain:
 
     def __init__(self, source: Random) -> None:
         self._source = source
-        self._session = Session("c", "voxology")
+        self._sessions: dict[str, Session] = {}
         self._streams: dict[int, _Stream] = {}
         self._offset = 0
         self.outcomes: Counter[str] = Counter()
@@ -62,7 +64,8 @@ class Chain:
 
     async def send(self, frame: Frame) -> None:
         """Send a frame to the gateway, and what it makes of it on."""
-        decision = self._session.receive(frame.text, frame.received_us)
+        session = self._sessions.setdefault(frame.connection, Session(frame.connection, "voxology"))
+        decision = session.receive(frame.text, frame.received_us)
         if isinstance(decision, Rejection):
             decision.letter.headers()
             self.outcomes[decision.letter.reason] += 1
@@ -117,10 +120,14 @@ class _Stream:
         self._outline = Outline()
         self._saved: Saved | None = None
         self._events = 0
+        self._incarnations = self._sent = self._made = 0
+        """Streams of the number, and samples of audio: that came, and in the tracks."""
         self.last_ms = BEGAN_MS
 
     async def handle(self, record: Record, offset: int, timestamp_ms: int) -> None:
         assembler, self.last_ms = self._assembler, timestamp_ms
+        if record["type"] == "live_track":
+            self._sent += len((record["payload"] or {}).get("media") or b"")
         if assembler is None or (assembler.closed and assembler.begins_anew(record, offset, timestamp_ms)):
             assembler = StreamAssembler.begun_by(record, offset, timestamp_ms, 0, ASSEMBLY, assembler)
         assert assembler is not None
@@ -138,7 +145,11 @@ class _Stream:
     async def _publish(self, made: Event) -> None:
         event = _EVENTS.event(self._write(TRACKS.name, _TRACKS.encode(made.to_record())))
         offset, self._events = self._events, self._events + 1
+        if isinstance(event.payload, Segment):
+            self._made += event.payload.samples
+            assert self._made <= _SAMPLES * self._incarnations + _TIMES_SENT * self._sent, "a silence bomb"
         if isinstance(event.payload, StreamOpened):
+            self._incarnations += 1
             self._meter, self._recorder = StreamMeter(WINDOW_MS), StreamRecorder(PART_MS)
             self._outline = Outline()
         self._outline.add(event)

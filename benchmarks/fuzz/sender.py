@@ -22,26 +22,29 @@ class Frame(NamedTuple):
     """By the gateway's clock, which may be wrong."""
     timestamp_ms: int
     """Kafka's, which never runs backwards."""
+    connection: str = "c"
 
 
 def frames(source: Random) -> Iterator[Frame]:
     """Yield the frames of a stream."""
     received_ms = timestamp_ms = BEGAN_MS
+    connection = 0
     for fields in _disturbed(source, _call(source)):
+        connection += source.random() < 0.01
         received_ms += source.choice([0, 20, 20, 20, 500])
         timestamp_ms += source.choice([0, 20, 20, 20, 500])
         if source.random() < 0.005:
             received_ms += source.choice([-10 * _YEAR_MS, 10 * _YEAR_MS, -1000, 3_600_000])
         if source.random() < 0.005:
             timestamp_ms += source.choice([3_000, 400_000, 25 * 3_600_000])
-        yield Frame(_text(source, fields), received_ms * 1000, timestamp_ms)
+        yield Frame(_text(source, fields), received_ms * 1000, timestamp_ms, str(connection))
 
 
 # Calls ------------------------------------------------------------------------------------------------
 
 NAMES = ["caller", "transfer", "near", "../../etc/passwd", "mix", "Caller", "", "\0", "İ" * 256, "$\\frac{$"]
 ENCODINGS = ["ulaw", "PCMU", "alaw", "opus", "İ" * 256, "", "mix"]
-RATES = [8000, 8000, 16_000, 48_000, 1_000, 999, 0, -1, 2**63 - 1]
+RATES = [8000, 8000, 16_000, 48_000, 384_000, 1_000, 999, 0, -1, 2**63 - 1]
 TIMES = [
     "2026-11-18T10:00:00.000Z",
     "2026-11-18T10:00:02.5+14:00",
@@ -75,7 +78,7 @@ def _call(source: Random) -> Iterator[Fields]:
             for name in names:
                 length = size if source.random() < 0.9 else source.randrange(3000)
                 yield _message("live_track", number, name=name, media=_media(source, length))
-        for name in names:
+        for name in names if source.random() < 0.8 else []:  # else it begins again without a stop
             duration = source.choice([chunks * size // 8, 2519, 0, -5, 2**62])
             start = source.choice(TIMES)
             yield _message("stop_track", first + 1 + chunks, name=name, duration=duration, start_time=start)

@@ -1,5 +1,6 @@
 """``mix.wav``: all tracks of a recording as the channels of one file, aligned by one clock."""
 
+from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
@@ -7,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from processors.core.audio.formats import AudioFormat
-from processors.core.audio.wav import wav_header, wav_padding
+from processors.core.audio.wav import MAX_BYTES, wav_header, wav_padding
 from processors.core.record.manifest import MIX, Outline
+from processors.core.record.timeline import Placed
 from processors.storage.parts import Audio, Parts
 
 
@@ -23,52 +25,86 @@ def mixed(outline: Outline, parts: Parts) -> tuple[dict[str, Any], "list[Channel
         return {"skipped": "the stream has no track"}, []
     if len(formats) > 1 or not tracks[0].format.is_g711:
         return {"skipped": "the tracks are coded differently, or in no law of G.711"}, []
-    aligned = outline.alignment()
-    offsets = aligned.first_sample
-    longest = max(o + t.closed.samples for o, t in zip(offsets, tracks, strict=True))
+    timeline = outline.timeline()
+    if timeline.is_mostly_silence:
+        return {"skipped": "it would be mostly silence: the tracks are many, or lie far apart"}, []
+    if timeline.samples * len(timeline.channels) > MAX_BYTES:
+        return {"skipped": "it would be larger than the 4 GiB of a WAV file"}, []
     channels = [
-        Channel(parts.audio(track.index), offset, track.format.silence)
-        for offset, track in zip(offsets, tracks, strict=True)
+        Channel(_sounding(takes, parts), takes[0].track.format.silence)
+        for takes in timeline.channels.values()
     ]
     said = {
         "file": MIX,
         "sha256": "",
-        "channels": [t.name for t in tracks],
-        "first_sample": offsets,
-        "samples": longest,
-        "aligned_by": aligned.aligned_by,
+        "channels": [*timeline.channels],
+        "first_sample": [placed.first_sample for placed in timeline.placed],
+        "samples": timeline.samples,
+        "aligned_by": timeline.aligned_by,
+        "end_to_end": timeline.moved,
+        "pauses_in": [placed.track.file for placed in timeline.placed if placed.pauses],
     }
     return said, channels
 
 
-class Channel:
-    """A track on the mix's timeline: silence before it, its audio, silence behind it."""
+async def _sounding(takes: Sequence[Placed], parts: Parts) -> AsyncIterator[Sequence[Audio | int]]:
+    """Yield a channel's audio in order, and, as numbers, the samples of silence before it."""
+    at = 0
+    for take in takes:
+        yield [take.first_sample - at]
+        pauses, position = deque(take.pauses), 0
+        async for segments in parts.audio(take.track.index):
+            if not pauses:
+                yield segments  # mostly
+                continue
+            sounding: list[Audio | int] = []
+            for audio in segments:
+                start = position
+                while pauses and pauses[0][0] < position + len(audio):
+                    sample, silence = pauses.popleft()
+                    sounding += [audio[start - position : sample - position], silence]
+                    start = sample
+                sounding.append(audio[start - position :])
+                position += len(audio)
+            yield sounding
+        at = take.end
 
-    def __init__(self, audio: AsyncIterator[list[Audio]], before: int, silence: bytes) -> None:
+
+class Channel:
+    """The takes of a track on the mix's timeline: silence around them, and behind the last."""
+
+    def __init__(self, audio: AsyncIterator[Sequence[Audio | int]], silence: bytes) -> None:
         self._audio = audio
-        self._segments: Iterator[Audio] = iter(())
-        self._before = before
+        self._sounding: Iterator[Audio | int] = iter(())
         self._silence = silence[0]
+        self._silent = 0
         self._rest = np.empty(0, np.uint8)
 
     async def fill(self, out: npt.NDArray[Any]) -> None:
         """Fill ``out`` with the samples that come next."""
-        at = min(self._before, len(out))
-        out[:at] = self._silence
-        self._before -= at
+        at = 0
         while at < len(out):
-            if not len(self._rest):
-                if (segment := next(self._segments, None)) is None:
-                    more = await anext(self._audio, None)
-                    if more is None:
-                        out[at:] = self._silence
-                        return
-                    self._segments = iter(more)
-                    continue
-                self._rest = np.frombuffer(segment, np.uint8)
-            taken = min(len(out) - at, len(self._rest))
-            out[at : at + taken] = self._rest[:taken]
-            self._rest = self._rest[taken:]
+            if self._silent:
+                taken = min(len(out) - at, self._silent)
+                out[at : at + taken] = self._silence
+                self._silent -= taken
+            elif len(self._rest):
+                taken = min(len(out) - at, len(self._rest))
+                out[at : at + taken] = self._rest[:taken]
+                self._rest = self._rest[taken:]
+            elif (sound := next(self._sounding, None)) is None:
+                more = await anext(self._audio, None)
+                if more is None:
+                    out[at:] = self._silence
+                    return
+                self._sounding = iter(more)
+                continue
+            elif isinstance(sound, int):
+                self._silent = sound
+                continue
+            else:
+                self._rest = np.frombuffer(sound, np.uint8)
+                continue
             at += taken
 
 

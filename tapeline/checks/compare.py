@@ -16,7 +16,8 @@ def differences(call: Call, folder: Path) -> list[str]:
     found = []
     if manifest["state"] != "complete":
         found.append(f"state {manifest['state']}: {', '.join(manifest['reasons'])}")
-    recorded = {track["track"]: track for track in manifest["tracks"]}
+    recorded = {track["track"]: track for track in manifest["tracks"] if track["take"] == 1}
+    found += [f"{t['track']}: take {t['take']} was never played" for t in manifest["tracks"] if t["take"] > 1]
     for track in call.tracks:
         if track.name not in recorded:
             found.append(f"{track.name}: not recorded")

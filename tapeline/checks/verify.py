@@ -44,8 +44,8 @@ async def against_oracle(store: ObjectStore, recorded: Sequence[Recording], judg
         return [f"recorded {len(mine)} times: {', '.join(one.folder for one in mine)}"]
     (recording,) = mine
     folder, manifest = recording.folder, recording.manifest
-    tracks = {track["track"]: track for track in manifest["tracks"]}
-    found = []
+    tracks = {track["track"]: track for track in manifest["tracks"] if track["take"] == 1}
+    found = [f"{t['track']}: take {t['take']} was never sent" for t in manifest["tracks"] if t["take"] > 1]
     if judge.complete != (manifest["state"] == "complete"):
         found.append(f"state is {manifest['state']}, reasons {manifest['reasons']}")
     for track in judge.tracks:

@@ -2,7 +2,8 @@
 
 Written on its own, from the protocol and nothing of the assembler's: a track's audio is its chunks in the
 order of their numbers, each once; a chunk that never came is silence of the length of the chunk before
-it, at the head of the chunk after it; the stop's number tells what is missing at the tail.
+it, at the head of the chunk after it; the stop's number tells what is missing at the tail, and its duration
+how long a last chunk was that never came, if it was no longer than the one before.
 """
 
 import base64
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tapeline.emulator.voxology import Message
+from tapeline.emulator.voxology import RATE_HZ, Message
 
 SILENCE = b"\xff"
 
@@ -41,7 +42,7 @@ def oracle(stream_id: int, sent: Iterable[Message]) -> Oracle:
     """Return what must be held after these messages of a stream, in whatever order they were sent."""
     kinds: set[str] = set()
     chunks: dict[str, dict[int, bytes]] = {}
-    stops: dict[str, int] = {}
+    stops: dict[str, tuple[int, int]] = {}
     starts: set[str] = set()
     declared: set[str] = set()
     for message in sent:
@@ -55,7 +56,8 @@ def oracle(stream_id: int, sent: Iterable[Message]) -> Oracle:
             media = base64.b64decode(message["media"])
             chunks[message["name"]][message["track_sequence_number"]] = media
         elif kind == "stop_track":
-            stops[message["name"]] = message["track_sequence_number"]
+            samples = message.get("duration", 0) * RATE_HZ // 1000
+            stops.setdefault(message["name"], (message["track_sequence_number"], samples))
         elif kind == "end_stream":
             declared |= {track["name"] for track in message["tracks"]}
     tracks = [_track(name, found, stops.get(name)) for name, found in chunks.items()]
@@ -68,8 +70,8 @@ def oracle(stream_id: int, sent: Iterable[Message]) -> Oracle:
     return Oracle(stream_id, complete, tracks)
 
 
-def _track(name: str, chunks: dict[int, bytes], stop: int | None) -> OracleTrack:
-    last = max(chunks, default=1) if stop is None else stop - 1
+def _track(name: str, chunks: dict[int, bytes], stop: tuple[int, int] | None) -> OracleTrack:
+    last = max(chunks, default=1) if stop is None else stop[0] - 1
     audio = bytearray()
     gaps: list[tuple[int, int]] = []
     length = len(chunks[min(chunks)]) if chunks else 0
@@ -78,6 +80,8 @@ def _track(name: str, chunks: dict[int, bytes], stop: int | None) -> OracleTrack
             audio += chunks[number]
             length = len(chunks[number])
         elif length:
+            if stop is not None and number == last and len(audio) < stop[1] <= len(audio) + length:
+                length = stop[1] - len(audio)
             if gaps and sum(gaps[-1]) == len(audio):
                 gaps[-1] = (gaps[-1][0], gaps[-1][1] + length)
             else:

@@ -17,7 +17,7 @@ from obstore.store import ObjectStore
 
 from processors.core.audio.g711 import PCM
 from processors.core.audio.wav import wav_header
-from processors.core.measure.conversation import Conversation, ConversationState, Party
+from processors.core.measure.conversation import Conversation, ConversationState
 from processors.core.measure.frames import ActivityRun
 from processors.core.measure.kernels import FRAME_MS
 from processors.core.measure.track import TrackMeter
@@ -42,6 +42,7 @@ class MeasuredTrack:
     """A track on the conversation's timeline; times and lengths in seconds."""
 
     name: str
+    """With the number of the take, from the second on."""
     measures: Record
     gaps: list[tuple[float, float]]
     offset_s: float = 0.0
@@ -96,7 +97,9 @@ async def add_arrivals(
 ) -> None:
     """Add when each chunk came, from Kafka, as long as it is kept there. Raise BrokerAwayError."""
     log, began_us = shown.manifest["log"], shown.conversation["began_at"] or 0
-    tracks = {track.name: track for track in shown.tracks}
+    takes: dict[str, list[MeasuredTrack]] = {}
+    for said, track in zip(shown.manifest["tracks"], shown.tracks, strict=True):
+        takes.setdefault(said["track"], []).append(track)
     seen: set[tuple[str, int]] = set()
     last_us: dict[str, int] = {}
     key = key_of(shown.manifest["stream_id"])
@@ -108,17 +111,19 @@ async def add_arrivals(
         if (
             value["type"] != "live_track"
             or value["sender"] != shown.manifest["sender"]
-            or name not in tracks
+            or name not in takes
             or "media" not in payload
         ):
             continue
+        track = _taking_place(takes[payload["name"]], (at_us - began_us) / 1e6)
+        name = track.name
         chunk = (name, payload["track_sequence_number"])
         if chunk in seen:
             continue
         seen.add(chunk)
         if name in last_us:
             spacing_ms = max(0, at_us - last_us[name]) / 1000
-            tracks[name].arrivals.append(((at_us - began_us) / 1e6, spacing_ms))
+            track.arrivals.append(((at_us - began_us) / 1e6, spacing_ms))
         last_us[name] = at_us
     shown.arrivals_known = bool(seen)
 
@@ -138,6 +143,7 @@ def _measured(manifest: dict[str, Any], files: dict[str, bytes]) -> MeasuredCall
             said["sample_rate_hz"],
             format_assumed=said["format_assumed"],
             start=None,
+            take=said["take"],
         )
         meters.append(TrackMeter.opened(opened, _NO_WINDOW_MS))
         runs.append(list[ActivityRun]())
@@ -154,9 +160,9 @@ def _measured(manifest: dict[str, Any], files: dict[str, bytes]) -> MeasuredCall
         runs[index] += rest
         conversation.close(index, rest)
     record = conversation.end()[-1]
-    parties = {party.track_index: party for party in state.parties}
+    begins = {index: begin for party in state.parties for index, begin in party.takes}
     tracks = [
-        _track(said, meter.final(), own_runs, own_codes, parties.get(index))
+        _track(said, meter.final(), own_runs, own_codes, _seconds(begins.get(index, 0)))
         for index, (said, meter, own_runs, own_codes) in enumerate(
             zip(manifest["tracks"], meters, runs, codes, strict=True)
         )
@@ -165,31 +171,29 @@ def _measured(manifest: dict[str, Any], files: dict[str, bytes]) -> MeasuredCall
 
 
 def _in_time(tracks: list[dict[str, Any]], codes: list[bytes]) -> Iterator[tuple[int, TrackSegment]]:
-    """Yield the tracks as segments of a second, side by side."""
-    positions = [0] * len(tracks)
-    while any(position < len(own) for position, own in zip(positions, codes, strict=True)):
-        for index, (said, own) in enumerate(zip(tracks, codes, strict=True)):
-            first = positions[index]
-            audio = own[first : first + said["sample_rate_hz"]]
-            if audio:
-                end = positions[index] = first + len(audio)
-                gaps = [gap for g in said["gaps"] if (gap := _within(g, first, end)) is not None]
-                heard_at = (datetime.fromisoformat(said["heard_at"]) - _EPOCH) // timedelta(microseconds=1)
-                yield (
-                    index,
-                    TrackSegment(
-                        said["track"],
-                        index,
-                        first,
-                        len(audio),
-                        audio,
-                        gaps,
-                        heard_at,
-                        _delivery(said),
-                        -1,
-                        -1,
-                    ),
-                )
+    """Yield the tracks as segments of a second, side by side, the takes of one behind each other."""
+    turns: list[tuple[float, int, int]] = []
+    ends_s: dict[str, float] = {}
+    for index, (said, own) in enumerate(zip(tracks, codes, strict=True)):
+        rate, began_s = said["sample_rate_hz"], ends_s.get(said["track"], 0.0)
+        turns += [(began_s + first / rate, index, first) for first in range(0, len(own), rate)]
+        ends_s[said["track"]] = began_s + len(own) / rate
+    for _, index, first in sorted(turns):
+        said = tracks[index]
+        audio = codes[index][first : first + said["sample_rate_hz"]]
+        gaps = [gap for g in said["gaps"] if (gap := _within(g, first, first + len(audio))) is not None]
+        heard_at = (datetime.fromisoformat(said["heard_at"]) - _EPOCH) // timedelta(microseconds=1)
+        yield (
+            index,
+            TrackSegment(
+                said["track"], index, first, len(audio), audio, gaps, heard_at, _delivery(said), -1, -1
+            ),
+        )
+
+
+def _taking_place(takes: list[MeasuredTrack], at_s: float) -> MeasuredTrack:
+    """Return the last take that had begun at a time."""
+    return next((take for take in reversed(takes) if take.offset_s <= at_s), takes[0])
 
 
 def _within(gap: dict[str, int], first: int, end: int) -> Gap | None:
@@ -228,12 +232,11 @@ def _codes(said: dict[str, Any], file: bytes) -> bytes:
 
 
 def _track(
-    said: dict[str, Any], measures: Record, runs: list[ActivityRun], codes: bytes, party: Party | None
+    said: dict[str, Any], measures: Record, runs: list[ActivityRun], codes: bytes, offset_s: float
 ) -> MeasuredTrack:
     rate = said["sample_rate_hz"]
-    offset_s = _seconds(party.start) if party is not None else 0.0
     shown = MeasuredTrack(
-        said["track"],
+        said["track"] if said["take"] == 1 else f"{said['track']}, take {said['take']}",
         measures,
         gaps=[(offset_s + g["first_sample"] / rate, g["samples"] / rate) for g in said["gaps"]],
         offset_s=offset_s,

@@ -15,6 +15,16 @@ def test_a_message_passes_and_counts() -> None:
     assert (session.frames, session.rejected, session.open_streams) == (1, 0, {1})
 
 
+def test_the_times_of_a_connection_rise_even_where_the_clock_steps_back() -> None:
+    session = Session("c")
+    times = []
+    for now_us in (100, 100, 7, 101, 500):
+        accepted = session.receive('{"stream_id":1,"type":"init_stream"}', now_us)
+        assert isinstance(accepted, Accepted)
+        times.append(accepted.record["received_at"])
+    assert times == [100, 101, 102, 103, 500]
+
+
 def test_a_stream_is_open_until_its_end() -> None:
     session = Session("c")
     session.receive('{"stream_id":1,"type":"init_stream"}', 0)

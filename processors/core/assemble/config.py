@@ -20,4 +20,4 @@ class AssemblyConfig:
     idle_ms: int = 300_000
     """How long a stream may be silent before it is closed."""
     max_gap_ms: int = 3_600_000
-    """A jump in the sequence that would need more silence than this is refused."""
+    """The most silence that one gap is filled with."""

@@ -47,12 +47,12 @@ class DeliveryStats(msgspec.Struct, array_like=True):
         self.last_arrival_us = received_us
 
     def used(self, samples: int) -> None:
-        """Count a chunk of so many samples that went into the audio."""
+        """Count a chunk of so many samples in the audio; an empty one is neither long nor short."""
         self.received += 1
         self.samples += samples
         if samples > self.longest_chunk:
             self.longest_chunk = samples
-        if samples < self.shortest_chunk or self.received == 1:
+        if 0 < samples < self.shortest_chunk or not self.shortest_chunk:
             self.shortest_chunk = samples
 
     def delivery(self) -> Delivery:

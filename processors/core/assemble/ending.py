@@ -18,22 +18,47 @@ def all_there(state: StreamState) -> bool:
         bool(expected)
         and expected <= {track.name for track in tracks}
         and all(track.closed for track in tracks)
+        and not any(named.start for named in state.names)
     )
 
 
 def what_is_lacking(state: StreamState) -> list[str]:
-    """Return why a stream whose tracks are closed is not complete: no reason if it is."""
+    """Return why a stream whose tracks are closed is not complete: no reason if it is.
+
+    Whatever was lacking in several takes of a name is said once.
+    """
     tracks = [*state.tracks, *state.carried]
     known = {track.name for track in tracks}
-    return [
+    reasons = [
         *([] if state.continues is None else ["continues"]),
         *([] if state.init_offset is not None else ["no_init_stream"]),
         *([] if state.end is not None else ["no_end_stream"]),
         *(["log_expired"] if state.expired else []),
-        *(f"track_missing:{name}" for name in named_tracks(state.end) if name not in known),
+        *(f"track_missing:{name}" for name in _ended_tracks(state.end) if name not in known),
         *(f"start_lost:{t.name}" for t in tracks if not t.started),
         *(f"track_unfinished:{t.name}" for t in tracks if not t.finished),
         *(f"chunks_lost:{t.name}" for t in tracks if t.stats.lost),
+        *(f"gap_capped:{t.name}" for t in tracks if t.capped_samples),
+        *(f"numbers_reused:{t.name}" for t in tracks if t.reused),
+        *(f"late:{t.name}" for t in tracks if t.stats.late),
+        *([f"too_many_tracks:{state.too_many}"] if state.too_many else []),
+    ]
+    return list(dict.fromkeys(reasons))
+
+
+def _ended_tracks(end: Record | None) -> list[str]:
+    """Return the tracks of which ``end_stream`` says that they lasted, or when.
+
+    One that was planned and never started is listed without, or with zeros.
+    """
+    return [
+        track["name"]
+        for track in (end or {}).get("tracks") or []
+        if track["name"]
+        and (
+            track.get("duration")
+            or any(track.get(name) not in (None, "", "0") for name in ("start_time", "end_time"))
+        )
     ]
 
 

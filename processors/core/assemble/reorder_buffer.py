@@ -6,7 +6,7 @@ declares the same messages lost.
 
 import msgspec
 
-from processors.core.assemble.state import START, Message
+from processors.core.assemble.state import Message
 
 #: What a message takes in a checkpoint beside its body, at most.
 _OVERHEAD = 64
@@ -22,7 +22,7 @@ class ReorderBuffer:
         self._messages = messages
         self._max_messages = max_messages
         self._max_wait_ms = max_wait_ms
-        self.size = sum(map(_size, messages.values()))
+        self.size = sum(map(size, messages.values()))
         """Bytes that the messages take in a checkpoint, at most."""
         self._oldest_ms: int | None = None
         """The lowest timestamp of the messages, if it is known."""
@@ -43,17 +43,10 @@ class ReorderBuffer:
         """The highest sequence number; 0 when there is none."""
         return max(self._messages, default=0)
 
-    @property
-    def first_chunk_length(self) -> int:
-        """Bytes of the first chunk by sequence number; 0 when there is none, or a stop comes before it."""
-        numbers = [number for number, message in self._messages.items() if message.kind is not START]
-        first = self._messages[min(numbers)] if numbers else None
-        return first.length if first is not None else 0  # a stop has none
-
     def add(self, message: Message) -> None:
         """Let a message wait."""
         self._messages[message.sequence_number] = message
-        self.size += _size(message)
+        self.size += size(message)
         if self._oldest_ms is not None and message.timestamp_ms < self._oldest_ms:
             self._oldest_ms = message.timestamp_ms
 
@@ -61,7 +54,7 @@ class ReorderBuffer:
         """Take the message of a number out; None when it is not there."""
         message = self._messages.pop(sequence_number, None)
         if message is not None:
-            self.size -= _size(message)
+            self.size -= size(message)
             if message.timestamp_ms == self._oldest_ms:
                 self._oldest_ms = None
         return message
@@ -84,6 +77,7 @@ class ReorderBuffer:
         self._oldest_ms = None
 
 
-def _size(message: Message) -> int:
+def size(message: Message) -> int:
+    """Return what a message takes in a checkpoint, at most."""
     body = message.body
     return _OVERHEAD + (len(body) if isinstance(body, bytes) else len(msgspec.msgpack.encode(body)))

@@ -45,11 +45,12 @@ class SegmentBuffer:
         self._gaps = 0
         self._unpack(state.partial)
 
-    def append(self, offset: int, audio: bytes) -> None:
-        """Add the audio of the chunk at a log offset."""
+    def append(self, offset: int, audio: bytes) -> int:
+        """Add the audio of the chunk at a log offset; return the position behind it."""
         length = len(audio)
         self._pieces.append(_Piece(audio, 0, length, offset, offset))
         self._buffered += length
+        return self._state.position + self._buffered
 
     def append_silence(self, samples: int) -> None:
         """Fill a gap."""
@@ -120,6 +121,7 @@ class SegmentBuffer:
             delivery=state.stats.delivery(),
             first_offset=first_offset,
             last_offset=last_offset,
+            take=state.take,
         )
         state.position = position
         self._buffered -= samples

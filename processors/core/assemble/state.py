@@ -13,6 +13,7 @@ import msgspec
 
 from processors.core.assemble.config import AssemblyConfig
 from processors.core.assemble.delivery_stats import DeliveryStats
+from processors.core.assemble.pauses import PauseState
 from processors.core.audio.formats import ASSUMED, AudioFormat
 from processors.core.snapshot import CheckpointError, decoded
 from schemas.events import StreamSettings
@@ -45,7 +46,7 @@ class Message(msgspec.Struct, array_like=True, frozen=True):
     received_us: int
     """By the gateway's clock."""
     length: int
-    """Bytes of audio; 0 for a start or a stop."""
+    """Bytes of audio; 0 for a start, a stop or an empty chunk."""
     body: bytes | Record
     """A chunk's audio, or the record of a start or a stop."""
 
@@ -63,37 +64,108 @@ class Partial(msgspec.Struct, array_like=True, frozen=True):
 
 
 class TrackState(msgspec.Struct, array_like=True):
-    """One track."""
+    """One take."""
 
     name: str
     index: int
+    take: int = 1
     next_seq: int = 1
     encoding: str = ASSUMED.encoding
     rate_hz: int = ASSUMED.rate_hz
     assumed: bool = ASSUMED.assumed
     opened: bool = False
+    continues: bool = False
+    """Whether its beginning is an earlier incarnation's."""
     closed: bool = False
     started: bool = False
     finished: bool = False
+    start_seq: int = 0
+    """The number of its start."""
+    goes_on_at: int = 0
+    """The number behind the stop of the take before it, if it was stopped when this one began."""
+    reused: bool = False
+    """Whether it counts from 1 again without a start that says so."""
+    began_us: int = 0
+    """When its first message was received, by the gateway's clock."""
+    connection: int = 0
+    """The connection of its last message, as ``Arrivals`` tells them apart."""
+    last_ms: int = 0
+    """Kafka timestamp of its last message, or of a later take's first; while there are other takes."""
+    others: int = 0
+    """Messages of its name since then."""
+    last_chunk: tuple[int, int] = (0, 0)
+    """Number and digest of its last chunk, while there are other takes."""
     position: int = 0
     """Samples emitted."""
     chunk_length: int = 0
+    """Of the last chunk that was not empty."""
     heard_at: int | None = None
     stats: DeliveryStats = msgspec.field(default_factory=DeliveryStats)
     gap_samples: int = 0
+    capped_samples: int = 0
+    """What gaps would have had, if so much time had passed."""
+    length_declared: bool = False
+    """Whether a lost last chunk ends where the stop says."""
+    head_lost: int = 0
+    """Chunks lost before the first that is not empty, whose length tells theirs."""
     first_offset: int = -1
     last_offset: int = -1
     lost_ranges: list[tuple[int, int]] = []
     """The last sequence numbers declared lost, from and up to."""
     pending: dict[int, Message] = {}
     """The reorder buffer, by sequence number, in order of arrival."""
+    pauses: PauseState = msgspec.field(default_factory=PauseState)
+    spares: dict[int, Message] = {}
+    """Messages that may be of another take, which had the same; by sequence number. So far they count as
+    duplicates."""
     partial: Partial = Partial()
     """Only in a snapshot; else the segment buffer holds it."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether it is known where its numbers begin."""
+        return self.opened or self.continues
 
     @property
     def audio_format(self) -> AudioFormat:
         """How the track is coded, as far as is known."""
         return AudioFormat(self.encoding, self.rate_hz, self.assumed)
+
+
+class Arrival(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A message that came, as far as it is remembered."""
+
+    sequence_number: int
+    digest: int
+    """Of a chunk's audio; below 0 for a start or a stop."""
+    received_us: int
+    connection: int
+
+
+class NameState(msgspec.Struct, array_like=True):
+    """What the takes of a name have in common."""
+
+    name: str
+    arrivals: list[Arrival] = []
+    """The last messages, in order of arrival."""
+    connections: dict[int, int] = {}
+    """When the last message of each of the last connections was received."""
+    connection: int = 0
+    """That of the last message."""
+    start: Message | None = None
+    """A later start: the audio behind it decides whether it begins a take, or is a duplicate, as it counts
+    so far."""
+    start_take: int = 0
+    """The take among whose duplicates it is."""
+    repeats: dict[int, Message] = {}
+    """Messages whose like came before, by sequence number. They are of a take that begins now, or, as they
+    count so far, duplicates."""
+    since_ms: int = -1
+    """Kafka timestamp of the first message since then that makes them duplicates; -1 for none."""
+    messages: int = 0
+    """Messages of the name since that one."""
+    fresh_seq: int = 0
+    """The number of the message before, if no other take had the like of it."""
 
 
 class StreamState(msgspec.Struct, array_like=True):
@@ -127,9 +199,16 @@ class StreamState(msgspec.Struct, array_like=True):
     continues: int | None = None
     """``first_offset`` of the stream of its name that it continues."""
     tracks: list[TrackState] = []
+    """All takes, in the order in which they were first heard of."""
+    names: list[NameState] = []
     carried: list[TrackState] = []
-    """Tracks of the stream that it continues, of which it has heard nothing yet; when silence closed it,
+    """Takes of the stream that it continues, of whose names it has heard nothing yet; when silence closed it,
     those that whoever continues it begins with."""
+    carried_names: list[NameState] = []
+    began_us: int = 0
+    """When its first message was received, by the gateway's clock."""
+    too_many: str = ""
+    """The track that was the first to be one too many."""
     expired: bool = False
     """Kafka may have deleted records of it before they were read."""
 

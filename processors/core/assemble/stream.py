@@ -8,27 +8,29 @@ import msgspec
 from processors.core.assemble import incarnation
 from processors.core.assemble.config import AssemblyConfig
 from processors.core.assemble.ending import all_there, named_tracks, stream_closed, what_is_lacking
+from processors.core.assemble.gap_limit import GapLimit
 from processors.core.assemble.state import (
     CHUNK,
     START,
     STOP,
     Message,
+    NameState,
     StreamState,
     TrackState,
     check_rules,
     restored,
     settings_of,
 )
-from processors.core.assemble.track import SequenceJumpError, TrackAssembler
+from processors.core.assemble.takes import Takes, TooManyTracksError
+from processors.core.assemble.track import TrackAssembler
 from processors.core.processor import REMEMBERED_MS, Rejected, SelfContained
-from schemas.errors import TapelineError
 from schemas.events import Event, Payload, StreamOpened, StreamSettings
 from schemas.identity import StreamIdentity
 from schemas.message import received_us
 from schemas.schema import Record
 from schemas.silence import Silence
 
-#: Tracks a stream may have: calls have two or a few; more is somebody inventing names.
+#: Tracks a stream may have, takes included: calls have two or a few; more is somebody inventing names.
 MAX_TRACKS = 64
 #: What the reorder buffers of a stream hold together, in bytes of its checkpoint.
 MAX_WAITING_BYTES = 512 * 1024
@@ -39,17 +41,14 @@ END_MARGIN_MS = 1000
 _KINDS = {"start_track": START, "live_track": CHUNK, "stop_track": STOP}
 
 
-class TooManyTracksError(TapelineError):
-    """More track names than a call has."""
-
-
 class StreamAssembler(SelfContained):
     """The messages of one stream in, its events out. Nothing up to ``seen_offset`` is of it."""
 
     def __init__(self, stream_id: int, partition: int, config: AssemblyConfig, seen_offset: int = -1) -> None:
         self._idle_ms = config.idle_ms
         self._state = StreamState(settings_of(config), stream_id, partition, seen_offset=seen_offset)
-        self._tracks: dict[str, TrackAssembler] = {}
+        self._tracks: list[TrackAssembler] = []
+        self._takes: dict[str, Takes] = {}
         self._answered_index = 0
         """The next event's number before the record at hand."""
 
@@ -104,19 +103,22 @@ class StreamAssembler(SelfContained):
             return out
         state.last_offset = offset
         state.last_ms = timestamp_ms
+        if not state.messages:
+            state.began_us = received_us(record)
         state.messages += 1
         try:
             payloads = self._take(record, offset, timestamp_ms)
-        except (SequenceJumpError, TooManyTracksError) as error:
+        except TooManyTracksError as error:
             state.rejected += 1
+            state.too_many = state.too_many or record["payload"]["name"]
             payloads = self._opened(record, offset, timestamp_ms)
             reason = type(error).__name__.removesuffix("Error")
             out.append(Rejected(reason, str(error)))
         waiting = 0
-        for track in self._tracks.values():
-            if track.state.pending:
-                payloads += track.advance(timestamp_ms)
-                waiting += track.waiting_bytes
+        for takes in self._takes.values():
+            if takes.undecided:
+                payloads += takes.advance(timestamp_ms)
+                waiting += takes.waiting_bytes
         if waiting > MAX_WAITING_BYTES:
             payloads += self._wait_for_less()
         if payloads:
@@ -199,12 +201,12 @@ class StreamAssembler(SelfContained):
         state, payload = self._state, record["payload"]
         kind = _KINDS.get(record["type"])
         if kind is not None:
-            track = self._track(payload["name"])
+            takes = self._takes_of(payload["name"])
             body = payload["media"] if kind is CHUNK else payload
             length = len(body) if kind is CHUNK else 0
             number = payload["track_sequence_number"]
             message = Message(number, kind, offset, timestamp_ms, received_us(record), length, body)
-            payloads = track.receive(message)
+            payloads = takes.receive(message, record.get("connection", ""))
             return self._opened(record, offset, timestamp_ms) + payloads
         first = not state.next_index
         payloads = self._opened(record, offset, timestamp_ms)
@@ -237,35 +239,63 @@ class StreamAssembler(SelfContained):
             init, state.init_offset = record["payload"], offset
         return [StreamOpened(timestamp_ms, init, state.settings, state.continues, state.init_offset)]
 
-    def _track(self, name: str) -> TrackAssembler:
-        track = self._tracks.get(name)
-        if track is None:
-            index = len(self._tracks)
-            state = incarnation.take_over(self._state, name, index)
-            if state is None:
-                if index + len(self._state.carried) >= MAX_TRACKS:
-                    raise TooManyTracksError(f"a stream has at most {MAX_TRACKS} tracks")
-                state = TrackState(name, index)
-            track = self._tracks[name] = TrackAssembler(state, self._state.settings)
-            self._state.tracks.append(state)
-        return track
+    def _takes_of(self, name: str) -> Takes:
+        takes = self._takes.get(name)
+        if takes is None:
+            takes = self._takes[name] = self._carried_takes(name) or self._new_takes(name)
+        return takes
+
+    def _new_takes(self, name: str) -> Takes:
+        self._check_room()
+        named = NameState(name)
+        self._state.names.append(named)
+        return Takes(named, self._state.settings, self._begin_take)
+
+    def _carried_takes(self, name: str) -> Takes | None:
+        """Return the takes of a name from the earlier incarnation, as they go on; None for a new name."""
+        state = self._state
+        named, carried = incarnation.take_over(state, name)
+        if named is None:
+            return None
+        state.names.append(named)
+        takes = [self._add_take(track) for track in carried]
+        return Takes(named, state.settings, self._begin_take, takes)
+
+    def _begin_take(self, name: str, take: int) -> TrackAssembler:
+        self._check_room()
+        return self._add_take(TrackState(name, len(self._tracks), take))
+
+    def _add_take(self, track: TrackState) -> TrackAssembler:
+        track.index = len(self._tracks)
+        take = TrackAssembler(track, self._state.settings, self._gap_limit())
+        self._tracks.append(take)
+        self._state.tracks.append(track)
+        return take
+
+    def _gap_limit(self) -> GapLimit:
+        state = self._state
+        return GapLimit(state.began_us, state.settings.max_gap_ms, state.tracks)
+
+    def _check_room(self) -> None:
+        if len(self._tracks) + len(self._state.carried) >= MAX_TRACKS:
+            raise TooManyTracksError(f"a stream has at most {MAX_TRACKS} tracks, takes included")
 
     def _wait_for_less(self) -> list[Payload]:
         """Declare the oldest gaps lost until what waits behind the others fits a checkpoint."""
         payloads: list[Payload] = []
         while True:
-            waiting = [track for track in self._tracks.values() if track.state.pending]
-            if sum(track.waiting_bytes for track in waiting) <= MAX_WAITING_BYTES:
+            waiting = [takes for takes in self._takes.values() if takes.waiting_bytes]
+            if sum(takes.waiting_bytes for takes in waiting) <= MAX_WAITING_BYTES:
                 return payloads
-            payloads += min(waiting, key=_waits_since).wait_no_longer()
+            payloads += min(waiting, key=lambda takes: takes.waits_since).wait_no_longer()
 
     # The end ---------------------------------------------------------------------------------
 
     def _close(self) -> list[Event]:
         state = self._state
         payloads: list[Payload] = []
-        for track in self._tracks.values():
-            payloads += track.close()
+        for takes in self._takes.values():
+            payloads += takes.close()
         payloads.append(stream_closed(state, what_is_lacking(state)))
         if state.end is None:
             incarnation.leave(state)
@@ -275,10 +305,11 @@ class StreamAssembler(SelfContained):
         """Drop what the closed stream does not need to know: to be continued, or that it is closed."""
         state = self._state
         state.closed = True
-        self._tracks, state.tracks = {}, []
+        self._tracks, self._takes = [], {}
+        state.tracks, state.names = [], []
         state.end = state.late_init = None
         if not state.silenced:
-            state.carried, state.announced = [], []
+            state.carried, state.carried_names, state.announced = [], [], []
         return self._numbered(payloads, state.last_offset)
 
     def _numbered(self, payloads: list[Payload], offset: int) -> list[Event]:
@@ -299,8 +330,9 @@ class StreamAssembler(SelfContained):
 
     def snapshot(self) -> bytes:
         """Return the state, for ``restore``."""
-        tracks = [track.snapshot() for track in self._tracks.values()]
-        return msgspec.msgpack.encode(msgspec.structs.replace(self._state, tracks=tracks))
+        tracks = [track.snapshot() for track in self._tracks]
+        names = [takes.snapshot() for takes in self._takes.values()]
+        return msgspec.msgpack.encode(msgspec.structs.replace(self._state, tracks=tracks, names=names))
 
     @classmethod
     def restore(cls, snapshot: bytes, config: AssemblyConfig) -> "StreamAssembler":
@@ -311,10 +343,9 @@ class StreamAssembler(SelfContained):
         state = restored(snapshot)
         stream = cls(state.stream_id, state.partition, config)
         stream._state = state
-        stream._tracks = {track.name: TrackAssembler(track, state.settings) for track in state.tracks}
+        limit = stream._gap_limit()
+        stream._tracks = [TrackAssembler(track, state.settings, limit) for track in state.tracks]
+        for named in state.names:
+            own = [track for track in stream._tracks if track.state.name == named.name]
+            stream._takes[named.name] = Takes(named, state.settings, stream._begin_take, own)
         return stream
-
-
-def _waits_since(track: TrackAssembler) -> int:
-    """Return where in the log the first message that waits lies."""
-    return next(iter(track.state.pending.values())).offset

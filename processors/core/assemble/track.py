@@ -1,207 +1,229 @@
-"""One track's messages, in any order, into its audio, in order. Pure.
+"""One take of a track: its messages, in any order, into their order. Pure.
 
-A track's start, chunks and stop share one sequence 1, 2, 3, …, n (the platform's document, example
-messages 2 to 7). What arrives ahead of its turn waits in the reorder buffer. When what is missing before
-it has been waited for long enough, it is declared lost and filled with silence.
+A take's start, chunks and stop share one sequence n, n + 1, …, from 1 mostly (the platform's document,
+example messages 2 to 7). What arrives ahead of its turn waits in the reorder buffer. When what is missing
+before it has been waited for long enough, it is declared lost.
 """
 
-import msgspec
+from processors.core.assemble.gap_limit import GapLimit
+from processors.core.assemble.reorder_buffer import ReorderBuffer, size
+from processors.core.assemble.state import CHUNK, START, STOP, Message, TrackState
+from processors.core.assemble.track_audio import TrackAudio
+from schemas.events import StreamSettings
 
-from processors.core.assemble.reorder_buffer import ReorderBuffer
-from processors.core.assemble.segments import SegmentBuffer
-from processors.core.assemble.state import CHUNK, START, Message, Partial, TrackState
-from processors.core.audio.formats import audio_format
-from schemas.errors import TapelineError
-from schemas.events import Payload, StreamSettings, TrackClosed, TrackOpened
-from schemas.schema import Record
-
-#: How many ranges declared lost are remembered, to tell a late message from a duplicate.
+#: How many ranges declared lost are remembered, to tell a late message from another take's.
 _REMEMBERED_LOSSES = 64
-
-
-class SequenceJumpError(TapelineError):
-    """A sequence number so far ahead that the silence before it would be absurd."""
+#: Messages that are kept though another take had the same: not more than are remembered of it.
+_MOST_SPARES = 66
 
 
 class TrackAssembler:
-    """The messages of one track in, the events of one track out."""
+    """The messages of one take in, its events out."""
 
-    def __init__(self, state: TrackState, settings: StreamSettings) -> None:
+    def __init__(self, state: TrackState, settings: StreamSettings, limit: GapLimit) -> None:
         self.state = state
         self._settings = settings
-        self._segments = SegmentBuffer(state, settings)
-        state.partial = Partial()  # the buffer's now
+        self._audio = TrackAudio(state, settings, limit)
         self._reorder = ReorderBuffer(state.pending, settings.window_chunks, settings.window_ms)
-        self._out: list[Payload] = []
+        self._beyond: list[Message] = []
+        self.taken = self._audio.taken
+        """Return the events since this was last called."""
 
     def snapshot(self) -> TrackState:
         """Return the state as a checkpoint holds it."""
-        return msgspec.structs.replace(self.state, partial=self._segments.packed())
+        return self._audio.packed()
 
     # Any order -------------------------------------------------------------------------------
 
-    def receive(self, message: Message) -> list[Payload]:
-        """Take a message. Raise SequenceJumpError for a number absurdly far ahead, which changes nothing."""
+    def wants(self, number: int) -> bool:
+        """Tell whether a number is still to come."""
+        state = self.state
+        return not state.closed and number >= state.next_seq and number not in state.pending
+
+    def number_before(self, number: int) -> int:
+        """Return the last number before one that it wants which has come, or is waited for no longer."""
+        return max([self.state.next_seq - 1, *(other for other in self.state.pending if other < number)])
+
+    def lost(self, number: int) -> bool:
+        """Tell whether a number was declared lost."""
+        return any(first <= number < end for first, end in self.state.lost_ranges)
+
+    def awaits_start(self, number: int) -> bool:
+        """Tell whether a start of this number can be what has been missing: 1, in the first take."""
+        state = self.state
+        if state.begun or state.closed or (state.take == 1 and number > 1):
+            return False
+        return all(number < other for other in state.pending)
+
+    def has_format_of(self, start: Message) -> bool:
+        """Tell whether a start declares the take's own format."""
+        return self._audio.has_format_of(start)
+
+    def start(self, message: Message) -> None:
+        """Take the start: its number tells where the take's numbers begin."""
+        self.state.next_seq = self.state.start_seq = message.sequence_number
+        self.add(message)
+
+    def add(self, message: Message) -> None:
+        """Take a message that it wants."""
         state, number = self.state, message.sequence_number
-        if self._is_duplicate(number):
-            state.stats.duplicate += 1
-            return []
-        if number > state.next_seq and not state.closed:
-            self._check_jump(message)
         if message.kind is CHUNK:
             state.stats.arrived(message.received_us)
-        if state.closed or number < state.next_seq:
-            state.stats.late += 1
-        elif number == state.next_seq and not state.pending:
+            if number == state.next_seq and state.opened and not state.pending:
+                self._audio.chunk(message)  # mostly
+                state.next_seq += 1
+                return
+        if number == state.next_seq and not state.pending and (state.begun or message.kind is START):
             self._deliver(message)
             state.next_seq += 1
         else:
             state.stats.reordered += number < self._reorder.last
             self._reorder.add(message)
             self._drain()
-        return self._taken()
 
-    def advance(self, now_ms: int) -> list[Payload]:
-        """Declare lost what has been waited for long enough, by the log's clock."""
+    def spare(self, message: Message) -> None:
+        """Keep a message that it wants, but another take had the like of: it is used if no other comes."""
+        state = self.state
+        state.stats.duplicate += 1
+        if message.sequence_number in state.spares or len(state.spares) < _MOST_SPARES:
+            state.spares[message.sequence_number] = message  # the last is the likeliest
+
+    def is_overdue(self, now_ms: int) -> bool:
+        """Tell whether the wait for what is missing is over."""
+        return self._reorder.is_overdue(now_ms)
+
+    def advance(self, now_ms: int) -> None:
+        """Decide what has been waited for long enough, by the log's clock."""
         while self._reorder.is_overdue(now_ms):
-            self._declare_lost()
-            self._drain()
-        return self._taken()
+            self.wait_no_longer()
+        while (spare := self._next_spare()) is not None:
+            if now_ms - max(spare.timestamp_ms, self.state.last_ms) < self._settings.window_ms:
+                break
+            self.add(self._unspared(spare.sequence_number))
 
     @property
     def waiting_bytes(self) -> int:
-        """What the reorder buffer adds to a checkpoint, at most."""
-        return self._reorder.size
+        """What waits adds to a checkpoint, at most."""
+        return self._reorder.size + sum(map(size, self.state.spares.values()))
 
-    def wait_no_longer(self) -> list[Payload]:
+    @property
+    def waits_since(self) -> int | None:
+        """Where in the log the first message that waits lies."""
+        waiting = (*self.state.pending.values(), *self.state.spares.values())
+        return min((message.offset for message in waiting), default=None)
+
+    def wait_no_longer(self) -> None:
         """Declare lost what is missing before the first message that waits."""
-        self._declare_lost()
-        self._drain()
-        return self._taken()
-
-    def close(self) -> list[Payload]:
-        """End the track with what there is."""
-        while self.state.pending:
+        state = self.state
+        if state.pending:
+            first = self._reorder.first
+            if usable := [number for number in state.spares if state.next_seq <= number < first]:
+                self._reorder.add(self._unspared(min(usable)))
             self._declare_lost()
-            self._drain()
+            self._drain(headless=True)
+        elif spare := self._next_spare():
+            self.add(self._unspared(spare.sequence_number))
+        else:
+            self.drop_spares()
+
+    def close(self) -> None:
+        """End the take with what there is."""
+        while self.state.pending or self._next_spare():
+            self.wait_no_longer()
         if not self.state.closed:
             self._finish(None)
-        return self._taken()
 
-    def _is_duplicate(self, sequence_number: int) -> bool:
+    def beyond(self) -> list[Message]:
+        """Return the messages that turned out to be none of this take's, since this was last called."""
+        beyond, self._beyond = self._beyond, []
+        return beyond
+
+    # Spares ----------------------------------------------------------------------------------
+
+    def use_spares(self, before: int) -> None:
+        """Use those that the take waits for, up to a number that shows that they are its own."""
         state = self.state
-        if state.closed:
-            return False  # what comes behind the stop is late, whatever it is
-        if sequence_number < state.next_seq:
-            return not any(first <= sequence_number < end for first, end in state.lost_ranges)
-        return sequence_number in self._reorder
+        while state.next_seq < before and state.next_seq in state.spares:
+            self.add(self._unspared(state.next_seq))
 
-    def _check_jump(self, message: Message) -> None:
-        state, number = self.state, message.sequence_number
-        if state.next_seq == 1:
-            return  # a late joiner may be any time late; so long a head is not filled
-        length = state.chunk_length or message.length or 1
-        if (number - state.next_seq) * length > self._max_gap_samples:
-            raise SequenceJumpError(
-                f"track_sequence_number {number} where {state.next_seq} was next would be "
-                f"a gap of more than {self._settings.max_gap_ms / 1000:.0f} s (TAPELINE_MAX_GAP_S)"
-            )
+    def use_spare_stop(self) -> None:
+        """Use a stop that only another take's like casts doubt on: another start came behind it."""
+        spare = self.state.spares.get(self.state.next_seq)
+        if spare is not None and spare.kind is STOP:
+            self.use_spares(spare.sequence_number + 1)
+
+    def use_spares_if_whole(self, behind: int = 0) -> None:
+        """Use those that the take waits for, if they are all that is missing up to its stop.
+
+        ``behind``: only if that is the number behind the stop; 0: whatever it is.
+        """
+        state = self.state
+        stop = next((one.sequence_number for one in state.pending.values() if one.kind is STOP), 0)
+        if behind not in (0, stop + 1):
+            return
+        if 0 < stop - state.next_seq <= len(state.pending) + len(state.spares) and all(
+            number in state.pending or number in state.spares for number in range(state.next_seq, stop)
+        ):
+            self.use_spares(stop)
+
+    def _next_spare(self) -> Message | None:
+        """Return the message that may be the next, if there is nothing else to go by."""
+        state = self.state
+        return None if state.closed or state.pending else state.spares.get(state.next_seq)
+
+    def _unspared(self, number: int) -> Message:
+        """Take a message out of the spares: it is no duplicate."""
+        self.state.stats.duplicate -= 1
+        return self.state.spares.pop(number)
+
+    def drop_spares(self) -> None:
+        """Drop what another take had the like of."""
+        self.state.spares.clear()
 
     # In order --------------------------------------------------------------------------------
 
-    def _drain(self) -> None:
+    def _drain(self, *, headless: bool = False) -> None:
+        """Deliver what waits and has its turn; the first only if it is a start, or none is expected."""
         state = self.state
-        while not state.closed and (found := self._reorder.pop(state.next_seq)) is not None:
+        while not state.closed and (found := state.pending.get(state.next_seq)) is not None:
+            if not (state.begun or headless or found.kind is START):
+                return
+            self._reorder.pop(state.next_seq)
             self._deliver(found)
             state.next_seq += 1
 
     def _deliver(self, message: Message) -> None:
-        state, offset, body = self.state, message.offset, message.body
-        state.first_offset = offset if state.first_offset < 0 else min(state.first_offset, offset)
-        state.last_offset = max(state.last_offset, offset)
-        if isinstance(body, bytes):  # a chunk's
-            self._open(None)
-            state.stats.used(message.length)
-            state.chunk_length = message.length
-            self._segments.append(offset, body)
-            if state.heard_at is None:
-                # A chunk is sent when its last sample has been heard.
-                heard_ms = state.audio_format.duration_ms(self._segments.end)
-                state.heard_at = message.received_us - round(heard_ms * 1000)
-            self._out += self._segments.cut()
-        elif message.kind is START:
-            state.started = True
-            self._open(body)
-            if state.heard_at is not None:
-                self._out += self._segments.cut()  # a start with another number than 1, behind a gap
+        if message.kind is CHUNK:
+            self._audio.chunk(message)
+        elif message.kind is STOP:
+            self._finish(message)
+        elif self.state.begun and not self._audio.has_format_of(message):
+            self._beyond.append(message)  # a take's of its own
+            self._finish(None)
         else:
-            self._finish(body)
-
-    def _open(self, start: Record | None) -> None:
-        state = self.state
-        if state.opened:
-            return
-        state.opened = True
-        if start is not None:
-            declared = start.get("media_format") or {}
-            found = audio_format(declared.get("encoding"), declared.get("sample_rate"))
-            state.encoding, state.rate_hz, state.assumed = found.encoding, found.rate_hz, found.assumed
-            self._segments = SegmentBuffer(state, self._settings)
-        self._out.append(
-            TrackOpened(state.name, state.index, state.encoding, state.rate_hz, state.assumed, start)
-        )
+            self._audio.start(message)
 
     def _declare_lost(self) -> None:
         """Fill up to the first message that waits: its place is the next."""
         state, first = self.state, self._reorder.first
-        # Number 1 is the start's, which has no audio.
-        chunks = first - state.next_seq - (state.next_seq == 1)
+        head = not state.begun
+        if head and state.next_seq == 1 and state.take > 1:
+            # No start told where the numbers begin: behind a stop's, or at 1.
+            if 0 < state.goes_on_at <= first:
+                state.next_seq = state.goes_on_at
+            else:
+                state.reused = True
+        # The first number is the start's, which has no audio.
+        chunks = first - state.next_seq - head
         if chunks > 0:
-            # A lost chunk is as long as the one before it, else as the first one after it. When no chunk
-            # of the track ever came, nothing tells; one behind a stop is none of the track's.
-            samples = chunks * (state.chunk_length or self._reorder.first_chunk_length)
-            if 0 < samples <= self._max_gap_samples:
-                # The format must be known before the silence is: a lost start means the assumed one.
-                self._open(None)
-                self._segments.append_silence(samples)
-                state.gap_samples += samples
-            state.stats.lost += chunks
-        state.lost_ranges.append((state.next_seq, first))
-        del state.lost_ranges[:-_REMEMBERED_LOSSES]
+            self._audio.lose(chunks, state.pending[first])
+        if first > state.next_seq:
+            state.lost_ranges.append((state.next_seq, first))
+            del state.lost_ranges[:-_REMEMBERED_LOSSES]
         state.next_seq = first
 
-    def _finish(self, stop: Record | None) -> None:
-        state, stats = self.state, self.state.stats
-        self._open(None)
-        if state.heard_at is None and state.gap_samples:
-            # Filled in before a chunk, and then the stop came before that one: no chunk was the track's.
-            self._segments, state.gap_samples = SegmentBuffer(state, self._settings), 0
-        self._out += self._segments.flush()
-        # Numbers beyond the stop's: the platform said there are none.
-        stats.late += len(self._reorder)
+    def _finish(self, stop: Message | None) -> None:
+        self.drop_spares()
+        self._beyond += self.state.pending.values()
         self._reorder.clear()
-        state.closed = True
-        state.finished = stop is not None
-        self._out.append(
-            TrackClosed(
-                track=state.name,
-                track_index=state.index,
-                samples=state.position,
-                duration_ms=state.audio_format.duration_ms(state.position),
-                finished=state.finished,
-                stop=stop,
-                expected=stats.received + stats.lost,
-                delivery=stats.delivery(),
-                gap_samples=state.gap_samples,
-                first_offset=state.first_offset,
-                last_offset=state.last_offset,
-            )
-        )
-
-    @property
-    def _max_gap_samples(self) -> int:
-        return max(1, self.state.rate_hz * self._settings.max_gap_ms // 1000)
-
-    def _taken(self) -> list[Payload]:
-        out, self._out = self._out, []
-        return out
+        self._audio.end(stop)

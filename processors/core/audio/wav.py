@@ -10,7 +10,8 @@ from processors.core.audio.formats import ALAW, ULAW
 
 _TAGS = {ALAW: 6, ULAW: 7}
 _HEADER = struct.Struct("<4sI4s4sIHHIIHHH4sII4sI")
-_MAX_BYTES = 0xFFFF_FFFF - _HEADER.size - 1
+#: The most audio of a file.
+MAX_BYTES = 0xFFFF_FFFF - _HEADER.size - 1
 
 
 def wav_header(encoding: str, rate_hz: int, channels: int, frames: int) -> bytes:
@@ -20,8 +21,8 @@ def wav_header(encoding: str, rate_hz: int, channels: int, frames: int) -> bytes
     audio of more than 4 GiB, 149 hours of one channel at 8000 Hz: it does not fit the format.
     """
     size = frames * channels
-    if size > _MAX_BYTES:
-        raise ValueError(f"{size} bytes of audio do not fit a WAV file of at most {_MAX_BYTES}")
+    if size > MAX_BYTES:
+        raise ValueError(f"{size} bytes of audio do not fit a WAV file of at most {MAX_BYTES}")
     return _HEADER.pack(
         b"RIFF",
         _HEADER.size - 8 + size + len(wav_padding(size)),

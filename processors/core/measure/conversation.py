@@ -2,9 +2,9 @@
 
 The terms are those of ITU-T P.59: talkspurt, single talk, double talk, mutual silence. The timeline is in
 frames of 20 ms from the first sample of the earliest track. A track is placed on it by its ``heard_at``, to
-the frame. Measures are computed up to a watermark a few seconds behind the furthest track, so that a track
-that opens a little later still finds its place. The state holds counters, and each track's voice activity
-beyond the watermark.
+the frame; the takes of a name are one party, each behind the one before. Measures are computed up to a
+watermark a few seconds behind the furthest track, so that a track that opens a little later still finds its
+place. The state holds counters, and each track's voice activity beyond the watermark.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -29,10 +29,11 @@ LONGEST_PAUSE_FRAMES = 300_000 // FRAME_MS
 
 
 class Party(msgspec.Struct, array_like=True):
-    """A track on the timeline, as a checkpoint holds it. Times are in frames."""
+    """The takes of a name on the timeline, as a checkpoint holds them. Times are in frames."""
 
     track: str
     track_index: int
+    """Of the first take that was heard."""
     start: int
     end: int
     """Up to where its voice activity is known."""
@@ -55,6 +56,10 @@ class Party(msgspec.Struct, array_like=True):
     response_min: int = 0
     response_max: int = 0
     longest_turn: int = 0
+    takes: list[tuple[int, int]] = []
+    """The takes' ``track_index``, and where each begins."""
+    open: int = 0
+    """How many of them have not ended."""
 
 
 class ConversationState(msgspec.Struct, array_like=True):
@@ -85,10 +90,11 @@ class Conversation:
         self._on_interruption = on_interruption
         self._window = max(1, window_ms // FRAME_MS)
         self._parties = {party.track_index: party for party in state.parties}
+        self._of_take = {index: party for party in state.parties for index, _ in party.takes}
 
     def feed(self, segment: Segment, activity: Iterable[ActivityRun]) -> list[Record]:
         """Add the voice activity that a segment gave; return the RUNNING records of complete windows."""
-        party = self._parties.get(segment.track_index)
+        party = self._of_take.get(segment.track_index)
         if party is None:
             party = self._join(segment.track, segment.track_index, segment.heard_at)
         self._append(party, activity)
@@ -102,11 +108,12 @@ class Conversation:
 
     def close(self, track_index: int, activity: Iterable[ActivityRun]) -> list[Record]:
         """End a track after its last voice activity; return the RUNNING records of complete windows."""
-        party = self._parties.get(track_index)
+        party = self._of_take.get(track_index)
         if party is None:
             return []
         self._append(party, activity)
-        party.closed = True
+        party.open -= 1
+        party.closed = not party.open
         return self._advance(self._limit())
 
     def end(self) -> list[Record]:
@@ -118,6 +125,25 @@ class Conversation:
 
     def _join(self, track: str, track_index: int, heard_at_us: int) -> Party:
         state = self.state
+        start = self._start_of(heard_at_us)
+        party = next((party for party in state.parties if party.track == track), None)
+        if party is None:
+            party = Party(track, track_index, start, start)
+            if start > state.watermark:
+                party.pending.append((False, start - state.watermark))
+            state.parties.append(party)
+            self._parties[track_index] = party
+        else:
+            start = self._go_on(party, start)
+        party.takes.append((track_index, start))
+        party.open += 1
+        party.closed = False
+        self._of_take[track_index] = party
+        return party
+
+    def _start_of(self, heard_at_us: int) -> int:
+        """Return where on the timeline a track begins."""
+        state = self.state
         if state.origin_us is None:
             state.origin_us = heard_at_us
         heard_at_us = max(heard_at_us, state.origin_us - LONGEST_PAUSE_FRAMES * FRAME_MS * 1000)
@@ -128,15 +154,20 @@ class Conversation:
                 other.start -= start
                 other.end -= start
                 other.pending.insert(0, (False, -start))
+                other.takes = [(index, begin - start) for index, begin in other.takes]
             state.origin_us = heard_at_us
             start = 0
-        start = min(start, max((p.end for p in state.parties), default=0) + LONGEST_PAUSE_FRAMES)
-        party = Party(track, track_index, start, start)
-        if start > state.watermark:
-            party.pending.append((False, start - state.watermark))
-        state.parties.append(party)
-        self._parties[track_index] = party
-        return party
+        return min(start, max((p.end for p in state.parties), default=0) + LONGEST_PAUSE_FRAMES)
+
+    def _go_on(self, party: Party, start: int) -> int:
+        """Let a party be silent up to its next take; return where that begins."""
+        known = max(party.end, self.state.watermark)
+        begin = max(start, known)
+        party.delayed += max(0, begin - max(start, party.end))
+        if begin > known:
+            party.pending.append((False, begin - known))
+        party.end = begin
+        return begin
 
     def _append(self, party: Party, activity: Iterable[ActivityRun]) -> None:
         behind = self.state.watermark - party.end

@@ -70,6 +70,7 @@ class MeterState(msgspec.Struct, array_like=True):
     """Number of chunks, by the track's sequence numbers."""
     declared_ms: int | None = None
     """Duration by ``stop_track``."""
+    take: int = 1
 
     def __post_init__(self) -> None:
         """Raise ValueError for a rate that no track has: filters and windows are of its size."""
@@ -91,7 +92,9 @@ class TrackMeter:
     @classmethod
     def opened(cls, opened: TrackOpened, window_ms: int) -> "TrackMeter":
         """Return the meter of a track that begins, with windows of ``window_ms`` of its audio."""
-        state = MeterState(opened.track, opened.track_index, opened.encoding, opened.sample_rate_hz)
+        state = MeterState(
+            opened.track, opened.track_index, opened.encoding, opened.sample_rate_hz, take=opened.take
+        )
         return cls(state, window_ms)
 
     def feed(self, segment: Segment) -> list[Record]:
@@ -154,6 +157,7 @@ class TrackMeter:
         return {
             "track": self.state.track,
             "track_index": self.state.track_index,
+            "take": self.state.take,
             "kind": kind,
             "first_sample": totals.first_sample,
             "samples": totals.samples,

@@ -12,8 +12,8 @@ from typing import Any
 from processors.core.record.track import Track
 from schemas.schema import Record
 
-#: How much longer than twice its longest track a mix may be: beyond that the times are absurd, and would make
-#: a file of silence.
+#: How much longer than twice its longest channel a mix may be: beyond that the times are absurd, and would
+#: make a file of silence.
 LONGEST_APART_S = 3600
 
 
@@ -26,14 +26,14 @@ class Alignment:
     """``start_time``, ``heard_at``, or ``assumed``: nothing tells, all begin together."""
 
 
-def alignment(tracks: Sequence[Track], ended: Sequence[Record]) -> Alignment:
-    """Return how the tracks lie beside each other, given what ``end_stream`` says of them.
+def alignment(tracks: Sequence[Track], ended: Sequence[Record | None]) -> Alignment:
+    """Return how the tracks lie beside each other, given what ``end_stream`` says of each.
 
     By ``start_time`` if it is known of every track that has audio, else by ``heard_at``. A clock that puts
     tracks absurdly far apart is not believed.
     """
     starts_ms = {
-        "start_time": [_declared_ms(track, ended) for track in tracks],
+        "start_time": [_declared_ms(*of) for of in zip(tracks, ended, strict=True)],
         "heard_at": [None if track.heard_at is None else track.heard_at / 1000 for track in tracks],
     }
     for clock, known in starts_ms.items():
@@ -57,12 +57,15 @@ def _behind_the_earliest(tracks: Sequence[Track], starts_ms: Sequence[float | No
 
 def _absurd(tracks: Sequence[Track], first_sample: Sequence[int]) -> bool:
     mix_s = max((at + t.samples) / t.format.rate_hz for t, at in zip(tracks, first_sample, strict=True))
-    return mix_s > 2 * max(t.samples / t.format.rate_hz for t in tracks) + LONGEST_APART_S
+    channels_s: dict[str, float] = {}
+    for track in tracks:
+        channels_s[track.name] = channels_s.get(track.name, 0.0) + track.samples / track.format.rate_hz
+    return mix_s > 2 * max(channels_s.values()) + LONGEST_APART_S
 
 
-def _declared_ms(track: Track, ended: Sequence[Record]) -> float | None:
+def _declared_ms(track: Track, ended: Record | None) -> float | None:
     """Return when a track began, in ms since the epoch, as its stop declares, else the stream's end."""
-    declared: list[Any] = [track.closed.stop, *(said for said in ended if said["name"] == track.name)]
+    declared: list[Any] = [track.closed.stop, ended]
     for said in declared:
         try:
             at = datetime.fromisoformat(said["start_time"])

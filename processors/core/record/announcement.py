@@ -23,6 +23,7 @@ def recording_saved(
     tracks = [
         {
             "track": track["track"],
+            "take": track["take"],
             "file": track["file"],
             "sha256": track["sha256"],
             "samples": track["samples"],

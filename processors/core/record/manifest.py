@@ -3,6 +3,7 @@
 Built from a stream's events with their audio left out, so it is the same however often it is built.
 """
 
+import itertools
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,8 +11,8 @@ from typing import Any
 import msgspec
 
 from processors.core.audio.formats import RATES_HZ, AudioFormat
-from processors.core.record.alignment import Alignment, alignment
 from processors.core.record.replacement import Facts, facts_of
+from processors.core.record.timeline import Timeline
 from processors.core.record.track import InconsistentEventsError, Track, file_name
 from schemas.errors import TapelineError
 from schemas.events import Event, Segment, StreamClosed, StreamOpened, TrackClosed, TrackOpened
@@ -49,6 +50,8 @@ class Outline:
 
     def __init__(self) -> None:
         self._tracks: dict[int, Track] = {}
+        self._stems: dict[str, str] = {}
+        """Of the files of each name's takes, in lower case; names in the order in which they opened."""
         self._next_index = 0
         self._stream: _Stream | None = None
 
@@ -94,10 +97,15 @@ class Outline:
             raise InconsistentEventsError(f"track {opened.track!r} begins twice")
         if opened.sample_rate_hz not in RATES_HZ:
             raise InconsistentEventsError(f"track {opened.track!r} has a rate of {opened.sample_rate_hz} Hz")
-        taken = {track.file.rpartition(".")[0].lower() for track in self._tracks.values()}
         audio = AudioFormat(opened.encoding, opened.sample_rate_hz, opened.format_assumed)
-        name = file_name(opened.track, audio, taken)
-        return Track(opened.track, opened.track_index, name, audio, opened.start)
+        before = itertools.takewhile(lambda name: name != opened.track, self._stems)
+        taken = {self._stems[name] for name in before}
+        file = file_name(opened.track, audio, taken, opened.take)
+        self._stems.setdefault(opened.track, file.partition(".")[0].lower())
+        files = {track.file for track in self._tracks.values()}
+        if file in files:  # never by assemble; but no track overwrites another
+            file = file_name(opened.track, audio, {name.partition(".")[0].lower() for name in files})
+        return Track(opened.track, opened.track_index, file, audio, opened.start, opened.take)
 
     def check_whole(self) -> None:
         """Raise IncompletePartsError unless the stream's last event has come."""
@@ -161,10 +169,10 @@ class Outline:
     def _track(self, track: Track, sha256: str) -> dict[str, Any]:
         closed = track.closed
         stop = closed.stop
-        ended = next((t for t in self._ended_tracks() if t["name"] == track.name), None)
-        declared = {"stop_track": _declared(stop), "end_stream": _declared(ended)}
+        declared = {"stop_track": _declared(stop), "end_stream": _declared(self._ended(track))}
         return {
             "track": track.name,
+            "take": track.take,
             "file": track.file,
             "sha256": sha256,
             "encoding": track.format.encoding,
@@ -174,12 +182,17 @@ class Outline:
             "duration_ms": closed.duration_ms,
             "declared": declared,
             "declared_duration_agrees": all(
-                _agrees(said["duration"], track) for said in declared.values() if said
+                track.lasts(said["duration"])
+                for said in declared.values()
+                if said and said["duration"] is not None
             ),
+            "length": "declared" if closed.length_declared else "counted",
             "chunks": {"expected": closed.expected} | msgspec.structs.asdict(closed.delivery),
             "heard_at": None if track.heard_at is None else _iso(track.heard_at, "microseconds"),
             "gaps": track.gaps,
             "gap_samples": closed.gap_samples,
+            "capped_samples": closed.capped_samples,
+            "pauses": [msgspec.structs.asdict(pause) for pause in closed.pauses or []],
             "log": {
                 "first_offset": closed.first_offset,
                 "last_offset": closed.last_offset,
@@ -188,24 +201,18 @@ class Outline:
             "stop_track": stop and to_object(stop, PAYLOADS["stop_track"][1]),
         }
 
-    def _ended_tracks(self) -> list[Record]:
-        """Return what ``end_stream`` says of the tracks."""
-        return (self._whole.closed.end or {}).get("tracks") or []
+    def _ended(self, track: Track) -> Record | None:
+        """Return what ``end_stream`` says of a track: of several takes, if it names as many."""
+        ended: list[Record] = (self._whole.closed.end or {}).get("tracks") or []
+        said = [one for one in ended if one["name"] == track.name]
+        takes = sum(other.name == track.name for other in self._tracks.values())
+        if takes == 1 and said:
+            return said[0]
+        return said[track.take - 1] if len(said) == takes else None
 
-    def alignment(self) -> Alignment:
-        """Return where each track begins in the mix, and how that is known."""
-        return alignment(self.tracks, self._ended_tracks())
-
-
-def _agrees(declared_ms: float | None, track: Track) -> bool:
-    """Return whether a declared duration, if there is one, is less than a chunk from the samples'.
-
-    Platforms round to whole milliseconds, and may count a last chunk that is not full as one. At least a
-    millisecond either way agrees.
-    """
-    closed = track.closed
-    chunk_ms = track.format.duration_ms(closed.delivery.longest_chunk)
-    return declared_ms is None or abs(declared_ms - closed.duration_ms) < max(chunk_ms, 1.0)
+    def timeline(self) -> Timeline:
+        """Return where the tracks lie in the mix."""
+        return Timeline(self.tracks, [self._ended(track) for track in self.tracks])
 
 
 def encoded(manifest: dict[str, Any]) -> bytes:

@@ -25,6 +25,7 @@ class Track:
     file: str
     format: AudioFormat
     start: Record | None
+    take: int = 1
     heard_at: int | None = None
     gaps: list[dict[str, int]] = field(default_factory=list)
     samples: int = 0
@@ -35,6 +36,23 @@ class Track:
         """The event that ended it: it comes before the stream's last."""
         assert self.end is not None, f"{self.name} has not ended"
         return self.end
+
+    def lasts(self, declared_ms: float) -> bool:
+        """Tell whether a declared duration agrees with its samples, within a chunk, pauses counted or not."""
+        return self._agrees(declared_ms, 0) or self._agrees(declared_ms, self.pauses_ms)
+
+    def paused(self, declared_ms: float) -> bool:
+        """Tell whether a declared duration counts its pauses in."""
+        return self.pauses_ms > 0 and self._agrees(declared_ms, self.pauses_ms)
+
+    @property
+    def pauses_ms(self) -> int:
+        """How long its sender paused, in all."""
+        return sum(pause.duration_ms for pause in self.closed.pauses or [])
+
+    def _agrees(self, declared_ms: float, pauses_ms: int) -> bool:
+        chunk_ms = self.format.duration_ms(self.closed.delivery.longest_chunk)
+        return abs(declared_ms - self.closed.duration_ms - pauses_ms) < max(chunk_ms, 1)
 
     def add_segment(self, segment: Segment) -> None:
         """Note when the track began, and the gaps in a segment.
@@ -72,14 +90,16 @@ class Track:
             self.gaps.append({"first_sample": first_sample, "samples": samples})
 
 
-def file_name(track: str, audio: AudioFormat, taken: set[str]) -> str:
-    """Return a safe file name for a track's name, which comes from outside.
+def file_name(track: str, audio: AudioFormat, taken: set[str], take: int = 1) -> str:
+    """Return a safe file name for a track's name, which comes from outside; ``taken`` are stems of others.
 
     Letters, digits, ``_`` and ``-`` stay, all else becomes ``_``; no path, no hidden file, nothing
-    too long, and no name twice, whatever the file system thinks of upper and lower case.
+    too long, and no name twice, whatever the file system thinks of upper and lower case. A stem has no dot,
+    so no track can have the name of another's take.
     """
     stem = _UNSAFE.sub("_", track).strip("_-")[:_LONGEST_STEM] or "track"
     unique, number = stem, 2
     while unique.lower() in taken | {"mix", "recording"}:
         unique, number = f"{stem}-{number}", number + 1
-    return f"{unique}.wav" if audio.is_g711 else f"{unique}.bin"
+    later = f".take-{take}" if take > 1 else ""
+    return f"{unique}{later}.wav" if audio.is_g711 else f"{unique}{later}.bin"

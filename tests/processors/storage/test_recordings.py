@@ -13,7 +13,7 @@ import obstore
 import pytest
 import soundfile
 from obstore.store import ObjectStore
-from support import DELIVERY, LOG, OPENED_AT_MS, call_events, record_all
+from support import DELIVERY, HEARD_AT_US, LOG, OPENED_AT_MS, call_events, record_all
 
 from processors.core.record.manifest import IncompletePartsError
 from processors.core.record.replacement import Span
@@ -24,10 +24,11 @@ from processors.storage.store import StoreError, delete_below, names, open_store
 from schemas.codec import Writer
 from schemas.errors import CorruptRecordError
 from schemas.event_reader import EventReader
-from schemas.events import Segment, TrackClosed, TrackSegment
+from schemas.events import Pause, Segment, TrackClosed, TrackSegment
 from schemas.identity import StreamIdentity
 from schemas.topics import TRACKS
 
+TIMES = {"track_sequence_number": 9, "start_time": None, "end_time": None, "api_no": None, "caller_no": None}
 LOCATION = "date=2026-11-18/stream=5"
 PARTS = f"{LOCATION}/from=0"
 PARTS_ROOT = f"parts/log={LOG.topic_id}"
@@ -70,6 +71,46 @@ async def test_the_mix_has_the_tracks_as_channels_aligned_by_start_time(store: O
     for channel, (name, before) in enumerate({"caller": 0, "transfer": 2000}.items()):
         expected = (b"\xff" * before + audio[name]).ljust(mix["samples"], b"\xff")
         assert body[:, channel].tobytes() == expected
+
+
+@pytest.mark.parametrize("kept_bytes", [8 * 2**20, 20_000])
+async def test_takes_are_files_of_their_own_and_one_channel(
+    store: ObjectStore, kept_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second begins a second after the first has ended, and pauses for half a second in its middle."""
+    monkeypatch.setattr("processors.storage.parts.KEPT_BYTES", kept_bytes)
+    monkeypatch.setattr("processors.storage.recordings.KEPT_BYTES", kept_bytes)
+    events, audio = call_events(("caller", "transfer"), samples=24_000)
+    for at, event in enumerate(events):
+        if getattr(event.payload, "track", None) != "transfer":
+            continue
+        changed: dict[str, Any] = {"track": "caller", "take": 2}
+        if isinstance(event.payload, Segment):
+            changed |= {"heard_at": HEARD_AT_US + 4_000_000}
+            event = msgspec.structs.replace(
+                event,
+                payload=msgspec.convert(event.payload.to_record() | changed, TrackSegment),
+            )
+        else:
+            if isinstance(event.payload, TrackClosed):
+                changed |= {"pauses": [Pause(12_000, 500)]}
+                changed |= {"stop": {"name": "caller", "duration": 3500} | TIMES}
+            event = msgspec.structs.replace(event, payload=msgspec.structs.replace(event.payload, **changed))
+        events[at] = event
+    saved = await record_all(Recordings(store, LOG), events)
+    assert [(t["track"], t["take"], t["file"]) for t in saved.manifest["tracks"]] == [
+        ("caller", 1, "caller.wav"),
+        ("caller", 2, "caller.take-2.wav"),
+    ]
+    assert saved.manifest["tracks"][1]["pauses"] == [{"first_sample": 12_000, "duration_ms": 500}]
+    assert audio["transfer"] in await read(store, f"{saved.path}/caller.take-2.wav")
+    mix = saved.manifest["mix"]
+    assert (mix["channels"], mix["first_sample"]) == (["caller"], [0, 32_000])
+    assert (mix["pauses_in"], mix["end_to_end"]) == (["caller.take-2.wav"], [])
+    file = await read(store, f"{saved.path}/mix.wav")
+    second = audio["transfer"]
+    expected = audio["caller"] + b"\xff" * 8000 + second[:12_000] + b"\xff" * 4000 + second[12_000:]
+    assert (mix["samples"], file[-len(expected) :]) == (len(expected), expected)
 
 
 async def test_tracks_may_open_in_another_order_than_they_are_numbered(store: ObjectStore) -> None:
@@ -203,6 +244,22 @@ async def test_an_unknown_encoding_is_kept_as_bare_bytes(store: ObjectStore) -> 
     assert saved.manifest["tracks"][0]["file"] == "caller.bin"
     assert await read(store, f"{saved.path}/caller.bin") == audio["caller"]
     assert "skipped" in saved.manifest["mix"]
+
+
+async def test_a_mix_that_would_be_mostly_silence_is_left_out_and_the_manifest_says_so(
+    store: ObjectStore,
+) -> None:
+    names_of_many = tuple(f"track {number}" for number in range(48))
+    saved, _ = await recorded(store, names=names_of_many, samples=800, starts={"track 0": "59.000"})
+    assert saved.manifest["mix"] == {
+        "skipped": "it would be mostly silence: the tracks are many, or lie far apart"
+    }
+    assert await names(store, f"{saved.path}") == sorted(
+        [
+            f"{saved.path}/recording.json",
+            *(f"{saved.path}/{track['file']}" for track in saved.manifest["tracks"]),
+        ]
+    )
 
 
 async def test_an_odd_length_is_padded_as_riff_asks(store: ObjectStore) -> None:

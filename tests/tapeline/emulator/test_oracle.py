@@ -33,8 +33,8 @@ def chunk(number: int, media: bytes) -> dict[str, Any]:
     }
 
 
-def stop(number: int) -> dict[str, Any]:
-    return {"type": "stop_track", "name": "far", "track_sequence_number": number}
+def stop(number: int, **declared: int) -> dict[str, Any]:
+    return {"type": "stop_track", "name": "far", "track_sequence_number": number} | declared
 
 
 def judged(*sent: dict[str, Any]) -> OracleTrack:
@@ -51,6 +51,11 @@ def test_lost_at_the_head_and_the_tail() -> None:
     track = judged(chunk(4, b"abc"), stop(6))
     assert track.audio == b"\xff" * 6 + b"abc" + b"\xff" * 3
     assert track.gaps == [(0, 6), (9, 3)]
+
+
+def test_a_lost_last_chunk_ends_where_the_stop_says_if_it_was_no_longer_than_the_one_before() -> None:
+    for declared_ms, samples in ((2, 32), (3, 24), (4, 32), (5, 32)):
+        assert len(judged(chunk(2, b"a" * 16), stop(4, duration=declared_ms)).audio) == samples
 
 
 def test_order_and_doubles_do_not_matter() -> None:

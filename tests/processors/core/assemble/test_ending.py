@@ -9,14 +9,22 @@ from hypothesis import strategies as st
 from processors.core.assemble.config import AssemblyConfig
 from processors.core.assemble.delivery_stats import DeliveryStats
 from processors.core.assemble.ending import all_there, named_tracks, stream_closed, what_is_lacking
-from processors.core.assemble.state import StreamState, TrackState, settings_of
+from processors.core.assemble.state import (
+    Kind,
+    Message,
+    NameState,
+    StreamState,
+    TrackState,
+    settings_of,
+)
 
 SETTINGS = settings_of(AssemblyConfig())
+WAITS = NameState("a", start=Message(1, Kind.START, 0, 0, 0, 0, {"name": "a"}))
 
 
 def said(*names: str) -> dict[str, Any]:
-    """Return what an ``init_stream`` or ``end_stream`` says of these tracks."""
-    return {"tracks": [{"name": name} for name in names]}
+    """Return what an ``end_stream`` says of tracks that lasted."""
+    return {"tracks": [{"name": name, "duration": 20} for name in names]}
 
 
 def track(name: str, **fields: Any) -> TrackState:
@@ -44,6 +52,7 @@ def test_who_names_no_track_expects_none(nobody: Any) -> None:
         pytest.param(stream(track("a"), announced=["a"], end=said("b")), False, id="one never came"),
         pytest.param(stream(track("a", closed=False), announced=["a"]), False, id="still open"),
         pytest.param(stream(track("a"), track("b", closed=False), announced=["a"]), False, id="unannounced"),
+        pytest.param(stream(track("a"), announced=["a"], names=[WAITS]), False, id="a start waits"),
         pytest.param(stream(carried=[track("a")], end=said("a")), True, id="ended before the silence"),
         pytest.param(stream(carried=[track("a", closed=False)], end=said("a")), False, id="goes on"),
     ],
@@ -68,6 +77,11 @@ def test_all_is_there_when_it_is_known_what_should_come_and_it_has_ended(
         (stream(track("a", started=False)), ["start_lost:a"]),
         (stream(track("a", finished=False)), ["track_unfinished:a"]),
         (stream(track("a", stats=DeliveryStats(lost=1))), ["chunks_lost:a"]),
+        (stream(track("a", stats=DeliveryStats(late=1))), ["late:a"]),
+        (stream(track("a", capped_samples=1)), ["gap_capped:a"]),
+        (stream(track("a"), track("a", take=2, reused=True)), ["numbers_reused:a"]),
+        (stream(*(track("a", take=take, finished=False) for take in (1, 2))), ["track_unfinished:a"]),
+        (stream(track("a"), rejected=2, too_many="b"), ["too_many_tracks:b"]),
         (
             stream(track("a", finished=False), track("b", started=False), init_offset=None, end=None),
             ["no_init_stream", "no_end_stream", "start_lost:b", "track_unfinished:a"],

@@ -22,7 +22,7 @@ def buffer(*messages: Message) -> ReorderBuffer:
 
 def test_an_empty_buffer_waits_for_nothing() -> None:
     empty = buffer()
-    assert (len(empty), empty.last, empty.first_chunk_length) == (0, 0, 0)
+    assert (len(empty), empty.last) == (0, 0)
     assert not empty.is_overdue(10**9)
     assert empty.pop(1) is None
 
@@ -47,18 +47,6 @@ def test_the_oldest_timestamp_tells_how_long_was_waited() -> None:
     waiting = buffer(chunk(3, 1050), chunk(4, 1000))
     assert not waiting.is_overdue(1099)
     assert waiting.is_overdue(1100)
-
-
-def test_the_first_chunk_is_the_one_with_the_lowest_number() -> None:
-    assert buffer(chunk(7, length=8), chunk(5, length=3)).first_chunk_length == 3
-
-
-def test_a_chunk_behind_a_stop_is_no_first_one() -> None:
-    stop = Message(6, Kind.STOP, 9, 0, 0, 0, {"name": "far"})
-    start = Message(2, Kind.START, 8, 0, 0, 0, {"name": "far"})
-    assert buffer(chunk(7, length=8), stop, start).first_chunk_length == 0
-    assert buffer(chunk(7, length=8), stop, chunk(5, length=3), start).first_chunk_length == 3
-    assert buffer(stop).first_chunk_length == 0
 
 
 def test_nothing_is_left_after_clear() -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgspec
+from crc32c import crc32c
 
 from processors.core.assemble.config import AssemblyConfig
 from processors.core.assemble.state import StreamState
@@ -20,6 +21,7 @@ def message(kind: str, number: int = 0, **payload: Any) -> Record:
         "type": kind,
         "call_id": "c",
         "sender": "s",
+        "connection": "connection",
         "received_at": 1_000_000 + number * 1000,
         "payload": payload,
     }
@@ -37,43 +39,44 @@ MESSAGES = [
     message("end_stream", tracks=[]),
 ]
 
+CONNECTION = crc32c(b"connection")
 #: As the first version wrote it: values by their place, no names but those of the settings.
 CHECKPOINT: list[Any] = [
     {"rules": 1, "segment_ms": 1, "window_chunks": 2, "window_ms": 2000, "max_gap_ms": 3_600_000},
-    *(
-        7,
-        3,
-        "c",
-        "s",
-        6,
-        0,
-        110,
-        110,
-        1100,
-        12,
-        0,
-        0,
-        0,
-        ["far"],
-        None,
-        {"tracks": []},
-        *(False, False, None),
-    ),
+    *(7, 3, "c", "s", 6, 0, 110, 110, 1100, 12, 0, 0, 0, ["far"], None, {"tracks": []}),
+    *(False, False, None),
     [
         [
-            *("far", 0, 9, "alaw", 8000, False, True, False, True, False, 32, 5, 1_001_375),
+            *("far", 0, 1, 9, "alaw", 8000, False, True, False, False, True, False, 1, 0, False),
+            *(1_001_000, CONNECTION, 1000, 0, (11, crc32c(b"\x0b" * 5)), 32, 5, 1_001_375),
             [6, 1, 1, 0, 2, 30, 5, 5, 1_011_000, 5000, 8, {382: 3, 0: 2, 318: 1, 487: 1}],
-            *(5, 10, 70),
+            *(5, 0, False, 0, 10, 70),
             [[3, 4]],
             {
                 13: [13, 1, 90, 900, 1_013_000, 5, b"\x0d" * 5],
                 11: [11, 1, 100, 1000, 1_011_000, 5, b"\x0b" * 5],
             },
+            [[0, 750, 1125, 1500, 1875, 2250], [], -1, 2250, []],
+            {},
             [b"\x08" * 3, [3], 70, 70],
         ]
     ],
-    [],
-    False,
+    [
+        [
+            "far",
+            [
+                [1, -1, 1_001_000, CONNECTION],
+                *(
+                    [number, crc32c(bytes([number]) * 5), 1_000_000 + number * 1000, CONNECTION]
+                    for number in (2, 4, 6, 5, 7, 8, 13, 11)
+                ),
+            ],
+            {CONNECTION: 1_013_000},
+            CONNECTION,
+            *(None, 0, {}, -1, 6, 11),
+        ]
+    ],
+    *([], [], 1_000_000, "", False),
 ]
 
 

@@ -1,6 +1,4 @@
-"""A track's messages in any order, into its audio in order."""
-
-import contextlib
+"""A track's messages in any order, into its audio in order. What begins another take: ``test_takes``."""
 
 import msgspec
 import pytest
@@ -8,12 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processors.core.assemble.config import AssemblyConfig
-from processors.core.assemble.state import Kind, Message, TrackState, settings_of
-from processors.core.assemble.track import SequenceJumpError, TrackAssembler
+from processors.core.assemble.gap_limit import GapLimit
+from processors.core.assemble.state import Kind, Message, NameState, TrackState, settings_of
+from processors.core.assemble.takes import Takes
+from processors.core.assemble.track import TrackAssembler
 from schemas.events import Gap, Payload, TrackClosed, TrackOpened, TrackSegment
 
 #: Segments of 8 samples, gaps declared lost when more than 3 messages wait or after 100 ms.
 CONFIG = AssemblyConfig(window_chunks=3, window_ms=100, segment_ms=1, max_gap_ms=1000)
+SETTINGS = settings_of(CONFIG)
 START = {"name": "far", "media_format": {"encoding": "ulaw", "sample_rate": 8000}}
 STOP = {"name": "far", "duration": 1}
 
@@ -27,8 +28,45 @@ def message(number: int, stop: int, size: int = 4, ms: int = 0) -> Message:
     return Message(number, Kind.CHUNK, number, ms, ms * 1000, size, bytes([number % 256]) * size)
 
 
-def assembler() -> TrackAssembler:
-    return TrackAssembler(TrackState("far", 0), settings_of(CONFIG))
+def limit(*takes: TrackState, began_us: int = 0, max_gap_ms: int = SETTINGS.max_gap_ms) -> GapLimit:
+    return GapLimit(began_us, max_gap_ms, takes)
+
+
+class Track:
+    """The takes of a name; most have one."""
+
+    def __init__(self, index: int = 0, snapshot: tuple[NameState, list[TrackState]] | None = None) -> None:
+        self._index = index
+        named, states = snapshot or (NameState("far"), [])
+        self.states = states
+        self.tracks = [TrackAssembler(state, SETTINGS, limit(*states)) for state in states]
+        self.takes = Takes(named, SETTINGS, self._begin, self.tracks)
+
+    def _begin(self, name: str, take: int) -> TrackAssembler:
+        self.states.append(TrackState(name, self._index + take - 1, take))
+        self.tracks.append(TrackAssembler(self.states[-1], SETTINGS, limit(*self.states)))
+        return self.tracks[-1]
+
+    @property
+    def state(self) -> TrackState:
+        return self.states[0]
+
+    def receive(self, one: Message) -> list[Payload]:
+        return self.takes.receive(one, "c")
+
+    def advance(self, now_ms: int) -> list[Payload]:
+        return self.takes.advance(now_ms)
+
+    def close(self) -> list[Payload]:
+        return self.takes.close()
+
+    def restarted(self) -> "Track":
+        snapshot = msgspec.msgpack.encode((self.takes.snapshot(), [t.snapshot() for t in self.tracks]))
+        return Track(0, msgspec.msgpack.decode(snapshot, type=tuple[NameState, list[TrackState]]))
+
+
+def assembler() -> Track:
+    return Track()
 
 
 def run(numbers: list[int], stop: int = 6, *, close: bool = False, step_ms: int = 0) -> list[Payload]:
@@ -179,12 +217,6 @@ def test_a_duplicate_after_a_gap_is_no_late_message() -> None:
     assert counts(out) == (4, 3, 1, 1, 0), "the first one behind the gap, too"
 
 
-def test_numbers_beyond_the_stop_are_late() -> None:
-    out = run([1, 2, 3, 8, 4, 5, 6])
-    assert audio(out) == WHOLE
-    assert counts(out) == (4, 4, 0, 0, 1)
-
-
 def test_chunk_sizes_may_vary() -> None:
     track = assembler()
     out = track.receive(message(1, 5))
@@ -195,40 +227,27 @@ def test_chunk_sizes_may_vary() -> None:
     assert [e.samples for e in out if isinstance(e, TrackSegment)] == [8, 8, 5]
 
 
-def test_an_absurd_jump_is_refused_and_changes_nothing() -> None:
-    track = assembler()
-    out = track.receive(message(1, 6)) + track.receive(message(2, 6))
-    says = f"{10**12} where 3 was next .* more than 1 s .TAPELINE_MAX_GAP_S"
-    with pytest.raises(SequenceJumpError, match=says):
-        track.receive(Message(10**12, Kind.CHUNK, 3, 0, 0, 4, b"\x03" * 4))
-    for number in (3, 4, 5, 6):
-        out += track.receive(message(number, 6))
-    assert audio(out) == WHOLE
-
-
 @pytest.mark.parametrize(("before", "size"), [([1, 2], 4), ([1, 2], 8000), ([1], 16), ([], 16)])
-def test_a_jump_as_far_as_a_gap_may_be_long_is_waited_for_and_one_further_is_refused(
-    before: list[int], size: int
-) -> None:
-    """8000 samples, by the length of the last chunk, else of the one that jumps; a head may be any length."""
-    track = assembler()
-    for number in before:
-        track.receive(message(number, 10**6, size))
-    furthest = len(before) + 1 + 8000 // size
-    if before:
-        with pytest.raises(SequenceJumpError):
-            track.receive(message(furthest + 1, 10**6, size))
-    assert track.receive(message(furthest, 10**6, size)) == []
-    out = track.close()
-    assert sum(gap.samples for gap in gaps(out)) == (furthest - max(2, len(before) + 1)) * size
-    assert closed(out).gap_samples == (furthest - max(2, len(before) + 1)) * size
+def test_a_gap_is_filled_as_far_as_it_may_be_long(before: list[int], size: int) -> None:
+    """8000 samples, by the length of the chunk before, else of the one behind; what is behind goes on."""
+    for further in (0, 1):
+        track, out = assembler(), list[Payload]()
+        for number in before:
+            out += track.receive(message(number, 10**6, size))
+        behind = max(2, len(before) + 1) + 8000 // size + further
+        assert track.receive(message(behind, 10**6, size)) == []
+        out += track.close()
+        assert sum(gap.samples for gap in gaps(out)) == closed(out).gap_samples == 8000
+        assert audio(out).endswith(b"\xff" + bytes([behind % 256]) * size)
+        assert closed(out).delivery.lost == 8000 // size + further
+        assert track.state.capped_samples == further * size
 
 
 def test_a_start_with_another_number_than_1_says_the_format_of_what_comes_behind_it() -> None:
     track = assembler()
     start = {"media_format": {"encoding": "alaw", "sample_rate": 8000}}
     track.receive(Message(3, Kind.START, 3, 0, 0, 0, start))
-    out = track.wait_no_longer()
+    out = track.takes.wait_no_longer()
     assert out == [TrackOpened("far", 0, "alaw", 8000, False, start)]
     out += track.receive(message(4, 99)) + track.close()
     assert audio(out) == b"\x04" * 4
@@ -257,46 +276,30 @@ def test_the_gaps_of_a_track_are_added() -> None:
     assert closed(out).gap_samples == 16
 
 
-def test_a_gap_may_always_be_a_sample_long() -> None:
-    track = TrackAssembler(TrackState("far", 0), settings_of(AssemblyConfig(max_gap_ms=0)))
-    track.receive(message(1, 99))
-    track.receive(message(2, 99, 1))
-    with pytest.raises(SequenceJumpError, match="5 where 3 was next"):
-        track.receive(message(5, 99, 1))
-    assert track.receive(message(4, 99, 1)) == []
-    assert gaps(track.close()) == [Gap(1, 1)]
+def test_a_track_lasts_no_longer_than_can_have_passed() -> None:
+    """Its samples, the time since the stream began, and a minute."""
+    settings = settings_of(AssemblyConfig())
+    for received_ms in (100_000, 160_000):
+        state = TrackState("far", 0)
+        track = TrackAssembler(
+            state, settings, limit(state, began_us=100_000_000, max_gap_ms=settings.max_gap_ms)
+        )
+        for one in (message(1, 10**6), message(2, 10**6, 800), message(10**6 - 1, 10**6, ms=received_ms)):
+            track.add(one)
+        track.close()
+        end = closed(track.taken())
+        assert end.gap_samples == 800 + 8 * (received_ms - 100_000 + 60_000)
+        assert end.samples == end.gap_samples + 804
+        assert track.state.capped_samples == (10**6 - 4) * 800 - end.gap_samples
 
 
-def test_where_no_chunk_came_a_jump_is_measured_by_numbers() -> None:
-    for number, refused in ((2 + 8000, False), (2 + 8001, True)):
-        track = assembler()
-        track.receive(message(1, number))
-        with pytest.raises(SequenceJumpError) if refused else contextlib.nullcontext():
-            track.receive(message(number, number))
-
-
-def test_a_refused_jump_says_how_long_a_gap_may_be() -> None:
-    track = TrackAssembler(TrackState("far", 0), settings_of(AssemblyConfig(max_gap_ms=3_600_000)))
-    track.receive(message(1, 99))
-    with pytest.raises(SequenceJumpError, match="more than 3600 s"):
-        track.receive(message(10**12, 99))
-
-
-def test_no_jump_is_absurd_behind_the_stop() -> None:
-    track = assembler()
-    out = track.receive(message(1, 2)) + track.receive(message(2, 2))
-    assert track.receive(message(10**9, 2)) == []
-    assert counts(out) == (0, 0, 0, 0, 0)
-    assert track.state.stats.late == 1
-
-
-def test_a_head_longer_than_a_gap_may_be_is_counted_and_not_filled() -> None:
-    for lost, filled in ((2000, 8000), (2001, 0)):
-        track = assembler()
-        track.receive(message(2 + lost, 10**6))
-        out = track.close()
-        assert audio(out) == b"\xff" * filled + bytes([(2 + lost) % 256]) * 4
-        assert (closed(out).gap_samples, closed(out).delivery.lost) == (filled, lost)
+def test_of_what_may_be_filled_earlier_gaps_have_had_their_part() -> None:
+    state = TrackState("far", 0)
+    track = TrackAssembler(state, settings_of(AssemblyConfig()), limit(state, max_gap_ms=3_600_000))
+    for number in (1, 2, 9_000, 18_000):
+        track.add(message(number, 10**6, 80))
+    track.close()
+    assert closed(track.taken()).gap_samples == 2 * 80 + 60 * 8000
 
 
 def test_a_track_was_heard_since_before_its_first_chunk_was_sent() -> None:
@@ -328,14 +331,16 @@ def test_a_track_knows_where_its_messages_lie_in_whatever_order_they_came() -> N
 
 
 def test_of_a_track_without_messages_nothing_is_known() -> None:
-    out = assembler().close()
+    track = TrackAssembler(TrackState("far", 0), SETTINGS, limit())
+    track.close()
+    out = track.taken()
     assert (closed(out).first_offset, closed(out).last_offset) == (-1, -1)
     assert (closed(out).samples, closed(out).finished, closed(out).stop) == (0, False, None)
 
 
 def test_what_is_opened_and_closed_is_told_in_full() -> None:
     start = START | {"media_format": {"encoding": "PCMA", "sample_rate": 16_000}}
-    track = TrackAssembler(TrackState("far", 7), settings_of(CONFIG))
+    track = Track(7)
     out = track.receive(Message(1, Kind.START, 1, 0, 0, 0, start))
     assert out == [TrackOpened("far", 7, "alaw", 16_000, False, start)]
     out = track.receive(message(2, 3, 32)) + track.receive(message(3, 3))
@@ -352,23 +357,15 @@ def test_a_start_without_a_format_has_the_assumed_one() -> None:
 
 
 def test_of_many_losses_the_last_64_are_remembered() -> None:
-    """What comes late for one of those is late; for one before them it counts as a duplicate."""
+    """What comes late for one of those is late; what comes for one before them is of another take."""
     track = assembler()
     track.receive(message(1, 999))
     for number in range(3, 3 + 2 * 65, 2):  # each second one is lost
         track.receive(message(number, 999))
-        track.wait_no_longer()
-    for number, late, duplicate in ((2, 0, 1), (4, 1, 1), (130, 2, 1), (3, 2, 2)):
+        track.takes.wait_no_longer()
+    for number, late, takes in ((4, 1, 1), (130, 2, 1), (2, 2, 2)):
         track.receive(message(number, 999))
-        assert (track.state.stats.late, track.state.stats.duplicate) == (late, duplicate)
-
-
-def test_a_late_joiner_may_be_any_time_late() -> None:
-    track = assembler()
-    out = track.receive(Message(10**9, Kind.CHUNK, 9, 0, 0, 4, b"\x09" * 4))
-    out += track.advance(0) + track.close()
-    assert audio(out) == b"\x09" * 4
-    assert closed(out).delivery.lost == 10**9 - 2
+        assert (track.state.stats.late, len(track.states)) == (late, takes)
 
 
 def test_another_rate_makes_segments_of_its_own_length() -> None:
@@ -406,8 +403,7 @@ def test_a_restart_at_any_message_changes_nothing(
             out += track.receive(message(number, 12, 3, at * step_ms))
             out += track.advance(at * step_ms)
             if at in restarting:
-                snapshot = msgspec.msgpack.encode(track.snapshot())
-                track = TrackAssembler(msgspec.msgpack.decode(snapshot, type=TrackState), settings_of(CONFIG))
+                track = track.restarted()
         return out + track.close()
 
     assert played(restarts) == played(set())

@@ -362,3 +362,45 @@ def test_a_clock_that_is_years_wrong_makes_no_years_of_silence() -> None:
         records += conversation.feed(segment("b", 1, heard_at), runs([10, 20]))
         records += conversation.end()
         assert records[-1]["duration_ms"] <= (LONGEST_PAUSE_FRAMES + 60) * FRAME_MS
+
+
+def takes(*of_far: tuple[int, list[int]]) -> Record:
+    """Return the measures of a conversation of two; of the second, one take comes after the other."""
+    conversation = Conversation(ConversationState(), 10**6)
+    now = 0
+    for index, (start, lengths) in enumerate(of_far, 1):
+        conversation.feed(segment("near", 0, 0), [(False, start + SECOND - now)])
+        now = start + SECOND
+        conversation.feed(segment("far", index, start * FRAME_MS * 1000), runs(lengths))
+        state = msgspec.msgpack.decode(msgspec.msgpack.encode(conversation.state), type=ConversationState)
+        conversation = Conversation(state, 10**6)
+        conversation.close(index, [])
+    conversation.feed(segment("near", 0, 0), [(False, 3000 - now)])
+    return conversation.end()[-1]
+
+
+def test_the_takes_of_a_name_are_one_party() -> None:
+    record = takes((0, [0, 100]), (500, [50, 100]), (2900, [0, 50]))
+    assert of(record, "track") == ["near", "far"]
+    assert of(record, "track_index") == [0, 1]
+    assert of(record, "talk_ms") == [0, 5000]
+    assert (record["duration_ms"], record["silence_ms"]) == (60_000, 55_000)
+    assert of(record, "delayed_ms") == [0, 0]
+
+
+def test_takes_that_would_overlap_lie_end_to_end() -> None:
+    one_take = takes((100, [0, 100, 50, 100]))
+    assert takes((100, [0, 100]), (150, [50, 100])) == one_take
+
+
+def test_a_take_that_is_heard_of_too_late_is_delayed() -> None:
+    conversation = Conversation(ConversationState(), 10**6)
+    conversation.feed(segment("far", 0, 0), [(True, 100)])
+    conversation.close(0, [])
+    conversation.feed(segment("near", 1, 0), [(False, 1000)])
+    watermark = conversation.state.watermark
+    assert watermark > 200
+    conversation.feed(segment("far", 2, 200 * FRAME_MS * 1000), [(True, 50)])
+    record = conversation.end()[-1]
+    assert of(record, "delayed_ms")[0] == (watermark - 200) * FRAME_MS
+    assert of(record, "talk_ms")[0] == 150 * FRAME_MS

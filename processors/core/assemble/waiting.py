@@ -1,0 +1,75 @@
+"""What waits for a take of its name to begin: a later start, and messages whose like came before. Pure.
+
+They count as duplicates so far. The audio that comes within the reorder window decides: if it only goes on
+with a take, or repeats what is known, duplicates they were.
+"""
+
+from processors.core.assemble.arrivals import REMEMBERED_ARRIVALS
+from processors.core.assemble.reorder_buffer import size
+from processors.core.assemble.state import Message, NameState
+from schemas.events import StreamSettings
+
+
+def window_is_over(settings: StreamSettings, since_ms: int, messages: int, now_ms: int) -> bool:
+    """Tell whether so much came since a time that what was reordered has come, too."""
+    return messages > settings.window_chunks or now_ms - since_ms >= settings.window_ms
+
+
+class Waiting:
+    """What waits for a take of one name."""
+
+    def __init__(self, state: NameState, settings: StreamSettings) -> None:
+        self._state = state
+        self._settings = settings
+
+    def __bool__(self) -> bool:
+        return self._state.start is not None or bool(self._state.repeats)
+
+    def put_start(self, start: Message, last_start: int, last_take: int) -> None:
+        """Let a start wait, after a take. Of two, that one waits which does not announce the take again."""
+        state = self._state
+        other = state.start
+        if other is None or not start.sequence_number == last_start != other.sequence_number:
+            state.start, state.start_take, state.since_ms = start, last_take, -1
+
+    def take_start(self) -> Message | None:
+        """Let the start wait no longer, and return it."""
+        start, self._state.start = self._state.start, None
+        return start
+
+    def put_repeat(self, message: Message) -> None:
+        """Let a message wait whose like came before. Of two of one number, the last is the likeliest."""
+        repeats, number = self._state.repeats, message.sequence_number
+        if number in repeats or len(repeats) < REMEMBERED_ARRIVALS:
+            repeats[number] = message
+        self.note(message)
+
+    def take_repeats(self) -> list[Message]:
+        """Let the others wait no longer, and return them."""
+        repeats = [*self._state.repeats.values()]
+        self._state.repeats, self._state.since_ms = {}, -1
+        return repeats
+
+    def note(self, message: Message) -> None:
+        """Note audio that makes what waits duplicates, if no other comes within the window."""
+        if self and self._state.since_ms < 0:
+            self._state.since_ms, self._state.messages = message.timestamp_ms, 0
+
+    def is_over(self, now_ms: int) -> bool:
+        """Tell whether they were duplicates."""
+        state = self._state
+        return state.since_ms >= 0 and window_is_over(self._settings, state.since_ms, state.messages, now_ms)
+
+    @property
+    def size(self) -> int:
+        """What it adds to a checkpoint, at most."""
+        return sum(map(size, self._all()))
+
+    @property
+    def since(self) -> int | None:
+        """Where in the log the first of it lies."""
+        return min([message.offset for message in self._all()], default=None)
+
+    def _all(self) -> list[Message]:
+        start = self._state.start
+        return [*self._state.repeats.values(), *([] if start is None else [start])]

@@ -1,0 +1,460 @@
+"""Takes: a track's numbers that begin again, and all that only looks so."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, note
+from hypothesis import strategies as st
+
+from processors.core.assemble.config import AssemblyConfig
+from processors.core.assemble.stream import MAX_TRACKS, StreamAssembler
+from processors.core.processor import Rejected
+from schemas.events import Event, Pause, StreamClosed, TrackClosed, TrackOpened, TrackSegment
+from schemas.schema import Record
+
+CONFIG = AssemblyConfig(window_ms=1000, segment_ms=20)
+WINDOW_MS = CONFIG.window_ms
+ULAW = {"encoding": "ulaw", "sample_rate": 8000}
+ALAW = {"encoding": "alaw", "sample_rate": 8000}
+
+
+def message(kind: str, name: str = "", number: int = 0, **payload: Any) -> Record:
+    """Return a message that is not yet received."""
+    if name:
+        payload |= {"name": name, "track_sequence_number": number}
+    envelope = {"stream_id": 7, "type": kind, "call_id": None, "sender": None, "silence": None}
+    return envelope | {"payload": payload, "connection": "c1"}
+
+
+def start(number: int = 1, name: str = "far", media_format: Record = ULAW) -> Record:
+    return message("start_track", name, number, media_format=media_format)
+
+
+def chunk(number: int, audio: bytes, name: str = "far") -> Record:
+    return message("live_track", name, number, media=audio)
+
+
+def stop(number: int, name: str = "far") -> Record:
+    return message("stop_track", name, number, duration=None, start_time=None, end_time=None)
+
+
+def begin(*names: str) -> Record:
+    return message("init_stream", tracks=[{"name": name} for name in names or ("far",)])
+
+
+def end(*names: str) -> Record:
+    return message("end_stream", tracks=[{"name": name} for name in names or ("far",)])
+
+
+def chunks(text: str, first: int = 2, name: str = "far") -> list[Record]:
+    """Return a chunk of 160 samples for each letter."""
+    return [chunk(number, letter.encode() * 160, name) for number, letter in enumerate(text, first)]
+
+
+def take(text: str, first: int = 1, name: str = "far") -> list[Record]:
+    """Return a whole take, a chunk for each letter."""
+    return [start(first, name), *chunks(text, first + 1, name), stop(first + 1 + len(text), name)]
+
+
+def over(connection: str, *messages: Record) -> list[Record]:
+    return [one | {"connection": connection} for one in messages]
+
+
+class Heard:
+    """What a stream makes of messages, received and logged 20 ms apart, and of the silence behind them."""
+
+    def __init__(self, messages: Sequence[Record], step_ms: int = 20, restarts: frozenset[int] = frozenset()):
+        stream = StreamAssembler(7, 0, CONFIG)
+        self.out: list[Event | Rejected] = []
+        at_ms = 0
+        for offset, one in enumerate(messages):
+            at_ms += one.get("wait_ms", step_ms)
+            received = {"received_at": one.get("received_at", at_ms * 1000)}
+            self.out += stream.handle(one | received, offset, at_ms)
+            if offset in restarts:
+                snapshot = stream.snapshot()
+                stream = StreamAssembler.restore(snapshot, CONFIG)
+                assert stream.snapshot() == snapshot
+        if not stream.closed:
+            self.out += stream.handle(stream.silence.to_record(0), len(messages), at_ms)
+        self.messages = len(messages)
+
+    def of(self, kind: type) -> list[Any]:
+        return [e.payload for e in self.out if isinstance(e, Event) and isinstance(e.payload, kind)]
+
+    @property
+    def closed(self) -> StreamClosed:
+        (found,) = self.of(StreamClosed)
+        assert isinstance(found, StreamClosed)
+        return found
+
+    @property
+    def reasons(self) -> list[str]:
+        return self.closed.reasons
+
+    def audio(self, name: str = "far") -> list[bytes]:
+        """Return the audio of each take of a name."""
+        takes = sorted((one.take, one.track_index) for one in self.of(TrackOpened) if one.track == name)
+        assert [number for number, _ in takes] == list(range(1, len(takes) + 1))
+        segments = self.of(TrackSegment)
+        return [b"".join(s.audio for s in segments if s.track_index == index) for _, index in takes]
+
+    @property
+    def texts(self) -> list[str]:
+        """Return the takes of ``far``, a letter for each chunk; ``_`` for silence."""
+        return [audio[::160].replace(b"\xff", b"_").decode() for audio in self.audio()]
+
+    def check_counts(self) -> None:
+        """Assert that each message is counted once."""
+        end = self.closed
+        counted = end.messages_used + end.messages_duplicate + end.messages_late + end.messages_rejected
+        rejected = sum(one.reason == "StreamClosed" for one in self.out if isinstance(one, Rejected))
+        assert counted + rejected == self.messages
+
+
+def call(*messages: Record) -> Heard:
+    heard = Heard([begin(), *messages, end()])
+    heard.check_counts()
+    return heard
+
+
+# Takes ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("first", [1, 6])
+def test_a_second_leg_is_a_take_whether_its_numbers_begin_again_or_go_on(first: int) -> None:
+    heard = call(*take("abc"), *take("defgh", first))
+    assert (heard.texts, heard.reasons) == (["abc", "defgh"], [])
+    assert [(c.track, c.take, c.track_index) for c in heard.of(TrackClosed)] == [("far", 1, 0), ("far", 2, 1)]
+    assert {(s.track_index, s.take) for s in heard.of(TrackSegment)} == {(0, 1), (1, 2)}
+
+
+def test_legs_of_one_length_that_begin_with_the_same_silence_are_takes() -> None:
+    heard = call(*take("__abc"), *take("__def"), *take("__ghi"))
+    assert (heard.texts, heard.reasons) == (["__abc", "__def", "__ghi"], [])
+
+
+def test_a_leg_without_audio_is_a_take() -> None:
+    heard = call(*take("abc"), *take(""), *take("d"))
+    assert (heard.texts, heard.reasons) == (["abc", "", "d"], [])
+
+
+def test_a_leg_that_is_silent_at_first_is_a_take() -> None:
+    messages = [*take("abc"), start(), chunk(2, b"d" * 160) | {"wait_ms": 5 * WINDOW_MS}, stop(3)]
+    heard = call(*messages)
+    assert (heard.texts, heard.reasons) == (["abc", "d"], [])
+
+
+def test_a_leg_whose_start_comes_behind_its_audio_is_a_take() -> None:
+    first, second = take("abc"), take("defghi")
+    for at in range(1, len(second)):
+        moved = [*second[1 : at + 1], second[0], *second[at + 1 :]]
+        heard = call(*first, *moved)
+        assert (heard.texts, heard.reasons) == (["abc", "defghi"], [])
+
+
+def test_what_is_left_of_a_leg_finds_its_take_when_the_next_has_begun() -> None:
+    first, second = take("abcdef"), take("ghijkl")
+    heard = call(*first[:4], *second[:3], *first[4:], *second[3:])
+    assert (heard.texts, heard.reasons) == (["abcdef", "ghijkl"], [])
+
+
+def test_a_sender_that_counts_from_1_again_without_a_stop() -> None:
+    old, new = "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ" * 4
+    heard = call(start(), *chunks(old), *over("c2", start(), *chunks(new), stop(len(new) + 2)))
+    assert (heard.texts, heard.reasons) == ([old, new], ["track_unfinished:far"])
+
+
+def test_a_sender_that_counts_from_1_again_without_a_start_either() -> None:
+    heard = call(start(), *chunks("abcdef"), *over("c2", *chunks("ABCDEFGHIJ"), stop(12)))
+    assert heard.texts == ["abcdef", "ABCDEFGHIJ"]
+    assert heard.reasons == ["start_lost:far", "track_unfinished:far", "numbers_reused:far"]
+
+
+def test_numbers_that_go_on_behind_a_stop_without_a_start() -> None:
+    heard = call(*take("abc"), *chunks("def", 7), stop(10))
+    assert (heard.texts, heard.reasons) == (["abc", "def"], ["start_lost:far"])
+    assert heard.of(TrackClosed)[1].delivery.lost == 0
+
+
+def test_another_format_is_another_take() -> None:
+    heard = call(*take("abc"), start(1, media_format=ALAW), *chunks("abd"), stop(5))
+    assert [opened.encoding for opened in heard.of(TrackOpened)] == ["ulaw", "alaw"]
+    assert (heard.texts, heard.reasons) == (["abc", "abd"], [])
+
+
+def test_a_start_in_another_format_that_the_numbers_go_on_behind() -> None:
+    text = "a" * 30
+    heard = call(start(), *chunks(text), start(1, media_format=ALAW), *chunks(text * 4, 32))
+    assert [opened.encoding for opened in heard.of(TrackOpened)] == ["ulaw", "alaw"]
+    assert "".join(heard.texts) == text * 5
+    assert heard.reasons == ["track_unfinished:far"]
+
+
+def test_takes_count_as_tracks() -> None:
+    legs = [one for number in range(MAX_TRACKS + 1) for one in take(chr(200 + number))]
+    heard = Heard([begin(), *legs, end()])
+    assert len(heard.audio()) == MAX_TRACKS
+    assert heard.reasons == ["too_many_tracks:far"]
+    assert {one.reason for one in heard.out if isinstance(one, Rejected)} == {"TooManyTracks"}
+    heard.check_counts()
+
+
+def test_an_empty_chunk_has_a_number_and_no_samples() -> None:
+    heard = call(
+        start(), chunk(2, b""), *chunks("ab", 3), chunk(5, b""), *chunks("c", 6), chunk(7, b""), stop(8)
+    )
+    assert (heard.texts, heard.reasons) == (["abc"], [])
+    (closed,) = heard.of(TrackClosed)
+    assert (closed.expected, closed.delivery.received, closed.delivery.shortest_chunk) == (6, 6, 160)
+
+
+def test_a_chunk_that_is_lost_behind_an_empty_one_is_as_long_as_the_last_that_was_not() -> None:
+    heard = call(start(), *chunks("a"), chunk(3, b""), *chunks("b", 5), stop(6))
+    assert (heard.texts, heard.reasons) == (["a_b"], ["chunks_lost:far"])
+
+
+@pytest.mark.parametrize(
+    ("declared_ms", "samples"), [(None, 640), (60, 640), (61, 488), (80, 640), (81, 640)]
+)
+def test_a_lost_last_chunk_ends_where_the_stop_says(declared_ms: int | None, samples: int) -> None:
+    ended = stop(6)
+    ended["payload"]["duration"] = declared_ms
+    heard = call(start(), *chunks("abc"), ended)
+    (closed,) = heard.of(TrackClosed)
+    assert closed.samples == samples
+    assert closed.length_declared is (declared_ms in (61, 80))
+
+
+def test_pauses_are_told_and_no_sample_moves() -> None:
+    held = chunk(12, b"b" * 160) | {"wait_ms": 3000}
+    heard = call(start(), *chunks("a" * 10), held, *chunks("c" * 80, 13), stop(93))
+    (closed,) = heard.of(TrackClosed)
+    assert (closed.pauses, closed.samples) == ([Pause(1600, 2980)], 91 * 160)
+    assert heard.reasons == []
+
+
+# What only looks like one --------------------------------------------------------------------
+
+
+def test_a_track_that_is_announced_again_is_the_same() -> None:
+    heard = call(start(), *chunks("abc"), *over("c2", start(), *chunks("def", 5), stop(8)))
+    assert (heard.texts, heard.reasons) == (["abcdef"], [])
+    assert heard.closed.messages_duplicate == 1
+
+
+def test_a_sender_that_reconnects_may_repeat_what_it_sent() -> None:
+    again = over("c2", start(), *chunks("bcdef", 3), stop(8))
+    heard = call(start(), *chunks("abcd"), *again)
+    assert (heard.texts, heard.reasons) == (["abcdef"], [])
+    assert heard.closed.messages_duplicate == 4
+
+
+def test_a_take_that_is_sent_twice_is_one() -> None:
+    heard = call(*take("abc"), *over("c2", *take("abc")))
+    assert (heard.texts, heard.reasons) == (["abc"], [])
+    assert heard.closed.messages_duplicate == 5
+
+
+def test_what_a_gateway_publishes_twice_is_known_however_old() -> None:
+    """A spool that is read again brings more than digests are kept of, here from the take before too."""
+    text = "".join(map(chr, range(100, 123))) * 8
+    sent = [start(), *chunks(text), stop(len(text) + 2), *take("xyz")]
+    sent = [one | {"received_at": at} for at, one in enumerate(sent, 10**6)]
+    for until in range(len(sent) - 4, len(sent) + 1):
+        heard = call(*sent[:until], *sent[:until], *sent[until:])
+        assert (heard.texts, heard.reasons) == ([text, "xyz"], [])
+        assert heard.closed.messages_duplicate == until
+
+
+def test_a_spool_that_is_emptied_late_adds_to_the_take_that_it_is_of() -> None:
+    """What was declared lost is late; it is no audio of the take that began meanwhile."""
+    first = [one | {"received_at": at} for at, one in enumerate(take("abcdefgh"), 1000)]
+    second = over("c2", *[one | {"received_at": at} for at, one in enumerate(take("ABC"), 5000)])
+    second[1]["wait_ms"] = second[2]["wait_ms"] = 2 * WINDOW_MS
+    heard = call(*first[:4], first[9], *second[:4], *first[4:9], second[4])
+    assert heard.texts == ["abc_____", "ABC"]
+    assert heard.reasons == ["chunks_lost:far", "late:far"]
+
+
+def test_a_chunk_with_other_content_is_kept_in_a_take_of_its_own() -> None:
+    heard = call(start(), *chunks("abcdef"), chunk(4, b"X" * 160), *chunks("gh" * 60, 8), stop(128))
+    assert heard.texts == ["abcdef" + "gh" * 60, "__X"]
+    assert "numbers_reused:far" in heard.reasons
+
+
+def test_audio_behind_the_stop_is_kept() -> None:
+    """A chunk that waits, then a stop before it, and the end: the chunk is of another take."""
+    heard = Heard([chunk(7, b"a" * 160), stop(5), end()])
+    assert heard.texts == ["", "a"]
+    assert heard.reasons == ["no_init_stream", "start_lost:far", "track_unfinished:far", "chunks_lost:far"]
+
+
+# Whatever a sender and its gateways do --------------------------------------------------------
+
+NAMES = ("caller", "far")
+#: By so many places messages of takes that follow each other are put in another order. Takes are longer than
+#: this: where they lie across each other from end to end, their numbers do not tell which is whose.
+MOST_ACROSS_TAKES = 3
+
+
+def unique(name: str, part: int, number: int) -> bytes:
+    """Return the audio of a chunk that no other has."""
+    return bytes([NAMES.index(name) * 16 + part, number]) * 4
+
+
+@st.composite
+def calls(draw: st.DrawFn, *, silence: bool) -> tuple[list[Record], dict[str, list[bytes]]]:
+    """Draw the messages of a call as they are sent, and its takes; ``silence``: chunks of them are alike."""
+    takes: dict[str, list[bytes]] = {}
+    queues = []
+    for name in NAMES[: draw(st.integers(1, 2))]:
+        queue: list[Record] = []
+        takes[name] = []
+        number = 1
+        for part in range(draw(st.integers(1, 3))):
+            count = draw(st.integers(2 * MOST_ACROSS_TAKES, 12))
+            first = number if draw(st.booleans()) else 1
+            silent = draw(st.sets(st.integers(first + 1, first + count - 1))) if silence and count > 1 else ()
+            audio = [
+                b"\xff" * 8 if n in silent else unique(name, part, n)
+                for n in range(first + 1, first + 1 + count)
+            ]
+            takes[name].append(b"".join(audio))
+            queue += [start(first, name), *(chunk(n, a, name) for n, a in enumerate(audio, first + 1))]
+            queue.append(stop(first + 1 + count, name))
+            number = first + count + 2
+        queues.append(queue)
+    order = draw(st.permutations([at for at, queue in enumerate(queues) for _ in queue]))
+    return [begin(*takes), *(queues[at].pop(0) for at in order)], takes
+
+
+def reconnected(draw: st.DrawFn, messages: list[Record]) -> list[Record]:
+    """Go on over other connections here and there: with tracks announced again, and the last messages."""
+    out: list[Record] = []
+    connection = 1
+    starts: dict[str, Record] = {}
+    for one in messages:
+        if draw(st.integers(0, 12)) == 12:
+            connection += 1
+            again = [*starts.values()] if draw(st.booleans()) else []
+            back = draw(st.integers(0, 5))
+            out += over(f"c{connection}", *again, *(old for old in out[-back:] if back and old["payload"]))
+        name = one["payload"].get("name")
+        if one["type"] == "start_track":
+            starts[name] = one
+        elif one["type"] == "stop_track":
+            starts.pop(name, None)
+        out += over(f"c{connection}", one)
+    return out
+
+
+def shown(one: Record) -> str:
+    said = one["payload"]
+    audio = said.get("media", b"").hex()[:4]
+    number = said.get("track_sequence_number", "")
+    return (
+        f"{one['connection']} {one['type']} {said.get('name')} {number} {audio} at {one.get('received_at')}"
+    )
+
+
+def received(messages: list[Record]) -> list[Record]:
+    return [one | {"received_at": at * 20_000} for at, one in enumerate(messages, 1)]
+
+
+def republished(draw: st.DrawFn, messages: list[Record]) -> list[Record]:
+    """Publish a range of messages twice, the second time behind the first."""
+    if draw(st.booleans()):
+        return messages
+    at = draw(st.integers(0, len(messages)))
+    again = [one | {"wait_ms": 0} for one in messages[draw(st.integers(0, at)) : at]]
+    return [*messages[:at], *again, *messages[at:]]
+
+
+def doubled(draw: st.DrawFn, messages: list[Record], most: int) -> list[Record]:
+    """Send some messages twice, the second time a few places later."""
+    out = list(messages)
+    for at in draw(st.lists(st.integers(0, len(messages) - 1), max_size=3)):
+        place = out.index(messages[at]) + draw(st.integers(0, most))
+        out.insert(min(place, len(out)), messages[at])
+    return out
+
+
+def displaced(draw: st.DrawFn, messages: list[Record], most: int) -> list[Record]:
+    """Put messages in another order, each by so many places at most."""
+    late = draw(st.lists(st.integers(0, most), min_size=len(messages), max_size=len(messages)))
+    places = sorted(range(len(messages)), key=lambda at: at + late[at])
+    return [messages[at] for at in places]
+
+
+@given(call=calls(silence=False), data=st.data())
+def test_a_call_of_which_all_came_in_time_is_complete_without_a_false_take(
+    call: tuple[list[Record], dict[str, list[bytes]]], data: st.DataObject
+) -> None:
+    messages, takes = call
+    one_each = all(len(audio) == 1 for audio in takes.values())
+    most = data.draw(st.sampled_from([0, 1, 40 if one_each else MOST_ACROSS_TAKES]))
+    messages = reconnected(data.draw, messages)
+    messages = displaced(data.draw, doubled(data.draw, messages, most), most)
+    check_complete(republished(data.draw, received(messages)), takes, data)
+
+
+@given(call=calls(silence=True), data=st.data())
+def test_takes_with_the_same_silence_under_the_same_numbers_are_told_apart(
+    call: tuple[list[Record], dict[str, list[bytes]]], data: st.DataObject
+) -> None:
+    messages, takes = call
+    messages = displaced(data.draw, messages, 1)
+    check_complete(republished(data.draw, received(messages)), takes, data)
+
+
+def check_complete(messages: list[Record], takes: dict[str, list[bytes]], data: st.DataObject) -> None:
+    note("\n".join(map(shown, messages)))
+    restarts = data.draw(st.frozensets(st.integers(0, len(messages))))
+    heard = Heard([*messages, end(*takes)], restarts=restarts)
+    assert heard.reasons == []
+    for name, audio in takes.items():
+        assert heard.audio(name) == audio
+    heard.check_counts()
+
+
+@st.composite
+def anything(draw: st.DrawFn) -> list[Record]:
+    """Draw whatever a sender may send of two tracks, each chunk with audio of its own."""
+    messages: list[Record] = []
+    for at in range(draw(st.integers(1, 40))):
+        name = draw(st.sampled_from(NAMES))
+        number = draw(st.integers(1, 12) | st.sampled_from([70, 1000]))
+        kind = draw(st.sampled_from([start, chunk, chunk, chunk, chunk, stop]))
+        if kind is chunk:
+            messages.append(chunk(number, bytes([at, number % 251, at, 1]), name))
+        else:
+            messages.append(kind(number, name) if draw(st.booleans()) else kind(1, name))
+        messages[-1]["connection"] = draw(st.sampled_from(["c1", "c1", "c2"]))
+        messages[-1]["wait_ms"] = draw(st.sampled_from([0, 20, 20, 300, 2 * WINDOW_MS]))
+    return [begin(*NAMES), *messages]
+
+
+@given(messages=anything(), data=st.data())
+def test_all_audio_is_in_a_take_or_the_stream_says_that_it_is_not(
+    messages: list[Record], data: st.DataObject
+) -> None:
+    if data.draw(st.booleans()):
+        messages = displaced(data.draw, republished(data.draw, received(messages)), 3)
+    messages = [*messages, end(*NAMES)]
+    note("\n".join(map(shown, messages)))
+    restarts = data.draw(st.frozensets(st.integers(0, len(messages))))
+    heard = Heard(messages, restarts=restarts)
+    heard.check_counts()
+    assert heard.out == Heard(messages).out
+    for name in NAMES:
+        kept = b"".join(heard.audio(name))
+        sent_audio = {
+            m["payload"]["media"]
+            for m in messages
+            if m["payload"].get("name") == name and "media" in m["payload"]
+        }
+        missing = [audio for audio in sent_audio if audio not in kept]
+        if missing:
+            assert any(reason.endswith(f":{name}") for reason in heard.reasons), missing

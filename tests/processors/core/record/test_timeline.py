@@ -1,0 +1,118 @@
+"""Where takes lie in the mix, and the pauses in them."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support import DELIVERY
+
+from processors.core.audio.formats import AudioFormat
+from processors.core.record.timeline import Timeline
+from processors.core.record.track import Track
+from schemas.events import Pause, TrackClosed
+
+ULAW = AudioFormat("ulaw", 8000)
+#: DELIVERY's chunks are 1408 samples, 176 ms.
+BEGAN = "2026-11-18T10:00:00Z"
+
+
+def aligned(*tracks: Track) -> Timeline:
+    return Timeline(tracks, [None] * len(tracks))
+
+
+def track(
+    name: str,
+    take: int = 1,
+    samples: int = 8000,
+    heard_ms: int | None = None,
+    pauses: list[Pause] | None = None,
+    **stop: Any,
+) -> Track:
+    said = {"duration": None, "start_time": None} | stop
+    closed = TrackClosed(
+        name, 0, samples, samples / 8, True, said, 7, DELIVERY, 0, 1, 2, take=take, pauses=pauses
+    )
+    heard_at = None if heard_ms is None else heard_ms * 1000
+    return Track(name, 0, f"{name}-{take}", ULAW, None, take, heard_at, samples=samples, end=closed)
+
+
+def firsts(*tracks: Track) -> list[int]:
+    return [one.first_sample for one in aligned(*tracks).placed]
+
+
+def test_a_track_whose_start_is_not_said_lies_where_it_was_heard() -> None:
+    both = track("far", start_time=BEGAN, heard_ms=5_000)
+    assert firsts(both, track("near", heard_ms=5_250)) == [0, 2000]
+    assert firsts(both, track("near", heard_ms=4_750)) == [2000, 0]
+    assert aligned(both, track("near", heard_ms=5_250)).aligned_by == "heard_at"
+
+
+def test_where_nothing_tells_tracks_begin_together() -> None:
+    tracks = [track("far", start_time=BEGAN), track("near", heard_ms=5_250)]
+    assert (firsts(*tracks), aligned(*tracks).aligned_by) == ([0, 0], "assumed")
+    silent = [track("far"), track("near", samples=0)]
+    assert (firsts(*silent), aligned(*silent).aligned_by) == ([0, 0], "assumed")
+
+
+def test_takes_are_in_one_channel_where_they_were_heard() -> None:
+    tracks = [track("far", heard_ms=1_000), track("near", heard_ms=1_500), track("far", 2, heard_ms=5_000)]
+    timeline = aligned(*tracks)
+    assert {name: [one.first_sample for one in takes] for name, takes in timeline.channels.items()} == {
+        "far": [0, 32_000],
+        "near": [4_000],
+    }
+    assert (timeline.samples, timeline.moved) == (40_000, [])
+
+
+def test_takes_that_would_overlap_lie_end_to_end() -> None:
+    timeline = aligned(track("far", heard_ms=1_000), track("far", 2, heard_ms=1_500))
+    assert [one.first_sample for one in timeline.placed] == [0, 8000]
+    assert timeline.moved == ["far-2"]
+
+
+@pytest.mark.parametrize(
+    ("declared_ms", "inserted"),
+    [(4000, True), (4175, True), (3825, True), (4176, False), (1000, False), (None, False)],
+)
+def test_pauses_are_in_the_mix_if_the_declared_duration_counts_them(
+    declared_ms: int | None, inserted: bool
+) -> None:
+    pauses = [Pause(800, 1000), Pause(4000, 2000)]
+    timeline = aligned(track("far", pauses=pauses, duration=declared_ms))
+    assert timeline.placed[0].pauses == ([(800, 8000), (4000, 16_000)] if inserted else [])
+    assert timeline.samples == (32_000 if inserted else 8000)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("ab"), st.none() | st.integers(0, 20_000), st.integers(0, 30_000)),
+        max_size=8,
+    )
+)
+def test_takes_never_overlap(drawn: list[tuple[str, int | None, int]]) -> None:
+    counts: dict[str, int] = {}
+    tracks = []
+    for name, heard_ms, samples in drawn:
+        counts[name] = counts.get(name, 0) + 1
+        tracks.append(track(name, counts[name], samples, heard_ms))
+    timeline = aligned(*tracks)
+    for takes in timeline.channels.values():
+        ends = 0
+        for one in takes:
+            assert one.first_sample >= ends
+            ends = one.end
+    assert timeline.samples >= sum(one.track.closed.samples for one in timeline.placed) // 2
+
+
+def test_a_mix_that_would_be_mostly_silence_is_known() -> None:
+    """Of a short call's tracks, an hour apart; and of many tracks, of which one is long."""
+    hour = 3600 * 8000
+    apart = [track("far", start_time=BEGAN), track("near", start_time="2026-11-18T10:59:00Z")]
+    assert aligned(*apart).is_mostly_silence
+    assert aligned(*[track(f"{n}", samples=hour if n else 800) for n in range(9)]).is_mostly_silence is False
+    assert aligned(*[track(f"{n}", samples=800 if n else hour) for n in range(9)]).is_mostly_silence
+    assert aligned(*[track(f"{n}", samples=800) for n in range(64)]).is_mostly_silence is False
+    long = [track("far", samples=hour, start_time=BEGAN), track("near", start_time="2026-11-18T10:59:00Z")]
+    assert aligned(*long).is_mostly_silence is False
+    assert aligned().is_mostly_silence is False
