@@ -1,11 +1,12 @@
 """The messages of a track that are ahead of their turn (a jitter buffer). Pure.
 
-How long they wait is told by the log alone, by their number and their Kafka timestamps, so that a replay
-declares the same messages lost.
+How long they wait is told by the log alone, by their number and when they came (``Instant``), so that a
+replay declares the same messages lost.
 """
 
 import msgspec
 
+from processors.core.assemble.instant import Instant
 from processors.core.assemble.state import Message
 
 #: What a message takes in a checkpoint beside its body, at most.
@@ -24,8 +25,8 @@ class ReorderBuffer:
         self._max_wait_ms = max_wait_ms
         self.size = sum(map(size, messages.values()))
         """Bytes that the messages take in a checkpoint, at most."""
-        self._oldest_ms: int | None = None
-        """The lowest timestamp of the messages, if it is known."""
+        self._oldest: Instant | None = None
+        """The lowest times of the messages, each clock's by itself, if they are known."""
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -47,34 +48,48 @@ class ReorderBuffer:
         """Let a message wait."""
         self._messages[message.sequence_number] = message
         self.size += size(message)
-        if self._oldest_ms is not None and message.timestamp_ms < self._oldest_ms:
-            self._oldest_ms = message.timestamp_ms
+        oldest = self._oldest
+        if oldest is not None and not (
+            message.timestamp_ms >= oldest.kafka_ms and message.received_us >= oldest.received_us
+        ):
+            self._oldest = None
 
     def pop(self, sequence_number: int) -> Message | None:
         """Take the message of a number out; None when it is not there."""
         message = self._messages.pop(sequence_number, None)
         if message is not None:
             self.size -= size(message)
-            if message.timestamp_ms == self._oldest_ms:
-                self._oldest_ms = None
+            oldest = self._oldest
+            if oldest is not None and (
+                message.timestamp_ms == oldest.kafka_ms or message.received_us == oldest.received_us
+            ):
+                self._oldest = None
         return message
 
-    def is_overdue(self, now_ms: int) -> bool:
+    def is_overdue(self, now: Instant) -> bool:
         """Tell whether the wait for what is missing is over.
 
         It is when too many messages wait, or when the first that came has waited for too long.
         """
         if not self._messages:
             return False
-        if self._oldest_ms is None:
-            self._oldest_ms = min([message.timestamp_ms for message in self._messages.values()])
-        return len(self._messages) > self._max_messages or now_ms - self._oldest_ms >= self._max_wait_ms
+        if len(self._messages) > self._max_messages:
+            return True
+        if self._oldest is None:
+            waiting = self._messages.values()
+            self._oldest = Instant(
+                min([message.timestamp_ms for message in waiting]),
+                min([message.received_us for message in waiting]),
+            )
+        if now.ms_since(self._oldest) < self._max_wait_ms:
+            return False  # mostly
+        return any(now.ms_since(message.at) >= self._max_wait_ms for message in self._messages.values())
 
     def clear(self) -> None:
         """Drop all messages."""
         self._messages.clear()
         self.size = 0
-        self._oldest_ms = None
+        self._oldest = None
 
 
 def size(message: Message) -> int:

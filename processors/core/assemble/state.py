@@ -13,6 +13,7 @@ import msgspec
 
 from processors.core.assemble.config import AssemblyConfig
 from processors.core.assemble.delivery_stats import DeliveryStats
+from processors.core.assemble.instant import Instant
 from processors.core.assemble.pauses import PauseState
 from processors.core.audio.formats import ASSUMED, AudioFormat
 from processors.core.snapshot import CheckpointError, decoded
@@ -49,6 +50,11 @@ class Message(msgspec.Struct, array_like=True, frozen=True):
     """Bytes of audio; 0 for a start, a stop or an empty chunk."""
     body: bytes | Record
     """A chunk's audio, or the record of a start or a stop."""
+
+    @property
+    def at(self) -> Instant:
+        """When it came."""
+        return Instant(self.timestamp_ms, self.received_us)
 
 
 class Partial(msgspec.Struct, array_like=True, frozen=True):
@@ -89,8 +95,8 @@ class TrackState(msgspec.Struct, array_like=True):
     """When its first message was received, by the gateway's clock."""
     connection: int = 0
     """The connection of its last message, as ``Arrivals`` tells them apart."""
-    last_ms: int = 0
-    """Kafka timestamp of its last message, or of a later take's first; while there are other takes."""
+    last: Instant = Instant()
+    """When its last message came, or a later take's first; while there are other takes."""
     others: int = 0
     """Messages of its name since then."""
     last_chunk: tuple[int, int] = (0, 0)
@@ -160,8 +166,8 @@ class NameState(msgspec.Struct, array_like=True):
     repeats: dict[int, Message] = {}
     """Messages whose like came before, by sequence number. They are of a take that begins now, or, as they
     count so far, duplicates."""
-    since_ms: int = -1
-    """Kafka timestamp of the first message since then that makes them duplicates; -1 for none."""
+    since: Instant | None = None
+    """When the first message since then came that makes them duplicates; None for none."""
     messages: int = 0
     """Messages of the name since that one."""
     fresh_seq: int = 0
@@ -207,6 +213,8 @@ class StreamState(msgspec.Struct, array_like=True):
     carried_names: list[NameState] = []
     began_us: int = 0
     """When its first message was received, by the gateway's clock."""
+    last_us: int = 0
+    """When the last record used was."""
     too_many: str = ""
     """The track that was the first to be one too many."""
     expired: bool = False

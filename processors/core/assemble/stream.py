@@ -9,6 +9,7 @@ from processors.core.assemble import incarnation
 from processors.core.assemble.config import AssemblyConfig
 from processors.core.assemble.ending import all_there, named_tracks, stream_closed, what_is_lacking
 from processors.core.assemble.gap_limit import GapLimit
+from processors.core.assemble.instant import Instant
 from processors.core.assemble.state import (
     CHUNK,
     START,
@@ -93,7 +94,8 @@ class StreamAssembler(SelfContained):
             silence = record["silence"]
             return [*self._close()] if silence is not None and self._ends_by(silence) else []
         out: list[Event | Rejected] = []
-        if state.end is not None and timestamp_ms - state.last_ms > state.settings.window_ms:
+        at_us = received_us(record)
+        if state.end is not None and self._ms_since_last(timestamp_ms, at_us) > state.settings.window_ms:
             out += self._close()
             if timestamp_ms - state.last_ms > REMEMBERED_MS:
                 state.seen_offset = offset - 1
@@ -102,12 +104,12 @@ class StreamAssembler(SelfContained):
             out.append(Rejected("StreamClosed", "the stream had already ended"))
             return out
         state.last_offset = offset
-        state.last_ms = timestamp_ms
+        state.last_ms, state.last_us = timestamp_ms, at_us
         if not state.messages:
-            state.began_us = received_us(record)
+            state.began_us = at_us
         state.messages += 1
         try:
-            payloads = self._take(record, offset, timestamp_ms)
+            payloads = self._take(record, offset, timestamp_ms, at_us)
         except TooManyTracksError as error:
             state.rejected += 1
             state.too_many = state.too_many or record["payload"]["name"]
@@ -117,7 +119,7 @@ class StreamAssembler(SelfContained):
         waiting = 0
         for takes in self._takes.values():
             if takes.undecided:
-                payloads += takes.advance(timestamp_ms)
+                payloads += takes.advance(Instant(timestamp_ms, at_us))
                 waiting += takes.waiting_bytes
         if waiting > MAX_WAITING_BYTES:
             payloads += self._wait_for_less()
@@ -172,6 +174,9 @@ class StreamAssembler(SelfContained):
         state.expired |= loses
         return loses
 
+    def _ms_since_last(self, timestamp_ms: int, at_us: int) -> int:
+        return Instant(timestamp_ms, at_us).ms_since(Instant(self._state.last_ms, self._state.last_us))
+
     # Silence ---------------------------------------------------------------------------------
 
     @property
@@ -197,7 +202,7 @@ class StreamAssembler(SelfContained):
 
     # One message -----------------------------------------------------------------------------
 
-    def _take(self, record: Record, offset: int, timestamp_ms: int) -> list[Payload]:
+    def _take(self, record: Record, offset: int, timestamp_ms: int, at_us: int) -> list[Payload]:
         state, payload = self._state, record["payload"]
         kind = _KINDS.get(record["type"])
         if kind is not None:
@@ -205,7 +210,7 @@ class StreamAssembler(SelfContained):
             body = payload["media"] if kind is CHUNK else payload
             length = len(body) if kind is CHUNK else 0
             number = payload["track_sequence_number"]
-            message = Message(number, kind, offset, timestamp_ms, received_us(record), length, body)
+            message = Message(number, kind, offset, timestamp_ms, at_us, length, body)
             payloads = takes.receive(message, record.get("connection", ""))
             return self._opened(record, offset, timestamp_ms) + payloads
         first = not state.next_index

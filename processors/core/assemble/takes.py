@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from processors.core.assemble.arrivals import REMEMBERED_ARRIVALS, Arrivals, digest
+from processors.core.assemble.instant import Instant
 from processors.core.assemble.state import CHUNK, START, STOP, Message, NameState
 from processors.core.assemble.track import TrackAssembler
 from processors.core.assemble.waiting import Waiting, window_is_over
@@ -107,7 +108,7 @@ class Takes:
             self._begin_take(message)
 
     def _add(self, take: TrackAssembler, message: Message, *, known: bool = False) -> None:
-        take.state.last_ms, take.state.others = message.timestamp_ms, 0
+        take.state.last, take.state.others = message.at, 0
         self._waiting.note(message)
         if known and not self._is_own_stop(take, message):
             take.spare(message)
@@ -180,10 +181,10 @@ class Takes:
         before = self._takes[-1].state if self._takes else None
         for earlier in self._open:
             earlier.use_spare_stop()
-            earlier.state.last_ms, earlier.state.others = message.timestamp_ms, 0
+            earlier.state.last, earlier.state.others = message.at, 0
         self._takes.append(take)
         self._open.append(take)
-        take.state.began_us, take.state.last_ms = message.received_us, message.timestamp_ms
+        take.state.began_us, take.state.last = message.received_us, message.at
         take.state.connection = self._arrivals.connection
         if before is not None and before.finished:
             take.state.goes_on_at = before.next_seq
@@ -198,16 +199,16 @@ class Takes:
 
     # The window ------------------------------------------------------------------------------
 
-    def advance(self, now_ms: int) -> list[Payload]:
-        """Decide what has been waited for long enough, by the log's clock."""
-        if self._waiting.is_over(now_ms):
+    def advance(self, now: Instant) -> list[Payload]:
+        """Decide what has been waited for long enough, by the log's time."""
+        if self._waiting.is_over(now):
             self._give_up()
         for take in self._open:
-            if take.is_overdue(now_ms):
+            if take.is_overdue(now):
                 self._give_start(take, overdue=True)
-            take.advance(now_ms)
-            last_ms, others = take.state.last_ms, take.state.others
-            if take is not self._takes[-1] and window_is_over(self._settings, last_ms, others, now_ms):
+            take.advance(now)
+            last, others = take.state.last, take.state.others
+            if take is not self._takes[-1] and window_is_over(self._settings, last, others, now):
                 take.close()
         return self._settled()
 

@@ -6,6 +6,7 @@ before it has been waited for long enough, it is declared lost.
 """
 
 from processors.core.assemble.gap_limit import GapLimit
+from processors.core.assemble.instant import Instant
 from processors.core.assemble.reorder_buffer import ReorderBuffer, size
 from processors.core.assemble.state import CHUNK, START, STOP, Message, TrackState
 from processors.core.assemble.track_audio import TrackAudio
@@ -88,16 +89,16 @@ class TrackAssembler:
         if message.sequence_number in state.spares or len(state.spares) < _MOST_SPARES:
             state.spares[message.sequence_number] = message  # the last is the likeliest
 
-    def is_overdue(self, now_ms: int) -> bool:
+    def is_overdue(self, now: Instant) -> bool:
         """Tell whether the wait for what is missing is over."""
-        return self._reorder.is_overdue(now_ms)
+        return self._reorder.is_overdue(now)
 
-    def advance(self, now_ms: int) -> None:
-        """Decide what has been waited for long enough, by the log's clock."""
-        while self._reorder.is_overdue(now_ms):
+    def advance(self, now: Instant) -> None:
+        """Decide what has been waited for long enough, by the log's time."""
+        while self._reorder.is_overdue(now):
             self.wait_no_longer()
         while (spare := self._next_spare()) is not None:
-            if now_ms - max(spare.timestamp_ms, self.state.last_ms) < self._settings.window_ms:
+            if min(now.ms_since(spare.at), now.ms_since(self.state.last)) < self._settings.window_ms:
                 break
             self.add(self._unspared(spare.sequence_number))
 

@@ -5,14 +5,15 @@ with a take, or repeats what is known, duplicates they were.
 """
 
 from processors.core.assemble.arrivals import REMEMBERED_ARRIVALS
+from processors.core.assemble.instant import Instant
 from processors.core.assemble.reorder_buffer import size
 from processors.core.assemble.state import Message, NameState
 from schemas.events import StreamSettings
 
 
-def window_is_over(settings: StreamSettings, since_ms: int, messages: int, now_ms: int) -> bool:
+def window_is_over(settings: StreamSettings, since: Instant, messages: int, now: Instant) -> bool:
     """Tell whether so much came since a time that what was reordered has come, too."""
-    return messages > settings.window_chunks or now_ms - since_ms >= settings.window_ms
+    return messages > settings.window_chunks or now.ms_since(since) >= settings.window_ms
 
 
 class Waiting:
@@ -30,7 +31,7 @@ class Waiting:
         state = self._state
         other = state.start
         if other is None or not start.sequence_number == last_start != other.sequence_number:
-            state.start, state.start_take, state.since_ms = start, last_take, -1
+            state.start, state.start_take, state.since = start, last_take, None
 
     def take_start(self) -> Message | None:
         """Let the start wait no longer, and return it."""
@@ -47,18 +48,19 @@ class Waiting:
     def take_repeats(self) -> list[Message]:
         """Let the others wait no longer, and return them."""
         repeats = [*self._state.repeats.values()]
-        self._state.repeats, self._state.since_ms = {}, -1
+        self._state.repeats, self._state.since = {}, None
         return repeats
 
     def note(self, message: Message) -> None:
         """Note audio that makes what waits duplicates, if no other comes within the window."""
-        if self and self._state.since_ms < 0:
-            self._state.since_ms, self._state.messages = message.timestamp_ms, 0
+        if self and self._state.since is None:
+            self._state.since, self._state.messages = message.at, 0
 
-    def is_over(self, now_ms: int) -> bool:
+    def is_over(self, now: Instant) -> bool:
         """Tell whether they were duplicates."""
         state = self._state
-        return state.since_ms >= 0 and window_is_over(self._settings, state.since_ms, state.messages, now_ms)
+        since = state.since
+        return since is not None and window_is_over(self._settings, since, state.messages, now)
 
     @property
     def size(self) -> int:

@@ -80,8 +80,15 @@ def logged(records: list[Record], steps_ms: Sequence[int] = (1,)) -> Log:
     out, at_ms = Log(), 10**12
     for at, record in enumerate(records):
         at_ms += steps_ms[at % len(steps_ms)]
-        out.append((str(record["stream_id"]), record, at_ms))
+        out.append((str(record["stream_id"]), record | {"received_at": at_ms * 1000}, at_ms))
     return out
+
+
+def received(records: list[Record], first_ms: int) -> Log:
+    """Return records of stream 1, a millisecond apart."""
+    return [
+        ("1", record | {"received_at": at_ms * 1000}, at_ms) for at_ms, record in enumerate(records, first_ms)
+    ]
 
 
 def read(streams: Streams, log: Log, first: int = 0, last: int | None = None) -> list[Event | Rejected]:
@@ -394,7 +401,8 @@ def test_open_streams_are_told_of_records_that_were_deleted_unread_and_saved_wit
         assert [c.name for c in restored.due()] == (["1"] if next_offset == 0 else [])
     assert restored.next_offset == begins
     restored.feed("1", message(1, "end_stream", tracks=[]), begins, 10**12)
-    out = restored.feed("1", message(1, "x"), begins + 1, 2 * 10**12)
+    beyond = message(1, "x") | {"received_at": 10**15}
+    out = restored.feed("1", beyond, begins + 1, 2 * 10**12)
     assert [e.payload.reasons for e in out if isinstance(e, Event) and e.event_index] == [["log_expired"]]
 
 
@@ -783,8 +791,8 @@ def test_a_stream_that_fails_at_its_first_record_is_opened_and_closed() -> None:
 def test_a_record_a_day_after_an_end_that_nothing_closed_closes_that_stream_and_begins_another(
     saved: bool,
 ) -> None:
-    first = [(1, message(1, "end_stream", tracks=[{"name": "far"}]), 0)]
-    log = first + [(1, record, REMEMBERED_MS + 1 + at) for at, record in enumerate(call(1, 3))]
+    ended = received([message(1, "end_stream", tracks=[{"name": "far"}])], 0)
+    log = ended + received(call(1, 3), REMEMBERED_MS + 1)
     streams = partition()
     out = read(streams, log, last=1)
     if saved:
@@ -805,8 +813,8 @@ def test_a_record_a_day_after_an_end_that_nothing_closed_closes_that_stream_and_
 
 
 def test_a_day_after_the_end_is_a_crash_at_any_record_nothing_but_repeated_work() -> None:
-    first = [(1, message(1, "end_stream", tracks=[{"name": "far"}]), 0)]
-    log = first + [(1, record, REMEMBERED_MS + 1 + at) for at, record in enumerate(call(1, 3))]
+    ended = received([message(1, "end_stream", tracks=[{"name": "far"}])], 0)
+    log = ended + received(call(1, 3), REMEMBERED_MS + 1)
     whole = read(partition(), log)
     for crash in range(1, len(log)):
         streams = partition()

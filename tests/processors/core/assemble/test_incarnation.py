@@ -259,7 +259,7 @@ def test_a_day_after_the_last_message_it_is_a_new_stream(pause_ms: int) -> None:
 def test_after_an_end_nothing_goes_on(closing: Sequence[Record | str]) -> None:
     log = Log().add(*FIRST, end("far"), *closing, 2000)
     offset = len(log.records)
-    log.add(init("far"), start("far"), chunk("far", 4))
+    log.add(*(one | {"received_at": 10**12} for one in (init("far"), start("far"), chunk("far", 4))))
     assert log.rejected == [offset, offset + 1, offset + 2]
     assert len(log.incarnations()) == 1
     log.add(REMEMBERED_MS, init("far"))

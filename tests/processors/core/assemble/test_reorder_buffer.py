@@ -4,12 +4,18 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from processors.core.assemble.instant import Instant
 from processors.core.assemble.reorder_buffer import ReorderBuffer
 from processors.core.assemble.state import Kind, Message
 
 
-def chunk(number: int, at_ms: int = 0, length: int = 4) -> Message:
-    return Message(number, Kind.CHUNK, number + 100, at_ms, 0, length, bytes(length))
+def chunk(number: int, at_ms: int = 0, length: int = 4, received_ms: int | None = None) -> Message:
+    received_us = (at_ms if received_ms is None else received_ms) * 1000
+    return Message(number, Kind.CHUNK, number + 100, at_ms, received_us, length, bytes(length))
+
+
+def instant(kafka_ms: int, received_ms: int | None = None) -> Instant:
+    return Instant(kafka_ms, (kafka_ms if received_ms is None else received_ms) * 1000)
 
 
 def buffer(*messages: Message) -> ReorderBuffer:
@@ -23,7 +29,7 @@ def buffer(*messages: Message) -> ReorderBuffer:
 def test_an_empty_buffer_waits_for_nothing() -> None:
     empty = buffer()
     assert (len(empty), empty.last) == (0, 0)
-    assert not empty.is_overdue(10**9)
+    assert not empty.is_overdue(instant(10**9))
     assert empty.pop(1) is None
 
 
@@ -38,15 +44,22 @@ def test_a_message_is_taken_out_once() -> None:
 
 def test_one_more_than_it_holds_is_overdue() -> None:
     waiting = buffer(chunk(3), chunk(4), chunk(5))
-    assert not waiting.is_overdue(0)
+    assert not waiting.is_overdue(instant(0))
     waiting.add(chunk(9))
-    assert waiting.is_overdue(0)
+    assert waiting.is_overdue(instant(0))
 
 
 def test_the_oldest_timestamp_tells_how_long_was_waited() -> None:
     waiting = buffer(chunk(3, 1050), chunk(4, 1000))
-    assert not waiting.is_overdue(1099)
-    assert waiting.is_overdue(1100)
+    assert not waiting.is_overdue(instant(1099))
+    assert waiting.is_overdue(instant(1100))
+
+
+def test_what_kafka_dates_far_apart_has_not_waited_if_it_was_received_together() -> None:
+    waiting = buffer(chunk(3, 1000))
+    assert not waiting.is_overdue(instant(9000, 1099))
+    assert not waiting.is_overdue(instant(1099, 9000)), "nor the other way round"
+    assert waiting.is_overdue(instant(9000, 1100))
 
 
 def test_nothing_is_left_after_clear() -> None:
@@ -87,28 +100,33 @@ def test_a_restored_buffer_gives_the_same_messages(messages: list[Message], data
 
 
 STEPS = st.lists(
-    st.tuples(st.sampled_from(["add", "pop", "look", "clear"]), st.integers(1, 5), st.integers(0, 150)),
+    st.tuples(
+        st.sampled_from(["add", "pop", "look", "clear"]),
+        st.integers(1, 5),
+        st.integers(0, 150),
+        st.integers(0, 150),
+    ),
     max_size=30,
 )
 
 
 @given(steps=STEPS)
-def test_it_is_overdue_by_the_oldest_of_the_messages_that_wait(steps: list[tuple[str, int, int]]) -> None:
-    """Whatever came and went in between, in whatever order of timestamps."""
-    waiting, expected = buffer(), dict[int, int]()
-    for what, number, at_ms in steps:
+def test_it_is_overdue_once_one_has_waited_by_both_clocks(steps: list[tuple[str, int, int, int]]) -> None:
+    """Whatever came and went in between, in whatever order of times."""
+    waiting, expected = buffer(), dict[int, tuple[int, int]]()
+    for what, number, at_ms, received_ms in steps:
         if what == "add" and number not in expected:
-            waiting.add(chunk(number, 1000 + at_ms))
-            expected[number] = 1000 + at_ms
+            waiting.add(chunk(number, 1000 + at_ms, received_ms=received_ms))
+            expected[number] = (1000 + at_ms, received_ms)
         elif what == "pop":
             assert (waiting.pop(number) is None) is (expected.pop(number, None) is None)
         elif what == "clear" and number == 1:
             waiting.clear()
             expected.clear()
         else:
-            oldest_ms = min(expected.values(), default=10**9)
-            overdue = len(expected) > 3 or 1100 + at_ms - oldest_ms >= 100
-            assert waiting.is_overdue(1100 + at_ms) is overdue
+            waited = any(1100 + at_ms - k >= 100 <= 100 + received_ms - r for k, r in expected.values())
+            overdue = len(expected) > 3 or waited
+            assert waiting.is_overdue(instant(1100 + at_ms, 100 + received_ms)) is overdue
         assert (len(waiting), waiting.last) == (len(expected), max(expected, default=0))
         assert waiting.size == len(expected) * ReorderBuffer({9: chunk(9)}, 3, 100).size
 

@@ -61,6 +61,11 @@ def chunk(name: str, number: int, media: bytes) -> Record:
     return record(type="live_track", name=name, track_sequence_number=number, media=media)
 
 
+def at_ms(message: Record, received_ms: int) -> Record:
+    """Return a message as one that was received at a time, unless it says when."""
+    return message | {"received_at": message["received_at"] or received_ms * 1000}
+
+
 def start(name: str) -> Record:
     media_format = {"encoding": "ulaw", "type": "text", "sample_rate": 8000}
     return record(type="start_track", name=name, track_sequence_number=1, media_format=media_format)
@@ -126,7 +131,7 @@ def hear(messages: list[Record], *, silent: bool = False, step_ms: int = 20) -> 
     stream = StreamAssembler(STREAM, 3, CONFIG)
     out: list[Event | Rejected] = []
     for offset, message in enumerate(messages):
-        out += stream.handle(message, offset, offset * step_ms)
+        out += stream.handle(at_ms(message, offset * step_ms), offset, offset * step_ms)
     if silent:
         out += stream.handle(silence(stream), len(messages), len(messages) * step_ms)
     return Heard(out)
@@ -356,11 +361,12 @@ def test_a_message_beyond_the_window_after_the_end_closes_the_stream_at_the_same
     stream = StreamAssembler(STREAM, 3, CONFIG)
     out: list[Event | Rejected] = []
     for offset, message in enumerate(messages):
-        out += stream.handle(message, offset, offset * 20)
+        out += stream.handle(at_ms(message, offset * 20), offset, offset * 20)
     last_ms = (len(messages) - 1) * 20
-    inside = stream.handle(chunk("far", 6, media("far", 6)), 98, last_ms + 1000)
+    late = chunk("far", 6, media("far", 6))
+    inside = stream.handle(at_ms(late, last_ms + 1000), 98, last_ms + 1000)
     assert inside == []
-    beyond = stream.handle(chunk("far", 6, media("far", 6)), 99, last_ms + 2001)
+    beyond = stream.handle(at_ms(late, last_ms + 2001), 99, last_ms + 2001)
     assert isinstance(beyond[-1], Rejected)
     assert beyond[-1].reason == "StreamClosed"
     assert [type(e.payload) for e in [*out, *beyond[:-1]] if isinstance(e, Event)] == [
@@ -523,7 +529,8 @@ def test_time_goes_on_with_a_message_that_is_refused() -> None:
         stream.handle(bare("start_track", str(number), 1), number, 0)
     stream.handle(bare("start_track", "far", 1), 100, 0)
     stream.handle(bare("live_track", "far", 3, media=b"x" * 160), 101, 0)
-    out = stream.handle(bare("start_track", "one more", 1) | {"call_id": "c"}, 102, 1000)
+    one_more = bare("start_track", "one more", 1) | {"call_id": "c", "received_at": 10**9}
+    out = stream.handle(one_more, 102, 1000)
     heard = Heard(out)
     assert [rejected.reason for rejected in heard.rejected] == ["TooManyTracks"]
     assert heard.audio("far") == b"\xff" * 160 + b"x" * 160
@@ -572,12 +579,13 @@ def test_who_sends_a_stream_is_told_by_its_first_message() -> None:
 def test_a_message_a_day_after_an_end_that_nothing_closed_is_left_to_the_next_stream() -> None:
     end_ms = 10**12
     for later_ms, taken in ((CONFIG.window_ms + 1, True), (REMEMBERED_MS, True), (REMEMBERED_MS + 1, False)):
-        stream, at_ms = StreamAssembler(STREAM, 3, CONFIG), end_ms + later_ms
-        stream.handle(end("far"), 0, end_ms)
-        out = stream.handle(init("far"), 1, at_ms)
+        stream, now_ms = StreamAssembler(STREAM, 3, CONFIG), end_ms + later_ms
+        stream.handle(at_ms(end("far"), end_ms), 0, end_ms)
+        again = at_ms(init("far"), now_ms)
+        out = stream.handle(again, 1, now_ms)
         assert stream.closed
         assert bool(Heard(out).rejected) is taken
-        assert stream.begins_anew(init("far"), 1, at_ms) is not taken
+        assert stream.begins_anew(again, 1, now_ms) is not taken
         assert stream.handle(end("far"), 0, end_ms) == [], "it was taken"
 
 

@@ -272,7 +272,10 @@ def test_a_spool_that_is_emptied_late_adds_to_the_take_that_it_is_of() -> None:
     """What was declared lost is late; it is no audio of the take that began meanwhile."""
     first = [one | {"received_at": at} for at, one in enumerate(take("abcdefgh"), 1000)]
     second = over("c2", *[one | {"received_at": at} for at, one in enumerate(take("ABC"), 5000)])
-    second[1]["wait_ms"] = second[2]["wait_ms"] = 2 * WINDOW_MS
+    for at in (1, 2):
+        second[at]["wait_ms"] = 2 * WINDOW_MS
+    for at, one in enumerate(second):
+        one["received_at"] += min(at, 2) * 2 * WINDOW_MS * 1000
     heard = call(*first[:4], first[9], *second[:4], *first[4:9], second[4])
     assert heard.texts == ["abc_____", "ABC"]
     assert heard.reasons == ["chunks_lost:far", "late:far"]

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from processors.core.assemble.config import AssemblyConfig
 from processors.core.assemble.gap_limit import GapLimit
+from processors.core.assemble.instant import Instant
 from processors.core.assemble.state import Kind, Message, NameState, TrackState, settings_of
 from processors.core.assemble.takes import Takes
 from processors.core.assemble.track import TrackAssembler
@@ -55,7 +56,7 @@ class Track:
         return self.takes.receive(one, "c")
 
     def advance(self, now_ms: int) -> list[Payload]:
-        return self.takes.advance(now_ms)
+        return self.takes.advance(Instant(now_ms, now_ms * 1000))
 
     def close(self) -> list[Payload]:
         return self.takes.close()
