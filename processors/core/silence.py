@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 
 #: Two fetches of a partition that lie further apart, in seconds, prove nothing about the time between: Kafka
-#: was away, or the worker stood still.
-STALL_S = 5.0
+#: was away, or the worker stood still. Those of an idle partition come every second or oftener.
+STALL_S = 2.0
+#: No stream is closed by a shorter silence, in milliseconds: behind a pause that is no stall yet, what waited
+#: for Kafka must have time to come.
+SHORTEST_WAIT_MS = 3000
 #: A silence that was appended, and is not read back, is asked for again after so many seconds.
 ASK_AGAIN_S = 30.0
 

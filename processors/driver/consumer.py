@@ -15,7 +15,7 @@ from processors.driver.threadless import ThreadlessConsumer
 from runtime.clients import STOP_TIMEOUT_S, while_away
 
 #: How often a partition that has been read to its end gets an empty batch, if fetches keep showing its end.
-PUNCTUATION_S = 1.0
+PUNCTUATION_S = 0.5
 
 
 class Consumer(upstream.Consumer):
@@ -78,7 +78,7 @@ class Consumer(upstream.Consumer):
     def _shown_end(self, tp: TP, epoch: int) -> Batch | None:
         """Return the news that a partition ends where it has been read to.
 
-        None if it has not been read up to there, or no fetch has shown it for a second since the last batch.
+        None if it has not been read up to there, or no fetch has shown it so long after the last batch.
         """
         state = self._state(tp)
         # The end is None until the first fetch has told where it is.

@@ -262,8 +262,9 @@ def test_a_stream_that_is_open_when_the_agents_were_away_for_a_day_is_closed_by_
 )
 def test_a_call_a_day_after_an_end_that_nothing_closed_is_a_stream_of_its_own(batch: int) -> None:
     """The agents were away meanwhile: both lie in the log, one behind the other."""
-    later = call(1, ("far",), 4, 90)
-    chain = Chain([later[-1], *later], Life((batch,), assembly=ASSEMBLY, saving=LIFE.saving))
+    records = call(1, ("far",), 4, 90)
+    later = [one | {"received_at": one["received_at"] + 26 * HOUR_MS * 1000} for one in records]
+    chain = Chain([records[-1], *later], Life((batch,), assembly=ASSEMBLY, saving=LIFE.saving))
     chain.happen("publish", 1, 0)
     chain.happen("wait", 26 * HOUR_MS)
     check(chain, set())

@@ -25,6 +25,7 @@ from processors.core.assemble.state import (
 from processors.core.assemble.takes import Takes, TooManyTracksError
 from processors.core.assemble.track import TrackAssembler
 from processors.core.processor import REMEMBERED_MS, Rejected, SelfContained
+from processors.core.silence import SHORTEST_WAIT_MS
 from schemas.events import Event, Payload, StreamOpened, StreamSettings
 from schemas.identity import StreamIdentity
 from schemas.message import received_us
@@ -185,7 +186,8 @@ class StreamAssembler(SelfContained):
         state = self._state
         if state.closed or state.first_offset < 0:
             return None
-        return self._idle_ms if state.end is None else state.settings.window_ms + END_MARGIN_MS
+        wait_ms = self._idle_ms if state.end is None else state.settings.window_ms + END_MARGIN_MS
+        return max(wait_ms, SHORTEST_WAIT_MS)
 
     @property
     def silence(self) -> Silence:

@@ -15,7 +15,7 @@ from processors.core.fetch_order import Disposition
 from processors.core.partition import Checkpoint, Partition
 from processors.core.processor import REMEMBERED_MS, Rejected
 from processors.core.record.stream import RecorderOutput, StreamRecorder
-from processors.core.silence import STALL_S
+from processors.core.silence import SHORTEST_WAIT_MS, STALL_S
 from schemas.events import Event, StreamClosed, StreamOpened
 from schemas.schema import Record
 
@@ -532,8 +532,8 @@ def test_a_silent_stream_is_asked_for_once_and_again_after_a_while() -> None:
 def test_what_is_asked_for_closes_the_stream_when_it_is_read() -> None:
     streams = partition()
     begun(streams)
-    streams.begin(5.0)
-    streams.begin(9.9)
+    for now_s in (*range(1, 10), 9.9):
+        streams.begin(now_s)
     (silence,) = streams.punctuate(9.9)
     assert streams.open_streams == 1, "nothing is closed yet"
     (closed,) = streams.feed(silence.stream.name, silence.to_record(0), 1, 10**12)
@@ -543,22 +543,23 @@ def test_what_is_asked_for_closes_the_stream_when_it_is_read() -> None:
     assert fetches(streams, 10, 100) == []
 
 
-def test_after_the_end_the_wait_is_the_window_and_a_margin() -> None:
+def test_after_the_end_the_wait_is_short() -> None:
     streams = partition()
     begun(streams)
     assert fetches(streams, 1, 3) == []
     streams.begin(3.0)
     streams.feed("1", message(1, "end_stream"), 1, 10**12)
     streams.due()
-    assert fetches(streams, 4, 9) == [(5.0, 1)]
+    assert fetches(streams, 4, 9) == [(3 + SHORTEST_WAIT_MS / 1000, 1)]
 
 
 def test_a_stall_lets_silence_begin_anew() -> None:
     streams = partition()
     begun(streams)
     assert fetches(streams, 1, 4) == []
-    assert fetches(streams, 4 + STALL_S + 0.1, 14) == []
-    assert fetches(streams, 14.1, 16) == [(14.1, 1)]
+    again_s = 4 + STALL_S + 0.1
+    assert fetches(streams, again_s, again_s + 4.9) == []
+    assert fetches(streams, again_s + 5, again_s + 9) == [(again_s + 5, 1)]
 
 
 def test_a_batch_that_is_worked_off_late_decides_by_the_time_of_its_fetch() -> None:

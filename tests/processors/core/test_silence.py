@@ -3,7 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.core.silence import ASK_AGAIN_S, STALL_S, SilenceDetector
+from processors.core.silence import ASK_AGAIN_S, SHORTEST_WAIT_MS, STALL_S, SilenceDetector
+from processors.driver.consumer import PUNCTUATION_S
+from processors.driver.threadless import FETCH_WAIT_MS
 
 
 def test_a_stream_is_due_when_it_was_silent_for_as_long_as_it_may_be() -> None:
@@ -14,6 +16,12 @@ def test_a_stream_is_due_when_it_was_silent_for_as_long_as_it_may_be() -> None:
     assert silence.due(102.9) == []
     assert silence.due(103) == [2]
     assert silence.due(110) == [1]
+
+
+def test_a_pause_of_kafka_is_a_stall_before_it_is_a_silence_and_an_idle_partition_is_neither() -> None:
+    # An end is noticed half a punctuation after a fetch has shown it.
+    idle_s = PUNCTUATION_S * 1.5 + FETCH_WAIT_MS / 1000
+    assert idle_s < STALL_S < SHORTEST_WAIT_MS / 1000
 
 
 def test_a_shorter_wait_counts_from_then_on() -> None:

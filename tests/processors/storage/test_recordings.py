@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import io
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import obstore
 import pytest
 import soundfile
-from obstore.store import ObjectStore
+from obstore.store import MemoryStore, ObjectStore
 from support import DELIVERY, HEARD_AT_US, LOG, OPENED_AT_MS, call_events, record_all
 
 from processors.core.record.manifest import IncompletePartsError
@@ -123,6 +124,30 @@ async def test_tracks_may_open_in_another_order_than_they_are_numbered(store: Ob
     assert [t["track"] for t in saved.manifest["tracks"]] == ["caller", "transfer"]
     for name, sound in audio.items():
         assert sound in await read(store, f"{saved.path}/{name}.wav")
+
+
+async def test_a_time_without_a_zone_gives_the_same_bytes_in_every_time_zone() -> None:
+    events, _ = call_events()
+    for at, event in enumerate(events):
+        if isinstance(event.payload, TrackClosed):
+            second = {"caller": "00.000", "transfer": "00.250"}[event.payload.track]
+            said = TIMES | {"name": event.payload.track, "start_time": f"2026-03-29T02:30:{second}"}
+            closed = msgspec.structs.replace(event.payload, stop=said | {"duration": None})
+            events[at] = msgspec.structs.replace(event, payload=closed)
+    made = set()
+    try:
+        for zone in ("UTC", "CET-1CEST,M3.5.0,M10.5.0/3", "XXX+23", "YYY-13:30"):
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setenv("TZ", zone)
+                time.tzset()
+                store = MemoryStore()
+                saved = await record_all(Recordings(store, LOG), events)
+                assert saved.manifest["mix"]["first_sample"] == [0, 2000]
+                names = ("caller.wav", "transfer.wav", "mix.wav", "recording.json")
+                made.add(tuple([await read(store, f"{saved.path}/{name}") for name in names]))
+    finally:
+        time.tzset()
+    assert len(made) == 1
 
 
 async def test_composing_twice_gives_the_same_bytes(store: ObjectStore) -> None:

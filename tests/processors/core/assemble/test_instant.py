@@ -23,10 +23,14 @@ def test_a_pause_of_kafka_or_a_spool_that_empties_is_no_time(
 ) -> None:
     """Nor is what one clock is ahead of the other."""
     passed_ms = later.ms_since(earlier)
-    paused = Instant(earlier.kafka_ms + max(0, later.kafka_ms - earlier.kafka_ms) + more_ms, later.received_us)
+    paused = Instant(
+        earlier.kafka_ms + max(0, later.kafka_ms - earlier.kafka_ms) + more_ms, later.received_us
+    )
     assert paused.ms_since(earlier) <= max(0, (later.received_us - earlier.received_us) // 1000)
     ahead = Instant(later.kafka_ms + more_ms, later.received_us + more_ms * 1000)
-    assert ahead.ms_since(Instant(earlier.kafka_ms + more_ms, earlier.received_us + more_ms * 1000)) == passed_ms
+    assert (
+        ahead.ms_since(Instant(earlier.kafka_ms + more_ms, earlier.received_us + more_ms * 1000)) == passed_ms
+    )
 
 
 @given(INSTANTS, st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)), max_size=8))

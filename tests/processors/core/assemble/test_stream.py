@@ -24,6 +24,7 @@ from processors.core.assemble.stream import (
     StreamAssembler,
 )
 from processors.core.processor import REMEMBERED_MS, Rejected
+from processors.core.silence import SHORTEST_WAIT_MS
 from processors.core.snapshot import CheckpointError
 from schemas.codec import Reader, Writer
 from schemas.events import (
@@ -350,7 +351,10 @@ def test_how_long_a_stream_may_be_silent() -> None:
     stream.handle(init("far"), 0, 0)
     assert stream.silence_wait_ms == CONFIG.idle_ms
     stream.handle(end("far"), 1, 0)
-    assert stream.silence_wait_ms == CONFIG.window_ms + END_MARGIN_MS
+    assert stream.silence_wait_ms == SHORTEST_WAIT_MS > CONFIG.window_ms + END_MARGIN_MS
+    by_default = StreamAssembler(STREAM, 3, AssemblyConfig(window_ms=2500))
+    by_default.handle(end("far"), 1, 0)
+    assert by_default.silence_wait_ms == 2500 + END_MARGIN_MS
     stream.handle(silence(stream), 2, 0)
     assert stream.silence_wait_ms is None
 
@@ -372,6 +376,25 @@ def test_a_message_beyond_the_window_after_the_end_closes_the_stream_at_the_same
     assert [type(e.payload) for e in [*out, *beyond[:-1]] if isinstance(e, Event)] == [
         type(e.payload) for e in by_silence.events
     ]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_what_an_end_overtook_is_taken_however_long_kafka_was_away_meanwhile(restarted: bool) -> None:
+    """The last messages were received within the window; Kafka dates them beyond it, then a spool at once."""
+    *most, fourth, fifth, stopped, ended = call("far")
+    out, stream = list[Event | Rejected](), StreamAssembler(STREAM, 3, CONFIG)
+    script = [(message, at * 20, at * 20) for at, message in enumerate([*most, ended])]
+    received_ms, kafka_ms = script[-1][1:]
+    script += [
+        (message, received_ms + 300 + at * 20, kafka_ms + 4500 * at)
+        for at, message in enumerate((fifth, stopped, fourth), 1)
+    ]
+    for offset, (message, message_ms, timestamp_ms) in enumerate(script):
+        out += stream.handle(at_ms(message, message_ms), offset, timestamp_ms)
+        if restarted:
+            stream = StreamAssembler.restore(stream.snapshot(), CONFIG)
+    assert Heard(out).closed.reasons == []
+    assert Heard(out).audio("far") == played("far")
 
 
 def test_a_day_after_it_closed_a_message_begins_another_stream() -> None:
@@ -592,10 +615,10 @@ def test_a_message_a_day_after_an_end_that_nothing_closed_is_left_to_the_next_st
 def test_how_long_a_restored_stream_may_be_silent_is_for_its_worker_to_say() -> None:
     stream = StreamAssembler(STREAM, 3, CONFIG)
     stream.handle(init("far"), 0, 0)
-    restored = StreamAssembler.restore(stream.snapshot(), dataclasses.replace(OTHERS, idle_ms=5))
-    assert restored.silence_wait_ms == 5
+    restored = StreamAssembler.restore(stream.snapshot(), dataclasses.replace(OTHERS, idle_ms=5000))
+    assert restored.silence_wait_ms == 5000
     restored.handle(end("far"), 1, 0)
-    assert restored.silence_wait_ms == CONFIG.window_ms + END_MARGIN_MS
+    assert restored.silence_wait_ms == SHORTEST_WAIT_MS
 
 
 def test_a_stream_whose_messages_may_have_been_deleted_unread_is_never_complete() -> None:
