@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from processors.core.audio.formats import AudioFormat
-from processors.core.audio.wav import MAX_BYTES, wav_header, wav_padding
+from processors.core.audio.wav import too_long_for_wav, wav_header, wav_padding
 from processors.core.record.manifest import MIX, Outline
 from processors.core.record.timeline import Placed
 from processors.storage.parts import Audio, Parts
@@ -28,8 +28,8 @@ def mixed(outline: Outline, parts: Parts) -> tuple[dict[str, Any], "list[Channel
     timeline = outline.timeline()
     if timeline.is_mostly_silence:
         return {"skipped": "it would be mostly silence: the tracks are many, or lie far apart"}, []
-    if timeline.samples * len(timeline.channels) > MAX_BYTES:
-        return {"skipped": "it would be larger than the 4 GiB of a WAV file"}, []
+    if (why := too_long_for_wav(timeline.samples * len(timeline.channels))) is not None:
+        return {"skipped": why}, []
     channels = [
         Channel(_sounding(takes, parts), takes[0].track.format.silence)
         for takes in timeline.channels.values()

@@ -54,6 +54,8 @@ class Parts:
         self._sources: list[str | Sequence[Event]] = [*paths, tail]
         self._first: list[int] = []
         """Of each source: the first event that no source before it holds."""
+        self._heard: list[set[int]] = []
+        """Of each source: the tracks that it holds audio of."""
         self._cache: dict[int, dict[int, list[Audio]]] = {}
         """Of each source: the audio of each track, segment by segment."""
         self._cached_bytes = 0
@@ -74,14 +76,16 @@ class Parts:
                     next_index = event.event_index + 1
                     yield event
             self._keep(number, events)
+            self._heard.append(set(self._cache[number]))
 
     async def audio(self, track_index: int) -> AsyncIterator[list[Audio]]:
         """Yield the segments of one track, part by part; ``events`` must have been read before."""
-        for number in range(len(self._sources)):
-            if number not in self._cache:
-                self._keep(number, await self._read(number))
-            if track_index in self._cache[number]:
-                yield self._cache[number][track_index]
+        for number, heard in enumerate(self._heard):
+            if track_index in heard:
+                if number not in self._cache:
+                    self._keep(number, await self._read(number))
+                if (audio := self._cache[number].get(track_index)) is not None:
+                    yield audio
 
     def _keep(self, number: int, events: Iterable[Event]) -> None:
         tracks: dict[int, list[Audio]] = defaultdict(list)

@@ -191,12 +191,12 @@ def _saved(location: str, text: bytes) -> Saved:
 
 
 async def _file(track: Track, parts: Parts) -> AsyncIterator[list[Audio]]:
-    """Yield a track's file: a WAV for G.711, the bare bytes for anything else.
+    """Yield a track's file: a WAV for G.711 that fits one, the bare bytes for anything else.
 
     Raise InconsistentEventsError behind audio that is not of the length that the header says.
     """
     samples, written = track.closed.samples, 0
-    if track.format.is_g711:
+    if track.is_wav:
         yield [wav_header(track.format.encoding, track.format.rate_hz, 1, samples)]
     async for segments in parts.audio(track.index):
         written += sum(map(len, segments))
@@ -205,5 +205,5 @@ async def _file(track: Track, parts: Parts) -> AsyncIterator[list[Audio]]:
         raise InconsistentEventsError(
             f"the parts hold {written} samples of track {track.name!r}, its events say {samples}"
         )
-    if track.format.is_g711 and (padding := wav_padding(samples)):
+    if track.is_wav and (padding := wav_padding(samples)):
         yield [padding]

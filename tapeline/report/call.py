@@ -225,7 +225,7 @@ def _delivery(said: dict[str, Any]) -> Delivery:
 
 def _codes(said: dict[str, Any], file: bytes) -> bytes:
     """Return a file's audio, without its header and padding."""
-    if said["encoding"] not in PCM:
+    if said["encoding"] not in PCM or "wav_skipped" in said:
         return file
     header = len(wav_header(said["encoding"], said["sample_rate_hz"], 1, said["samples"]))
     return file[header : header + said["samples"]]

@@ -4,12 +4,16 @@ import re
 from dataclasses import dataclass, field
 
 from processors.core.audio.formats import AudioFormat
+from processors.core.audio.wav import too_long_for_wav
 from schemas.errors import TapelineError
-from schemas.events import Segment, TrackClosed
+from schemas.events import Delivery, Segment, TrackClosed
 from schemas.schema import Record
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 _LONGEST_STEM = 64
+
+
+_NOTHING_CAME = Delivery(0, 0, 0, 0, 0, 0, 0, 0, None, None, None, None)
 
 
 class InconsistentEventsError(TapelineError):
@@ -29,7 +33,11 @@ class Track:
     heard_at: int | None = None
     gaps: list[dict[str, int]] = field(default_factory=list)
     samples: int = 0
+    first_offset: int = -1
+    last: Segment | None = None
     end: TrackClosed | None = None
+    wav_skipped: str | None = None
+    """Why its file holds bare bytes, although they are of G.711."""
 
     @property
     def closed(self) -> TrackClosed:
@@ -68,6 +76,9 @@ class Track:
                 f"that are said to be {segment.samples} samples from {segment.first_sample} on"
             )
         self.samples += segment.samples
+        self.last = segment
+        if self.first_offset < 0:
+            self.first_offset = segment.first_offset
         if self.heard_at is None:
             self.heard_at = segment.heard_at  # the same in all of them
         for gap in segment.gaps:
@@ -80,6 +91,33 @@ class Track:
                 f"track {self.name!r} has {self.samples} samples, its end says {closed.samples}"
             )
         self.end = closed
+        if self.is_wav and (why := too_long_for_wav(closed.samples)) is not None:
+            self.file, self.wav_skipped = f"{self.file.removesuffix('.wav')}.bin", why
+
+    def break_off(self) -> None:
+        """End the track where its segments do: its stream failed, and nothing else tells of its end."""
+        last = self.last
+        delivery = _NOTHING_CAME if last is None else last.delivery
+        self.close(
+            TrackClosed(
+                track=self.name,
+                track_index=self.index,
+                samples=self.samples,
+                duration_ms=self.format.duration_ms(self.samples),
+                finished=False,
+                stop=None,
+                expected=delivery.received + delivery.lost,
+                delivery=delivery,
+                gap_samples=sum(gap["samples"] for gap in self.gaps),
+                first_offset=self.first_offset,
+                last_offset=-1 if last is None else last.last_offset,
+            )
+        )
+
+    @property
+    def is_wav(self) -> bool:
+        """Whether its file is a WAV; else it holds bare bytes."""
+        return self.file.endswith(".wav")
 
     def add_gap(self, first_sample: int, samples: int) -> None:
         """Note a gap; one that goes on in the next segment is one gap."""

@@ -25,7 +25,18 @@ from processors.storage.store import StoreError, delete_below, names, open_store
 from schemas.codec import Writer
 from schemas.errors import CorruptRecordError
 from schemas.event_reader import EventReader
-from schemas.events import Pause, Segment, TrackClosed, TrackSegment
+from schemas.events import (
+    Event,
+    Gap,
+    Pause,
+    Payload,
+    Segment,
+    StreamClosed,
+    StreamOpened,
+    TrackClosed,
+    TrackOpened,
+    TrackSegment,
+)
 from schemas.identity import StreamIdentity
 from schemas.topics import TRACKS
 
@@ -334,3 +345,35 @@ async def test_a_folder_that_cannot_be_written_is_an_error_of_the_store(tmp_path
     (tmp_path / "store" / "parts").write_text("a file where a folder should be")
     with pytest.raises((StoreError, OSError)):
         await asyncio.wait_for(Recordings(store, LOG).store_part(PARTS, call_events()[0]), 5)
+
+
+async def test_a_mix_of_more_than_4_gib_is_not_made_and_the_manifest_says_why() -> None:
+    """64 tracks, one of them three hours long: 86 MB of audio, and a mix of 5.5 GB."""
+    long_s, others = 3 * 3600, 63
+    names_ = [f"track{number}" for number in range(others + 1)]
+    payloads: list[Payload] = [StreamOpened(0, None)]
+    payloads += [TrackOpened(name, index, "ulaw", 8000, False, None) for index, name in enumerate(names_)]
+    second = b"\xff" * 8000
+    for index, name in enumerate(names_):
+        for at in range(long_s if index == 0 else 1):
+            gaps = [Gap(at * 8000, 8000)] if at else []
+            payloads.append(TrackSegment(name, index, at * 8000, 8000, second, gaps, 10**15, DELIVERY, 1, 2))
+    payloads += [
+        TrackClosed(name, index, samples, samples / 8, True, None, 1, DELIVERY, samples - 8000, 1, 2)
+        for index, name in enumerate(names_)
+        for samples in [8000 * (1 if index else long_s)]
+    ]
+    payloads.append(StreamClosed(True, [], 0, None, None, 64, 1, 0, 0, 0, 1, 2))
+    store = open_store("memory://")
+    events = [Event(5, None, 0, index, None, 0, 1, payload) for index, payload in enumerate(payloads)]
+    saved = await record_all(Recordings(store, LOG), events, part_ms=3_600_000)
+    frames = long_s * 8000 * 64
+    assert frames > 2**32
+    assert saved.manifest["mix"] == {
+        "skipped": "it would be mostly silence: the tracks are many, or lie far apart"
+    }
+    files = {path.rpartition("/")[2] for path in await names(store, saved.path)}
+    assert files == {f"{name}.wav" for name in names_} | {"recording.json"}
+    first = saved.manifest["tracks"][0]
+    assert first["gaps"] == [{"first_sample": 8000, "samples": (long_s - 1) * 8000}]
+    assert len(await read(store, f"{saved.path}/track0.wav")) == long_s * 8000 + 58

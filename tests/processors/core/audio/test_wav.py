@@ -59,6 +59,6 @@ def test_a_wav_holds_so_much_and_no_more() -> None:
     assert chunks_of(wav_header("ulaw", 8000, 1, size))[b"data"] == size
     assert chunks_of(wav_header("ulaw", 8000, 2, size // 2))[b"data"] == size
     with pytest.raises(
-        ValueError, match=f"^{size + 1} bytes of audio do not fit a WAV file of at most {size}$"
+        ValueError, match=f"^{size + 1} bytes of audio are more than the {size} that a WAV file holds$"
     ):
         wav_header("ulaw", 8000, 1, size + 1)

@@ -96,3 +96,19 @@ def test_a_track_was_heard_when_its_first_segment_says() -> None:
     assert track.heard_at is None
     track.add_segment(segment(0))
     assert track.heard_at == 1_000
+
+
+@pytest.mark.parametrize(
+    ("samples", "file"), [(2**32 - 60, "far.wav"), (2**32 - 59, "far.bin"), (2**40, "far.bin")]
+)
+def test_audio_beyond_what_a_wav_holds_is_kept_as_bare_bytes_and_the_track_says_why(
+    samples: int, file: str
+) -> None:
+    track = Track("far", 0, "far.wav", ULAW, None, samples=samples)
+    track.close(TrackClosed("far", 0, samples, samples / 8, True, None, 1, DELIVERY, 0, 0, 9))
+    assert (track.file, track.is_wav) == (file, file == "far.wav")
+    assert track.wav_skipped == (
+        None
+        if track.is_wav
+        else f"{samples} bytes of audio are more than the {2**32 - 60} that a WAV file holds"
+    )
