@@ -178,9 +178,11 @@ def delete_tree(root: Path, path: str) -> None:
         except OSError:  # it is not empty
             break
         above = above.parent
-    while not above.is_dir():
-        above = above.parent
-    _sync_folder(above)
+    while True:
+        try:
+            return _sync_folder(above)
+        except FileNotFoundError:  # by now another has removed it
+            above = above.parent
 
 
 def delete_staged(root: Path, path: str) -> None:

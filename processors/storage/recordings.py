@@ -116,8 +116,9 @@ class Recordings:
         text = encoded(outline.manifest(self.log, digests, mix))
         await put_folder(self._store, folder, {**contents, MANIFEST: [text]})
         saved = _saved(found.location, text)
-        if (replaced := standing.get(found.location)) is not None:
-            await self._delete_files(folder, _files(msgspec.json.decode(replaced)) - _files(saved.manifest))
+        if facts.get(found.location) is not None:
+            replaced = msgspec.json.decode(standing[found.location])
+            await self._delete_files(folder, _files(replaced) - _files(saved.manifest))
         return saved
 
     async def composed(self, location: str, span: Span, last_ms: int) -> Saved | None:

@@ -9,6 +9,7 @@ from obstore.store import ObjectStore
 from processors.core.audio.formats import ULAW
 from processors.core.audio.wav import wav_header, wav_padding
 from processors.core.record.manifest import MANIFEST
+from processors.core.record.manifest_reader import DamagedManifestError, read_manifest
 from processors.storage.store import read
 from tapeline.checks.recorded import Recording
 from tapeline.emulator.oracle import Oracle, OracleTrack
@@ -17,9 +18,13 @@ from tapeline.emulator.voxology import RATE_HZ
 
 async def against_manifest(store: ObjectStore, recording: Recording) -> list[str]:
     """Return what differs between a recording's files and the hashes in its manifest."""
+    folder = recording.folder
+    try:
+        manifest = read_manifest(recording.text, f"{folder}/{MANIFEST}")
+    except DamagedManifestError as damage:
+        return [str(damage)]
     if recording.facts is None:
-        return [f"{MANIFEST} is damaged, or tells no log"]
-    folder, manifest = recording.folder, recording.manifest
+        return [f"{MANIFEST} tells no log"]
     named = [(t["file"], t["sha256"]) for t in manifest["tracks"]]
     if "file" in manifest["mix"]:
         named.append((manifest["mix"]["file"], manifest["mix"]["sha256"]))

@@ -1,11 +1,11 @@
 """Which recording a person means, among those of a store."""
 
-import json
 from typing import Any, NamedTuple
 
 from obstore.store import ObjectStore
 
 from processors.core.record.manifest import MANIFEST
+from processors.core.record.manifest_reader import DamagedManifestError, read_manifest
 from processors.storage.store import names, read
 from schemas.errors import TapelineError
 from schemas.identity import StreamIdentity, StreamSelector
@@ -50,19 +50,27 @@ async def find_recording(
 
     ``date``: the day it lies under, such as 2026-11-23; without it the whole store is listed. ``log``: the
     id of the topic that it was made from, where the store holds recordings of several. Raise
-    NoRecordingError, AmbiguousStreamError with what to give instead, and what the store raises.
+    NoRecordingError, AmbiguousStreamError with what to give instead, DamagedManifestError where no other
+    manifest is left, and what the store raises.
     """
     below = f"recordings/date={date}" if date else "recordings"
-    of_number = [
-        Recording(path.rpartition("/")[0], json.loads(await read(store, path)))
-        for path in await names(store, below)
-        if path.endswith(f"/{MANIFEST}") and f"/stream={selector.stream_id}/" in path
-    ]
+    of_number: list[Recording] = []
+    damaged: list[DamagedManifestError] = []
+    for path in await names(store, below):
+        if path.endswith(f"/{MANIFEST}") and f"/stream={selector.stream_id}/" in path:
+            try:
+                manifest = read_manifest(await read(store, path), path)
+            except DamagedManifestError as damage:
+                damaged.append(damage)
+            else:
+                of_number.append(Recording(path.rpartition("/")[0], manifest))
     found = [
         recording
         for recording in of_number
         if selector.matches(recording.stream) and log in (None, recording.log)
     ]
+    if not found and damaged:
+        raise damaged[0]
     if not found:
         raise NoRecordingError(
             f"no recording of stream {selector.stream_id} lies in the store; "

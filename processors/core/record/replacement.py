@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from processors.core.record.location import further, of_another_log, of_its_own
+from processors.core.record.manifest_reader import DamagedManifestError, read_manifest
 from schemas.identity import LogIdentity, StreamIdentity
 
 #: The states of a recording, the worst first.
@@ -100,8 +101,9 @@ class Span:
 def facts_in(text: bytes) -> Facts | None:
     """Return what a manifest says; None for one that is damaged, or does not say of which log it is."""
     try:
+        read_manifest(text, "it")
         return msgspec.json.decode(text, type=Facts)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except (DamagedManifestError, msgspec.MsgspecError, ValueError, RecursionError):
         return None
 
 

@@ -74,13 +74,14 @@ async def test_a_stream_that_was_not_recorded() -> None:
     assert await against_oracle(store, found, Oracle(6, False, [])) == []
 
 
-async def test_a_manifest_that_is_damaged_is_named_and_the_others_are_checked() -> None:
+async def test_a_damaged_manifest_is_told_by_its_place_and_the_others_are_checked() -> None:
     store, found, oracle = await recorded()
     for place, text in (("stream=6", b"{"), ("stream=7", b'{"tracks": []}'), ("stream=8", b"")):
         await obstore.put_async(store, f"recordings/date=2026-11-18/{place}/recording.json", text)
     first, *damaged = await recordings_in(store)
     assert first == found[0]
     for one in damaged:
-        assert await against_manifest(store, one) == ["recording.json is damaged, or tells no log"]
+        (fault,) = await against_manifest(store, one)
+        assert fault.startswith(f"{one.folder}/recording.json is damaged: ")
         assert (one.stream, str(one)) == (None, one.folder)
     assert await against_oracle(store, [first, *damaged], oracle) == []

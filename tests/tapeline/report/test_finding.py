@@ -4,8 +4,9 @@ import msgspec
 import pytest
 from support import LOG, call_events, record_all
 
+from processors.core.record.manifest_reader import DamagedManifestError
 from processors.storage.recordings import Recordings
-from processors.storage.store import delete_below, open_store
+from processors.storage.store import delete_below, open_store, put
 from schemas.identity import LogIdentity, StreamSelector
 from tapeline.report.finding import AmbiguousStreamError, NoRecordingError, find_recording
 
@@ -59,3 +60,15 @@ async def test_recordings_of_several_logs_are_told_apart_by_their_topics() -> No
     for log in (LOG, other):
         found, _ = await find_recording(store, StreamSelector.parse("5@0"), log=log.topic_id)
         assert found.log == log.topic_id
+
+
+async def test_a_damaged_manifest_is_told_where_no_other_is_left() -> None:
+    store = open_store("memory://")
+    folder = "recordings/date=2026-11-18/stream=5"
+    await put(store, f"{folder}/recording.json", b"{")
+    with pytest.raises(DamagedManifestError, match=f"{folder}/recording.json is damaged"):
+        await find_recording(store, StreamSelector.parse("5"))
+    others = [msgspec.structs.replace(event, sender="acme") for event in call_events()[0]]
+    await record_all(Recordings(store, LOG), others)
+    found, _ = await find_recording(store, StreamSelector.parse("5"))
+    assert found.stream.sender == "acme"

@@ -78,7 +78,8 @@ def test_recordings_of_one_stream_and_log_that_share_records_are_of_one_incarnat
 
 
 def test_a_manifest_says_of_which_stream_and_log_it_is() -> None:
-    found = facts_in(msgspec.json.encode(manifest(sender="acme")))
+    rest: dict[str, Any] = {"reasons": [], "opened_at": "2026-11-18T00:00:00Z", "mix": {}, "tracks": []}
+    found = facts_in(msgspec.json.encode(manifest(sender="acme", **rest)))
     assert found is not None
     stream = StreamIdentity("acme", 5, 10)
     assert found.span == Span(stream, LogIdentity("c", "t"), 0, 20)

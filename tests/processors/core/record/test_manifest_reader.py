@@ -1,0 +1,90 @@
+"""A manifest read back: what is damaged is told by its place, whatever the damage."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support import LOG, call_events
+
+from processors.core.record.manifest import Outline, encoded
+from processors.core.record.manifest_reader import DamagedManifestError, read_manifest
+
+
+def written() -> bytes:
+    """Return a manifest as it is stored."""
+    outline = Outline()
+    for event in call_events()[0]:
+        outline.add(event)
+    digests = {track.file: "00" for track in outline.tracks}
+    return encoded(
+        outline.manifest(LOG, digests, {"file": "mix.wav", "sha256": "00", "channels": ["caller"]})
+    )
+
+
+TEXT = written()
+#: What each manifest has, by the way to it.
+NEEDED: list[tuple[str | int, ...]] = [
+    *((name,) for name in ("stream_id", "sender", "state", "reasons", "opened_at", "tracks", "mix", "log")),
+    *(("log", name) for name in ("partition", "first_offset", "last_offset")),
+    *(
+        ("tracks", 0, name)
+        for name in ("track", "file", "sha256", "encoding", "sample_rate_hz", "samples", "chunks", "gaps")
+    ),
+]
+
+
+def changed(way: tuple[str | int, ...], *value: Any) -> bytes:
+    """Return the manifest with something else at a place, or with nothing there."""
+    manifest = json.loads(TEXT)
+    at = manifest
+    for step in way[:-1]:
+        at = at[step]
+    if value:
+        at[way[-1]] = value[0]
+    else:
+        del at[way[-1]]
+    return json.dumps(manifest).encode()
+
+
+def test_a_manifest_is_read_as_it_was_written() -> None:
+    assert read_manifest(TEXT, "a/recording.json") == json.loads(TEXT)
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"null", b"[]", b"{}", b"\xff\xfe", b"[" * 10**5, b'{"stream_id": ' * 10**5, TEXT + b"x"]
+)
+def test_what_is_no_manifest_is_told_by_its_place(text: bytes) -> None:
+    with pytest.raises(DamagedManifestError, match=r"^a/recording.json is damaged: "):
+        read_manifest(text, "a/recording.json")
+
+
+@given(st.integers(0, len(TEXT.rstrip()) - 1))
+def test_one_that_is_cut_off_anywhere(length: int) -> None:
+    with pytest.raises(DamagedManifestError):
+        read_manifest(TEXT[:length], "a")
+
+
+@pytest.mark.parametrize("way", NEEDED, ids=lambda way: ".".join(map(str, way)))
+def test_one_that_lacks_a_field_or_has_another_type_there(way: tuple[str | int, ...]) -> None:
+    with pytest.raises(DamagedManifestError):
+        read_manifest(changed(way), "a")
+    for other in ([[1]], True):
+        with pytest.raises(DamagedManifestError):
+            read_manifest(changed(way, other), "a")
+
+
+@pytest.mark.parametrize("file", ["", ".", "..", "../caller.wav", "/etc/passwd", "a/b", "a\\b", "a\0b"])
+def test_a_file_lies_beside_its_manifest(file: str) -> None:
+    with pytest.raises(DamagedManifestError):
+        read_manifest(changed(("tracks", 0, "file"), file), "a")
+
+
+@given(st.binary(max_size=64), st.integers(0, len(TEXT)))
+def test_whatever_stands_in_it_is_read_or_told(bytes_: bytes, at: int) -> None:
+    try:
+        read = read_manifest(TEXT[:at] + bytes_ + TEXT[at + len(bytes_) :], "a")
+    except DamagedManifestError:
+        return
+    assert {track["file"] for track in read["tracks"]}
