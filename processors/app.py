@@ -18,12 +18,13 @@ from processors.storage.recordings import Recordings
 from processors.storage.store import open_store
 from runtime.cluster import Cluster
 from runtime.registry import registry_from
+from runtime.skips import read_skips
 from schemas.codec import Reader, Writer
 from schemas.event_reader import EventReader
 from schemas.identity import LogIdentity
 from schemas.topics import (
     DEAD_LETTERS,
-    MAX_RECORD_BYTES,
+    MAX_CHECKPOINT_BYTES,
     MESSAGES,
     METRICS,
     RECORDINGS,
@@ -106,7 +107,7 @@ def _producers(name: str, kafka: Cluster, *outputs: Topic) -> PartitionProducers
         consumer_group(name),
         [topic.name for topic in (*outputs, changelog(name), DEAD_LETTERS)],
         max_batch_size=MAX_BATCH_BYTES,
-        max_request_size=MAX_RECORD_BYTES,
+        max_request_size=MAX_CHECKPOINT_BYTES,
     )
 
 
@@ -114,7 +115,11 @@ def _agent(
     name: str, app: faust.App, config: WorkerConfig, source: LogIdentity | None
 ) -> StreamAgent[Any, Any]:
     registry = registry_from(config.registry)
-    common = (CheckpointLog(config.kafka, changelog(name).name), config.checkpoints)
+    common = (
+        CheckpointLog(config.kafka, changelog(name).name),
+        config.checkpoints,
+        lambda number: read_skips(config.kafka, [number]),
+    )
     match name:
         case "assemble":
             return Assemble(

@@ -74,6 +74,12 @@ PARTITIONS = Gauge(
 OPEN_STREAMS = Gauge(
     "tapeline_agent_open_streams", "Streams that the agent keeps", ["part"], multiprocess_mode="livesum"
 )
+HALTED = Gauge(
+    "tapeline_agent_halted_offset",
+    "Offset of a record that the agent does not take, because it kills workers or is damaged; -1 for none",
+    ["part", "topic", "partition"],
+    multiprocess_mode="livemax",
+)
 UNSAFE_AGE = Gauge(
     "tapeline_agent_oldest_unsafe_seconds",
     "Age of the oldest record that would be read again after a crash",

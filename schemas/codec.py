@@ -12,10 +12,16 @@ from typing import Any, cast
 import fastavro
 
 from schemas.encoder import encoder
-from schemas.errors import ENVIRONMENTAL, CorruptRecordError, NotAvroError, UnknownSchemaError
+from schemas.errors import (
+    ENVIRONMENTAL,
+    CorruptRecordError,
+    NotAvroError,
+    RecordTooLargeError,
+    UnknownSchemaError,
+)
 from schemas.registry import Registry
 from schemas.schema import Record, bare_schema, fingerprint, schema
-from schemas.topics import DATA_TOPICS, Topic
+from schemas.topics import DATA_TOPICS, MAX_BODY_BYTES, Topic, key_of
 
 _MARKER = b"\xc3\x01"
 _SINGLE_OBJECT_HEADER = 10
@@ -31,6 +37,9 @@ class Writer:
 
     def __init__(self, topic: Topic, registry: Registry | None = None) -> None:
         assert topic.record, f"{topic.name} holds raw bytes"
+        self._topic = topic.name
+        self._headers: dict[str, list[tuple[str, bytes]]] = {}
+        """Of our own kinds of records, which are few."""
         parsed = bare_schema(topic.record)
         self._encode = encoder(parsed)
         framing = "confluent" if registry else "single-object"
@@ -48,6 +57,24 @@ class Writer:
     def encode(self, record: Record) -> bytes:
         """Return the framed Avro of a record whose union branches are ``(name, dict)`` pairs."""
         return self.header + self._encode(record)
+
+    def outgoing(
+        self, stream_id: int, record: Record, kind: str
+    ) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
+        """Return a stream's record as it is sent: its key, its value, its headers.
+
+        Raise RecordTooLargeError if it does not fit the topic, whatever frames it. A record that does not
+        encode raises what its values raise: OverflowError, UnicodeEncodeError, …
+        """
+        body = self._encode(record)
+        if len(body) > MAX_BODY_BYTES:
+            raise RecordTooLargeError(
+                f"a {kind} of {len(body)} bytes does not fit {self._topic}, which takes {MAX_BODY_BYTES}"
+            )
+        headers = self._headers.get(kind)
+        if headers is None:
+            headers = self._headers[kind] = self.headers(kind)
+        return key_of(stream_id), self.header + body, headers
 
 
 class Reader:

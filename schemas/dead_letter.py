@@ -40,7 +40,9 @@ class DeadLetter:
             "offset": self.offset,
         }
         headers = [
-            (_PREFIX + name, str(value).encode()) for name, value in named.items() if value is not None
+            (_PREFIX + name, str(value).encode(errors="replace"))
+            for name, value in named.items()
+            if value is not None
         ]
         if self.connection is not None:
             headers.append(("tapeline.connection", self.connection.encode()))

@@ -4,7 +4,8 @@ TapelineError                      what a person meets, in words
  ├── SchemaError                   what can go wrong with the contract
  │    ├── NotAvroError             the bytes carry no framing we know
  │    ├── UnknownSchemaError       framed, but by a schema nobody can find
- │    └── CorruptRecordError       the schema is known, and the bytes do not fit it
+ │    ├── CorruptRecordError       the schema is known, and the bytes do not fit it
+ │    └── RecordTooLargeError      a record that does not fit its topic
  ├── ClusterError                  settings of Kafka that do not fit together (runtime.cluster)
  ├── BrokerAwayError               no Kafka answers (runtime.clients)
  ├── TopicsError                   the topics are not as they must be
@@ -17,10 +18,12 @@ TapelineError                      what a person meets, in words
  ├── SpoolError                    the spool cannot be used (ingest.spool)
  │    └── SpoolDamagedError        what it holds cannot be read
  ├── TooManyTracksError            more tracks and takes than a call has (processors.core.assemble.takes)
+ ├── TooMuchKeptError              a stream says more than can be kept (processors.core.kept)
  ├── CheckpointError               a checkpoint damaged, or of another version (processors.core.snapshot)
  ├── UnreadableCheckpointError     a record that cannot be restored (processors.driver.checkpoints)
  ├── InconsistentEventsError       a stream's events contradict each other (processors.core.record.track)
  ├── IncompletePartsError          stored events do not reach to the end (processors.core.record.manifest)
+ ├── DamagedManifestError          a manifest cut off, or edited (processors.core.record.manifest_reader)
  ├── FencedError                   another worker has taken the partition (processors.driver.fencing)
  ├── TransactionalIdError          Kafka refuses a transactional id (processors.driver.fencing)
  ├── PartitionTakenError           another worker writes for ours (processors.agents.ownership)
@@ -34,6 +37,8 @@ TapelineError                      what a person meets, in words
  ├── PlayError                     the gateway could not be reached (tapeline.emulator.player)
  ├── CommandError                  a command cannot do what it was asked for (tapeline.options)
  ├── UnknownTopicError             no such topic (tapeline.topics.reader)
+ ├── SkipError                     a record that cannot be set aside (tapeline.topics.skips)
+ ├── DamagedLogError               a batch of the log fails its checksum (tapeline.topics.reader)
  ├── TopicCreationError            the broker would not create a topic (tapeline.topics.create)
  ├── NoRecordingError              the store has no such recording (tapeline.report.finding)
  └── AmbiguousStreamError          the store has several of them (tapeline.report.finding)
@@ -64,3 +69,7 @@ class UnknownSchemaError(SchemaError):
 
 class CorruptRecordError(SchemaError):
     """The value does not decode by the schema it names."""
+
+
+class RecordTooLargeError(SchemaError):
+    """A record does not fit its topic."""

@@ -15,6 +15,7 @@ import msgspec
 from schemas.codec import Reader, decode_body
 from schemas.errors import CorruptRecordError
 from schemas.events import Delivery, Event, Gap, Segment
+from schemas.identity import is_sender
 from schemas.registry import Registry
 from schemas.schema import Record, bare_schema
 from schemas.topics import TRACKS
@@ -102,10 +103,13 @@ class EventReader(Reader):
     def event(self, value: bytes) -> Event:
         """Return the event in a value. Raise a SchemaError that says what is wrong with the bytes."""
         writer, body_at = self.framing(value)
-        if writer is self._track_event and (event := _segment_event(value, body_at)) is not None:
-            return event
-        wanted = None if writer is self._track_event else self._track_event
-        return Event.from_record(decode_body(value, body_at, writer, wanted))
+        event = _segment_event(value, body_at) if writer is self._track_event else None
+        if event is None:
+            wanted = None if writer is self._track_event else self._track_event
+            event = Event.from_record(decode_body(value, body_at, writer, wanted))
+        if event.sender is not None and not is_sender(event.sender):
+            raise CorruptRecordError(f"a sender's name of {len(event.sender)} characters that no token has")
+        return event
 
 
 def _segment_event(value: bytes, at: int) -> Event | None:

@@ -210,6 +210,14 @@ class StreamClosed(Payload, frozen=True):
     first_offset: int
     last_offset: int
 
+    @property
+    def failed(self) -> bool:
+        """Whether the stream failed: its tracks may have no end then."""
+        return any(reason.startswith(FAILED) for reason in self.reasons)
+
+
+#: How the reason begins for which a stream failed.
+FAILED = "failed:"
 
 _PAYLOADS: dict[str, type[Payload]] = {
     payload.kind: payload for payload in (StreamOpened, TrackOpened, TrackSegment, TrackClosed, StreamClosed)

@@ -5,12 +5,13 @@ its records is the number nevertheless, so the streams of a number share a parti
 """
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from schemas.errors import TapelineError
 from schemas.schema import Record
 
-#: What a sender's name is made of: it stands in paths and in commands.
+#: What a sender's name is made of: it stands in paths and in commands, and in every record of a stream.
 SENDER = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _WRITTEN = re.compile(
     r"(?:(?P<sender>[A-Za-z0-9._-]{1,64})/)?(?P<number>[0-9]{1,19})(?:@(?P<origin>[0-9]{1,19}))?"
@@ -54,6 +55,15 @@ def identity_in(record: Record) -> StreamIdentity:
 def stream_name(sender: str | None, stream_id: int) -> str:
     """Return what the streams of one sender and number share, as text."""
     return str(stream_id) if sender is None else f"{sender}/{stream_id}"
+
+
+@lru_cache(maxsize=4096)
+def is_sender(name: str | None) -> bool:
+    """Return whether a record may say that it is of this sender; None is nobody in particular.
+
+    What the gateway writes may. What somebody forged may be of any length.
+    """
+    return name is None or SENDER.fullmatch(name) is not None
 
 
 class StreamSelector(NamedTuple):

@@ -9,6 +9,13 @@ from dataclasses import dataclass, field
 #: Room for the largest message the gateway takes, with its headers.
 MAX_RECORD_BYTES = 2 * 1024 * 1024
 
+#: The largest Avro of a record: in a batch of its own, framed, with its key and headers, it fits the topic.
+MAX_BODY_BYTES = MAX_RECORD_BYTES - 1024
+
+#: Room for the largest checkpoint: what is kept of what was said (``processors.core.kept``), the audio that
+#: waits in reorder buffers and partial segments, and the delivery statistics of all tracks.
+MAX_CHECKPOINT_BYTES = 4 * 1024 * 1024
+
 _DAY_MS = 24 * 60 * 60 * 1000
 
 
@@ -35,7 +42,7 @@ def _kept(days: int, **config: str) -> dict[str, str]:
 _CHANGELOG = {
     # Compacted alone: `delete` would expire an old open stream.
     "cleanup.policy": "compact",
-    "max.message.bytes": str(MAX_RECORD_BYTES),
+    "max.message.bytes": str(MAX_CHECKPOINT_BYTES),
     # The segment that is written to is never compacted. It ends after ten minutes, or at this size: no more
     # than that is read in vain.
     "segment.ms": "600000",
@@ -58,6 +65,9 @@ RECORDINGS = Topic("voxology.recordings", "RecordingEvent", _kept(30))
 #: What could not be used: the original bytes, the reason in the headers.
 DEAD_LETTERS = Topic("voxology.dead-letters", None, _kept(30))
 
+#: Which records operators have set aside. Each lies at the number of its record's partition.
+SKIPS = Topic("voxology.skips", "Skip", {"cleanup.policy": "compact"})
+
 AGENTS = ("assemble", "measure", "record")
 
 
@@ -72,7 +82,7 @@ def changelog(agent: str) -> Topic:
 
 
 #: What a reader may follow.
-DATA_TOPICS = (MESSAGES, TRACKS, METRICS, RECORDINGS, DEAD_LETTERS)
+DATA_TOPICS = (MESSAGES, TRACKS, METRICS, RECORDINGS, DEAD_LETTERS, SKIPS)
 ALL_TOPICS = (*DATA_TOPICS, *(changelog(agent) for agent in AGENTS))
 
 

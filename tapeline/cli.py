@@ -49,7 +49,7 @@ app = typer.Typer(
 
 for command in (
     *(serve.kafka, serve.topics, serve.gateway, serve.token, serve.worker, serve.demo),
-    *(tools.play, tools.tap),
+    *(tools.play, tools.tap, tools.skip),
     *(checks.rebuild, checks.verify, checks.audit),
     report.show,
 ):

@@ -8,10 +8,17 @@ from typing import Any
 
 from faust.types import TP
 
+from processors.core.attempt import Attempt
 from processors.driver.batch import Batch
 from processors.driver.checkpoints import CheckpointLog
 from processors.driver.producer import Outgoing
 from runtime.cluster import Cluster
+from schemas.skip import Skip
+
+
+async def no_skips(number: int) -> frozenset[Skip]:
+    """Return no skips."""
+    return frozenset()
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,8 @@ class Worker:
         self.crashes: list[BaseException] = []
         self.refusal: Exception | None = None
         """What Kafka answers to all that is written."""
+        self.held = False
+        self.reads_on_from = -1
         self._declared = kafka.committed
 
     # The application ---------------------------------------------------------------------------
@@ -66,6 +75,13 @@ class Worker:
 
     def committed_offset(self, tp: TP) -> int:
         return self.kafka.committed
+
+    def hold(self, tp: TP) -> None:
+        self.held = True
+
+    async def go_on(self, tp: TP, offset: int) -> None:
+        self.held = False
+        self.reads_on_from = offset
 
     def is_fresh(self, batch: Batch) -> bool:
         return False
@@ -100,6 +116,11 @@ class Changelog(CheckpointLog):
     def __init__(self, kafka: Kafka, topic: str) -> None:
         super().__init__(Cluster(""), topic)
         self._kafka = kafka
+        self.noted: list[Attempt | None] = []
+
+    async def save_attempt(self, producer: Any, number: int, attempt: Attempt | None) -> None:
+        """Note no attempt among the checkpoints, but here."""
+        self.noted.append(attempt)
 
     async def _values(self, number: int, on_progress: Callable[[], None]) -> dict[bytes, tuple[int, bytes]]:
         values = {}

@@ -76,8 +76,8 @@ class AgentMetrics:
         """Forget the partitions: they were revoked."""
         self._uncommitted.clear()
 
-    def measure(self, partitions: Partitions) -> None:
-        """Set the gauges by the agent's partitions."""
+    def measure(self, partitions: Partitions, *, halted: bool = False) -> None:
+        """Set the gauges by the agent's partitions; ``halted``: one of them stands still."""
         consumer = self._app.consumer
         assigned = [tp for tp in consumer.assignment() if tp.topic == self._source]
         if not assigned:
@@ -85,7 +85,7 @@ class AgentMetrics:
         ends = {tp.partition: consumer.end_of(tp) for tp in assigned}
         lag = sum(max(ends.get(number, 0) - p.next_offset, 0) for number, p in partitions.items())
         # Partitions are assigned before they are restored.
-        ready = not self._app.rebalancing and ends.keys() <= partitions.keys()
+        ready = not halted and not self._app.rebalancing and ends.keys() <= partitions.keys()
         telemetry.READY.labels(self._agent).set(ready)
         telemetry.PARTITIONS.labels(self._agent).set(len(assigned))
         telemetry.LAG.labels(self._agent).set(lag)

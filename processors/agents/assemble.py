@@ -8,15 +8,17 @@ from processors.agents.stream_agent import StreamAgent
 from processors.core.assemble.config import AssemblyConfig
 from processors.core.assemble.stream import StreamAssembler
 from processors.core.processor import StreamProcessor
+from processors.driver.producer import Outgoing
 from schemas.codec import Reader, Writer
+from schemas.errors import CorruptRecordError
 from schemas.events import Event
-from schemas.identity import stream_name
+from schemas.identity import is_sender, stream_name
 from schemas.schema import Record
 from schemas.silence import TYPE, Silence
 from schemas.topics import MESSAGES, TRACKS, key_of
 
 
-class Assemble(StreamAgent[Record, Event]):
+class Assemble(StreamAgent[Record, Outgoing]):
     """Reads ``voxology.messages``, writes ``voxology.tracks``."""
 
     def __init__(
@@ -31,7 +33,10 @@ class Assemble(StreamAgent[Record, Event]):
     def decoded(self, value: bytes) -> tuple[str, Record]:
         """Return the stream's name and the message. Raise a SchemaError."""
         record = self._reader.decode(value)
-        return stream_name(record["sender"], record["stream_id"]), record
+        sender = record["sender"]
+        if sender is not None and not is_sender(sender):
+            raise CorruptRecordError(f"a sender's name of {len(sender)} characters that no token has")
+        return stream_name(sender, record["stream_id"]), record
 
     def new_processor(
         self,
@@ -49,21 +54,17 @@ class Assemble(StreamAgent[Record, Event]):
         """Return an assembler restored from its checkpoint."""
         return StreamAssembler.restore(snapshot, self._assembly)
 
-    async def emit(self, owned: OwnedPartition[Record, Event], outputs: list[tuple[str, Event]]) -> None:
-        """Send events in order, and wait until Kafka has acknowledged them all."""
-        await owned.producer.send_all(
-            TRACKS.name,
-            (
-                (
-                    key_of(event.stream_id),
-                    self._writer.encode(event.to_record()),
-                    self._writer.headers(event.kind),
-                )
-                for _, event in outputs
-            ),
-        )
+    def encoded(self, output: Event) -> Outgoing:
+        """Return an event as it is sent."""
+        return self._writer.outgoing(output.stream_id, output.to_record(), output.kind)
 
-    async def append_silences(self, owned: OwnedPartition[Record, Event], silences: list[Silence]) -> None:
+    async def emit(
+        self, owned: OwnedPartition[Record, Outgoing], outputs: list[tuple[str, Outgoing]]
+    ) -> None:
+        """Send events in order, and wait until Kafka has acknowledged them all."""
+        await owned.producer.send_all(TRACKS.name, (event for _, event in outputs))
+
+    async def append_silences(self, owned: OwnedPartition[Record, Outgoing], silences: list[Silence]) -> None:
         """Append silences to ``voxology.messages``, and wait until Kafka has acknowledged them all."""
         now_us = time.time_ns() // 1000
         await owned.producer.send_all(

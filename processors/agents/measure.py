@@ -7,14 +7,15 @@ from processors.agents.stream_agent import StreamAgent
 from processors.core.measure.frames import warm_up
 from processors.core.measure.stream import StreamMeter
 from processors.core.processor import StreamProcessor
+from processors.driver.producer import Outgoing
 from schemas.codec import Writer
 from schemas.event_reader import EventReader
 from schemas.events import Event
 from schemas.schema import Record
-from schemas.topics import METRICS, key_of
+from schemas.topics import METRICS
 
 
-class Measure(StreamAgent[Event, Record]):
+class Measure(StreamAgent[Event, Outgoing]):
     """Reads ``voxology.tracks``, writes ``voxology.metrics``."""
 
     def __init__(self, *args: Any, window_ms: int, reader: EventReader, writer: Writer) -> None:
@@ -39,16 +40,10 @@ class Measure(StreamAgent[Event, Record]):
         """Return a meter from its checkpoint."""
         return StreamMeter.restore(snapshot, self._window_ms)
 
-    async def emit(self, owned: OwnedPartition[Event, Record], outputs: list[tuple[str, Record]]) -> None:
+    def encoded(self, output: Record) -> Outgoing:
+        """Return a record of measures as it is sent."""
+        return self._writer.outgoing(output["stream_id"], output, output["type"])
+
+    async def emit(self, owned: OwnedPartition[Event, Outgoing], outputs: list[tuple[str, Outgoing]]) -> None:
         """Send measures, and wait until Kafka has acknowledged them all."""
-        await owned.producer.send_all(
-            METRICS.name,
-            (
-                (
-                    key_of(record["stream_id"]),
-                    self._writer.encode(record),
-                    self._writer.headers(record["type"]),
-                )
-                for _, record in outputs
-            ),
-        )
+        await owned.producer.send_all(METRICS.name, (record for _, record in outputs))

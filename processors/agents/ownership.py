@@ -14,7 +14,9 @@ from typing import Any, Generic, TypeVar
 import faust
 from faust.types import TP
 
+from processors.agents.caution import Standing
 from processors.core.partition import Partition
+from processors.driver.checkpoints import UnreadableCheckpointError
 from processors.driver.fencing import FencedError
 from processors.driver.producer import PartitionProducer
 from schemas.errors import TapelineError
@@ -26,6 +28,8 @@ COMMIT_TIMEOUT_S = 2.0
 #: A partition that is lost twice within this time, and both times still this worker's by its group, is fenced
 #: by somebody who is not in the group.
 TAKEN_AGAIN_S = 600.0
+#: How long a partition is held before its checkpoints are read again, of which one was unreadable.
+RESTORED_AGAIN_S = 10.0
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -44,6 +48,7 @@ class OwnedPartition(Generic[A, B]):
     """The assignment that it belongs to."""
     streams: Partition[A, B]
     producer: PartitionProducer
+    standing: Standing = field(default_factory=Standing)
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a batch is processed: what is fed is then not durable yet."""
 
@@ -51,7 +56,8 @@ class OwnedPartition(Generic[A, B]):
 class Ownership(Generic[A, B]):
     """The partitions of the current assignment.
 
-    ``take`` fences and restores one, and may raise FencedError; ``save`` makes durable all that it holds.
+    ``take`` fences and restores one, and may raise FencedError and UnreadableCheckpointError; ``save``
+    makes durable all that it holds.
     ``dropped`` is called with one that was lost.
     """
 
@@ -74,6 +80,7 @@ class Ownership(Generic[A, B]):
         """When a lost partition was taken again that the group had left here."""
         self._given_up_epoch = -1
         self._closing: set[asyncio.Task[None]] = set()
+        self._fetching: set[asyncio.Task[None]] = set()
 
     @property
     def partitions(self) -> Mapping[int, OwnedPartition[A, B]]:
@@ -97,6 +104,9 @@ class Ownership(Generic[A, B]):
                 owned = await self._take(tp, epoch)
             except FencedError as error:
                 self._note_lost(tp, epoch, error)
+                return None
+            except UnreadableCheckpointError as error:
+                self._note_unreadable(tp, epoch, error)
                 return None
             if not self._current(epoch):
                 await owned.producer.close()
@@ -153,6 +163,31 @@ class Ownership(Generic[A, B]):
         self._lost.discard(tp.partition)
         self._log.warning("partition_still_ours", partition=tp.partition)
 
+    # One that cannot be restored -------------------------------------------------------------
+
+    def _note_unreadable(self, tp: TP, epoch: int, error: UnreadableCheckpointError) -> None:
+        """Hold a partition with a checkpoint that nobody can go on from; look again whether it is gone.
+
+        The worker is not ready then, and its other partitions go on.
+        """
+        self._lost.add(tp.partition)
+        self._app.consumer.hold(tp)
+        self._log.error(
+            "partition_not_restored", partition=tp.partition, reason=str(error), retry_s=RESTORED_AGAIN_S
+        )
+        asyncio.get_running_loop().call_later(RESTORED_AGAIN_S, self._restore_again, tp, epoch)
+
+    def _restore_again(self, tp: TP, epoch: int) -> None:
+        if self._current(epoch) and not self._app.should_stop:
+            self._lost.discard(tp.partition)
+            again = asyncio.ensure_future(self._fetch_again(tp))
+            self._fetching.add(again)
+            again.add_done_callback(self._fetching.discard)
+
+    async def _fetch_again(self, tp: TP) -> None:
+        consumer = self._app.consumer
+        await consumer.go_on(tp, await consumer.first_needed(tp))
+
     # Giving all up ---------------------------------------------------------------------------
 
     async def give_up(self, cancel: Callable[[], Awaitable[None]]) -> None:
@@ -161,6 +196,8 @@ class Ownership(Generic[A, B]):
         ``cancel`` ends what is still being processed after that.
         """
         self._given_up_epoch = self._app.consumer.epoch
+        for again in self._fetching:
+            again.cancel()
         owned = list(self._owned.values())
         await asyncio.gather(*(self._give_up(partition) for partition in owned))
         await cancel()

@@ -8,7 +8,7 @@ from processors.agents.parts_cleaner import PartsCleaner
 from processors.agents.recording_jobs import STORE_ERRORS, RecordingJobs, StoreGaveUpError
 from processors.agents.stream_agent import StreamAgent
 from processors.config import StorageConfig
-from processors.core.processor import StreamProcessor
+from processors.core.processor import StreamProcessor, reason_of
 from processors.core.record.announcement import STORE_UNAVAILABLE, recording_failed, recording_saved
 from processors.core.record.manifest import IncompletePartsError
 from processors.core.record.replacement import Span
@@ -22,14 +22,15 @@ from processors.core.record.stream import (
 )
 from processors.core.record.track import InconsistentEventsError
 from processors.driver.fencing import FencedError
+from processors.driver.producer import Outgoing
 from processors.storage.recordings import Kept, Recordings, Saved
 from runtime import telemetry
 from schemas.codec import Writer
-from schemas.errors import SchemaError
+from schemas.errors import ENVIRONMENTAL, SchemaError
 from schemas.event_reader import EventReader
-from schemas.events import Event
+from schemas.events import FAILED, Event
 from schemas.schema import Record as AvroRecord
-from schemas.topics import RECORDINGS, key_of
+from schemas.topics import RECORDINGS
 
 #: A partition, as this agent owns it.
 Owned = OwnedPartition[Event, RecorderOutput]
@@ -117,16 +118,26 @@ class Record(StreamAgent[Event, RecorderOutput]):
                 recorder.stored(output.last_index)
                 return
             composed = await self._jobs.retried(name, lambda: self._compose(output, recorder))
+            standing = composed if isinstance(composed, Saved) else composed.standing
+            announcement = self._announcement(_saved(output, standing))
         except StoreGaveUpError as error:
-            await self._fail(owned, output, recorder, f"{STORE_UNAVAILABLE}: {error}")
+            reason = f"{STORE_UNAVAILABLE}: {error}"
         except (IncompletePartsError, InconsistentEventsError, SchemaError) as error:
-            await self._fail(owned, output, recorder, str(error))
+            reason = str(error)
+        except (*ENVIRONMENTAL, FencedError):
+            raise
+        except Exception as error:  # a stream that cannot be recorded must not stop the others
+            reason = self._defect(name, error)
         else:
+            await self._publish(owned, announcement)
             if isinstance(composed, Saved):
-                await self._announce(owned, output, composed)
+                telemetry.SAVED.inc()
+                self.log.info("recording_saved", stream=name, path=composed.path)
             else:
-                await self._announce_kept(owned, output, composed)
+                self._log_kept(name, composed)
             recorder.finish()
+            return
+        await self._fail(owned, output, recorder, reason)
 
     async def _store_part(self, output: StorePart) -> None:
         storing = self._recordings.store_part(output.parts, output.events)
@@ -146,21 +157,32 @@ class Record(StreamAgent[Event, RecorderOutput]):
         self, owned: Owned, output: RecorderOutput, recorder: StreamRecorder, reason: str
     ) -> None:
         """Announce that there is no recording; or the one that stands of the incarnation, if one is found."""
-        standing, name = None, str(output.stream)
+        standing, announcement, name = None, None, str(output.stream)
         try:
             if reason.startswith(STORE_UNAVAILABLE):
                 # A store that has failed for so long is asked once more, not for as long again.
                 standing = await self._standing(output, recorder)
             else:
                 standing = await self._jobs.retried(name, lambda: self._standing(output, recorder))
+            if standing is not None:
+                announcement = self._announcement(_saved(output, standing))
         except STORE_ERRORS:
             pass
         except StoreGaveUpError as error:
             reason = f"{STORE_UNAVAILABLE}: {error}; {reason}"
-        if standing is None:
-            await self._announce_failure(owned, output, reason)
+        except (*ENVIRONMENTAL, FencedError):
+            raise
+        except Exception as error:  # what stands there cannot be told of
+            reason = f"{reason}; {self._defect(name, error)}"
+        if standing is not None and announcement is not None:
+            await self._publish(owned, announcement)
+            self._log_kept(name, Kept(standing, reason))
         else:
-            await self._announce_kept(owned, output, Kept(standing, reason))
+            path = f"recordings/{output.location}"
+            failed = recording_failed(output.stream, output.call_id, path, reason)
+            await self._publish(owned, self._announcement(failed))
+            telemetry.FAILED.inc()
+            self.log.error("recording_failed", stream=name, reason=reason)
         recorder.finish(keep_parts=True)
 
     async def _standing(self, output: RecorderOutput, recorder: StreamRecorder) -> Saved | None:
@@ -171,26 +193,21 @@ class Record(StreamAgent[Event, RecorderOutput]):
 
     # Announcements ---------------------------------------------------------------------------
 
-    async def _announce(self, owned: Owned, output: RecorderOutput, saved: Saved) -> None:
-        await self._publish(owned, _saved(output, saved))
-        telemetry.SAVED.inc()
-        self.log.info("recording_saved", stream=str(output.stream), path=saved.path)
+    async def _publish(self, owned: Owned, announcement: Outgoing) -> None:
+        await owned.producer.send_all(RECORDINGS.name, [announcement])
 
-    async def _announce_kept(self, owned: Owned, output: RecorderOutput, kept: Kept) -> None:
-        """Say that a recording stands, and log why it was not replaced."""
-        path = kept.standing.path
-        await self._publish(owned, _saved(output, kept.standing))
-        self.log.warning("recording_kept", stream=str(output.stream), path=path, reason=kept.reason)
+    def _announcement(self, said: AvroRecord) -> Outgoing:
+        """Return what is announced of a recording, as it is sent. Raise what does not fit or encode."""
+        return self._writer.outgoing(said["stream_id"], said, said["type"])
 
-    async def _announce_failure(self, owned: Owned, output: RecorderOutput, reason: str) -> None:
-        path = f"recordings/{output.location}"
-        await self._publish(owned, recording_failed(output.stream, output.call_id, path, reason))
-        telemetry.FAILED.inc()
-        self.log.error("recording_failed", stream=str(output.stream), reason=reason)
+    def _log_kept(self, name: str, kept: Kept) -> None:
+        """Log why a recording that stands was not replaced."""
+        self.log.warning("recording_kept", stream=name, path=kept.standing.path, reason=kept.reason)
 
-    async def _publish(self, owned: Owned, said: AvroRecord) -> None:
-        record = (key_of(said["stream_id"]), self._writer.encode(said), self._writer.headers(said["type"]))
-        await owned.producer.send_all(RECORDINGS.name, [record])
+    def _defect(self, name: str, error: Exception) -> str:
+        """Log what nobody expected of a stream; return the reason for which it fails."""
+        self.log.error("stream_failed", stream=name, exc_info=error)
+        return f"{FAILED}{reason_of(error)}"
 
     # Deleting parts ----------------------------------------------------------------------------
 
@@ -228,6 +245,10 @@ class Record(StreamAgent[Event, RecorderOutput]):
         """Let go of the audio that its recorders buffer."""
         for _, processor in owned.streams.processors():
             _recorder(processor).drop_audio()
+
+    async def settled(self) -> None:
+        """Wait until all that was given to store is stored, or has failed."""
+        await self._jobs.settled()
 
     async def on_dropped(self) -> None:
         """Stop storing: another worker will store it."""

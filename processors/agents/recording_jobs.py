@@ -76,6 +76,11 @@ class RecordingJobs:
         self._latest[name] = task
         task.add_done_callback(lambda done: self._ended(name, done))
 
+    async def settled(self) -> None:
+        """Wait until no job runs."""
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+
     def cancel(self) -> None:
         """Cancel all jobs: their partitions were revoked.
 

@@ -6,13 +6,16 @@ An agent fills in how a value is decoded, what a stream's processor is, and wher
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, Callable, Iterable
-from typing import Generic, TypeVar
+from contextlib import suppress
+from typing import Any, Generic, TypeVar, cast
 
 import faust
 import structlog
 from faust.types import TP
 
 from processors.agents.agent_metrics import AgentMetrics
+from processors.agents.caution import Caution, ReadSkips
+from processors.agents.dead_letters import letters
 from processors.agents.ownership import OwnedPartition, Ownership
 from processors.agents.partition_queues import PartitionQueues
 from processors.core.config import CheckpointConfig
@@ -21,10 +24,9 @@ from processors.core.fetch_order import Disposition
 from processors.core.partition import Checkpoint, Partition
 from processors.core.processor import StreamProcessor
 from processors.driver.batch import Batch
-from processors.driver.checkpoints import CheckpointLog
+from processors.driver.checkpoints import CheckpointLog, UnreadableCheckpointError
 from processors.driver.fencing import FencedError
-from processors.driver.producer import Outgoing, PartitionProducers
-from schemas.dead_letter import DeadLetter
+from processors.driver.producer import PartitionProducers
 from schemas.silence import Silence
 from schemas.topics import DEAD_LETTERS, Topic
 
@@ -48,6 +50,7 @@ class StreamAgent(ABC, Generic[A, B]):
         producers: PartitionProducers,
         checkpoints: CheckpointLog,
         config: CheckpointConfig,
+        read_skips: ReadSkips,
     ) -> None:
         self.app = app
         self.name = name
@@ -61,6 +64,16 @@ class StreamAgent(ABC, Generic[A, B]):
             app, self._take, self._save_unsaved, self.on_lost, self.log
         )
         self._queues = PartitionQueues(self.process, self._failed)
+        self._caution = Caution(
+            app,
+            name,
+            checkpoints,
+            read_skips,
+            self._ownership.holds,
+            self.metrics.progress,
+            self.log,
+        )
+        self._stopping = False
         app.before_revocation = self._give_up
 
     # For an agent to fill in -----------------------------------------------------------------
@@ -76,16 +89,20 @@ class StreamAgent(ABC, Generic[A, B]):
         offset: int,
         timestamp_ms: int,
         partition: int,
-        previous: StreamProcessor[A, B] | None,
-    ) -> StreamProcessor[A, B] | None:
+        previous: StreamProcessor[A, Any] | None,
+    ) -> StreamProcessor[A, Any] | None:
         """Return the processor of the stream that a record begins; None for one that begins none.
 
         ``previous``: that of a closed stream of the same name, if one is still remembered.
         """
 
     @abstractmethod
-    def restored_processor(self, snapshot: bytes) -> StreamProcessor[A, B]:
+    def restored_processor(self, snapshot: bytes) -> StreamProcessor[A, Any]:
         """Return the processor of a stream with this checkpoint."""
+
+    def encoded(self, output: Any) -> B:
+        """Return a processor's output as it is sent. Whatever this raises fails the output's stream."""
+        return cast("B", output)
 
     @abstractmethod
     async def emit(self, owned: OwnedPartition[A, B], outputs: list[tuple[str, B]]) -> None:
@@ -97,7 +114,7 @@ class StreamAgent(ABC, Generic[A, B]):
     async def append_silences(self, owned: OwnedPartition[A, B], silences: list[Silence]) -> None:
         """Append silences to the agent's own source, and return when they are durable."""
 
-    def on_durable(self, name: str, processor: StreamProcessor[A, B], owned: OwnedPartition[A, B]) -> None:
+    def on_durable(self, name: str, processor: StreamProcessor[A, Any], owned: OwnedPartition[A, B]) -> None:
         """Act on a processor's state being durable: just saved, or just restored."""
 
     def on_expired(self, processor: StreamProcessor[A, B], owned: OwnedPartition[A, B]) -> None:
@@ -105,6 +122,9 @@ class StreamAgent(ABC, Generic[A, B]):
 
     def on_lost(self, owned: OwnedPartition[A, B]) -> None:
         """Let go of what a partition holds: it is not this worker's any more, or has to be taken again."""
+
+    async def settled(self) -> None:
+        """Wait for what ``emit`` left to be done in the background."""
 
     async def on_dropped(self) -> None:
         """Drop what belongs to the partitions: they were given up."""
@@ -121,7 +141,7 @@ class StreamAgent(ABC, Generic[A, B]):
 
     async def stop(self) -> None:
         """Save and commit what can be within seconds. Before the application stops, so the group knows."""
-        await self._give_up()
+        await self._give_up(stopping=True)
 
     async def _failed(self, batch: Batch, error: Exception) -> None:
         self.log.exception("agent_failed", partition=batch.tp.partition)
@@ -139,13 +159,28 @@ class StreamAgent(ABC, Generic[A, B]):
                 await self._process(owned, batch)
             except FencedError as error:
                 self._ownership.lose(owned, error)
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, OSError):  # told, and no fault of a record: it counts as no death
+                    with suppress(Exception):
+                        await self._caution.end(owned.tp, owned.producer, owned.standing, forget=False)
                 # Something may be fed that is not durable: its state must not be saved any more. If it was
                 # lost meanwhile, its producer is closed, and to fail by that is no fault.
                 if self._ownership.drop(owned):
                     raise
 
     async def _process(self, owned: OwnedPartition[A, B], batch: Batch) -> None:
+        if owned.standing.halted_at is not None:
+            return  # fetched before it was held
+        if batch.damaged is not None:
+            await self._caution.meet(owned, batch, batch.damaged)
+        elif owned.standing.attempt.careful:
+            await self._caution.work_through(
+                owned, batch, lambda one: self._work_through(owned, one), self.settled
+            )
+        else:
+            await self._work_through(owned, batch)
+
+    async def _work_through(self, owned: OwnedPartition[A, B], batch: Batch) -> None:
         streams = owned.streams
         expected = streams.next_offset
         fresh = self.app.consumer.is_fresh(batch)
@@ -166,7 +201,7 @@ class StreamAgent(ABC, Generic[A, B]):
                 reason="the log begins there: Kafka deleted what came before, by the topic's retention",
             )
         streams.begin(batch.fetched_s)
-        outputs, faults = fed(streams, batch.records, self.decoded)
+        outputs, faults = fed(streams, batch.records, self.decoded, owned.standing.skipped)
         if batch.next_offset > streams.next_offset:
             # Markers of transactions, aborted records, what compaction removed: nothing to be fed.
             streams.skip(batch.next_offset - 1)
@@ -208,11 +243,17 @@ class StreamAgent(ABC, Generic[A, B]):
         try:
             # Only now, when nothing can be written to it any more by others.
             processors = await self._checkpoints.read(number, self.restored_processor, self.metrics.progress)
-            streams = await self._restored(tp, processors)
+            needed = await self.app.consumer.first_needed(tp)
+            standing = await self._caution.begin(tp, producer, needed)
+            try:
+                streams = await self._restored(tp, processors, needed)
+            except UnreadableCheckpointError:  # told, and no record's fault: it counts as no death
+                await self._caution.end(tp, producer, standing, forget=False)
+                raise
         except BaseException:
             await producer.close()
             raise
-        owned = OwnedPartition(tp, epoch, streams, producer)
+        owned = OwnedPartition(tp, epoch, streams, producer, standing)
         for name, processor in streams.processors():
             self.on_durable(name, processor, owned)
         self.log.info(
@@ -221,16 +262,16 @@ class StreamAgent(ABC, Generic[A, B]):
         return owned
 
     async def _restored(
-        self, tp: TP, processors: Iterable[tuple[str, StreamProcessor[A, B]]]
+        self, tp: TP, processors: Iterable[tuple[str, StreamProcessor[A, Any]]], needed: int
     ) -> Partition[A, B]:
         """Return a partition with its streams restored, to be read on from where they need it."""
-        needed = await self.app.consumer.first_needed(tp)
         streams: Partition[A, B] = Partition(
             lambda record, offset, timestamp_ms, previous: self.new_processor(
                 record, offset, timestamp_ms, tp.partition, previous
             ),
             self._config,
             needed,
+            self.encoded,
         )
         for count, (name, processor) in enumerate(processors, 1):
             streams.restore(name, processor)
@@ -238,48 +279,40 @@ class StreamAgent(ABC, Generic[A, B]):
                 await asyncio.sleep(0)
         return streams
 
-    async def _give_up(self) -> None:
+    async def _give_up(self, *, stopping: bool = False) -> None:
+        self._stopping = stopping
+        self._caution.release()
         await self._ownership.give_up(self._queues.cancel)
         self.metrics.revoked()
         await self.on_dropped()
 
     async def _save_unsaved(self, owned: OwnedPartition[A, B]) -> None:
         await self._save(owned, owned.streams.unsaved)
+        if self._ownership.holds(owned):
+            await self._caution.end(owned.tp, owned.producer, owned.standing, forget=self._stopping)
 
     async def keep_measuring(self) -> None:
         """Update the agent's gauges once a second, for ever."""
         while True:
-            self.metrics.measure({n: owned.streams for n, owned in self._ownership.partitions.items()})
+            partitions = {n: owned.streams for n, owned in self._ownership.partitions.items()}
+            self.metrics.measure(partitions, halted=self._caution.holds_any)
             await asyncio.sleep(1)
 
     # Sending ---------------------------------------------------------------------------------
 
-    async def _reject(self, owned: OwnedPartition[A, B], faults: Iterable[Fault]) -> None:
-        letters: list[Outgoing] = []
+    async def _reject(self, owned: OwnedPartition[A, B], faults: list[Fault]) -> None:
         for fault in faults:
-            record, rejected = fault.record, fault.rejected
-            letter = DeadLetter(
-                rejected.reason,
-                rejected.detail,
-                self.name,
-                topic=owned.tp.topic,
-                partition=owned.tp.partition,
-                offset=record.offset,
-            )
+            rejected, offset = fault.rejected, fault.record.offset
             if rejected.error is not None:
                 self.log.error(
                     "record_failed" if fault.stream is None else "stream_failed",
                     partition=owned.tp.partition,
                     stream=fault.stream,
-                    offset=record.offset,
+                    offset=offset,
                     exc_info=rejected.error,
                 )
             self.log.warning(
-                "record_rejected",
-                reason=rejected.reason,
-                partition=owned.tp.partition,
-                offset=record.offset,
+                "record_rejected", reason=rejected.reason, partition=owned.tp.partition, offset=offset
             )
             self.metrics.rejected(rejected.reason)
-            letters.append((record.key, record.value or b"", letter.headers()))
-        await owned.producer.send_all(DEAD_LETTERS.name, letters)
+        await owned.producer.send_all(DEAD_LETTERS.name, letters(self.name, owned.tp, faults))

@@ -1,12 +1,13 @@
 """A batch's records through their partition: what its streams put out, and what cannot be used. Pure."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from processors.core.partition import Partition
 from processors.core.processor import Rejected, reason_of
 from schemas.errors import ENVIRONMENTAL, SchemaError
+from schemas.skip import REASON
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -22,17 +23,26 @@ class Fault:
 
 
 def fed(
-    streams: Partition[A, B], records: Iterable[Any], decoded: Callable[[bytes], tuple[str, A]]
+    streams: Partition[A, B],
+    records: Iterable[Any],
+    decoded: Callable[[bytes], tuple[str, A]],
+    skipped: Collection[int] = (),
 ) -> tuple[list[tuple[str, B]], list[Fault]]:
     """Feed records (aiokafka's) to a partition; return the outputs, each with its stream, and the faults.
 
     ``decoded`` gives the stream of a value and what its processor takes. Whatever it raises, and whatever a
     processor does, is the record's fault. What is not (``ENVIRONMENTAL``) is raised: then some are fed of
-    which nobody has the outputs, and the partition must be dropped.
+    which nobody has the outputs, and the partition must be dropped. A record at a ``skipped`` offset is a
+    fault as well: it is set aside, and not even decoded.
     """
     outputs: list[tuple[str, B]] = []
     faults: list[Fault] = []
     for record in records:
+        if skipped and record.offset in skipped:
+            if record.offset >= streams.next_offset:
+                faults.append(Fault(record, Rejected(REASON, "an operator set it aside")))
+            streams.set_aside(record.offset, record.offset + 1, record.key)
+            continue
         try:
             name, value = decoded(record.value or b"")
             for output in streams.feed(name, value, record.offset, record.timestamp):

@@ -7,7 +7,7 @@ point costs nothing but repeated work. Pure: the agent moves the bytes, and call
 batch, "wait" meaning until Kafka has acknowledged it::
 
     partition.begin(fetched_s)           the monotonic time of the batch's fetch
-    outputs = partition.feed(...)        for each record
+    outputs = partition.feed(...)        for each record; encoded
     outputs += partition.release()       what has held offsets back for too long
     for c in partition.opened():         write the checkpoint; wait for all, before any output is sent
     send the outputs, wait
@@ -33,13 +33,13 @@ from processors.core.config import CheckpointConfig
 from processors.core.expiry import Expiry, expiry_ms
 from processors.core.fetch_order import Disposition, disposition
 from processors.core.log_time import LogTime, Moment
-from processors.core.processor import Rejected, StreamProcessor, handled
+from processors.core.processor import Rejected, StreamProcessor, as_it_is, handled
 from processors.core.silence import SilenceDetector
 from schemas.silence import Silence
 
 A = TypeVar("A")
 B = TypeVar("B")
-New = Callable[[A, int, int, StreamProcessor[A, B] | None], StreamProcessor[A, B] | None]
+New = Callable[[A, int, int, StreamProcessor[A, Any] | None], StreamProcessor[A, Any] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,8 @@ class Checkpoint:
 
 
 @dataclass(slots=True, eq=False)
-class _Entry(Generic[A, B]):
-    processor: StreamProcessor[A, B]
+class _Entry(Generic[A]):
+    processor: StreamProcessor[A, Any]
     closed: bool = False
     first_unsaved: int | None = None
     saved_needs: int | None = None
@@ -72,25 +72,28 @@ class Partition(Generic[A, B]):
 
     Streams are told apart by ``name``, which is the key of their checkpoints too. ``new`` makes the processor
     of the stream that a record begins, given the record, its offset and timestamp, and the closed processor
-    of that name if one is still remembered; None for a record that begins none.
+    of that name if one is still remembered; None for a record that begins none. ``encode`` makes of a
+    processor's output what is sent.
     """
 
     def __init__(
         self,
-        new: New[A, B],
+        new: New[A],
         config: CheckpointConfig,
         next_offset: int = 0,
+        encode: Callable[[Any], B] = as_it_is,
     ) -> None:
         self._new = new
+        self._encode = encode
         self._config = config
-        self._entries: dict[str, _Entry[A, B]] = {}
+        self._entries: dict[str, _Entry[A]] = {}
         self._unsaved: dict[str, Moment] = {}
         """Streams with records that are not saved, by since when: in the order of these times."""
         self._due: set[str] = set()
         self._opened: list[Checkpoint] = []
         self._low_waters = SortedSet()
         self._expiry = Expiry()
-        self._fed: dict[str, _Entry[A, B]] = {}
+        self._fed: dict[str, _Entry[A]] = {}
         """Streams of this batch that are open."""
         self._silence = SilenceDetector()
         self._log = LogTime()
@@ -105,7 +108,7 @@ class Partition(Generic[A, B]):
         """Streams that are not closed."""
         return len(self._entries) - self._closed
 
-    def restore(self, name: str, processor: StreamProcessor[A, B]) -> None:
+    def restore(self, name: str, processor: StreamProcessor[A, Any]) -> None:
         """Add a stream whose processor was restored from its checkpoint. Before the first batch."""
         self._entries[name] = entry = _Entry(processor)
         if processor.closed:
@@ -114,12 +117,12 @@ class Partition(Generic[A, B]):
             # Its silence begins with the first fetch.
             self._silence.heard(name, processor.silence_wait_ms / 1000, 0.0)
 
-    def processor(self, name: str) -> StreamProcessor[A, B] | None:
+    def processor(self, name: str) -> StreamProcessor[A, Any] | None:
         """Return a stream's processor; None for an unknown stream."""
         entry = self._entries.get(name)
         return entry.processor if entry else None
 
-    def processors(self) -> list[tuple[str, StreamProcessor[A, B]]]:
+    def processors(self) -> list[tuple[str, StreamProcessor[A, Any]]]:
         """Return all streams with their processors."""
         return [(name, entry.processor) for name, entry in self._entries.items()]
 
@@ -147,9 +150,10 @@ class Partition(Generic[A, B]):
         self._log.mark(self.next_offset, fetched_s)
 
     def feed(self, name: str, record: A, offset: int, timestamp_ms: int) -> Sequence[B | Rejected]:
-        """Feed a record to its stream's processor, a new one for a new stream; return its outputs.
+        """Feed a record to its stream's processor, a new one for a new stream; return its outputs, encoded.
 
-        A record that was fed before gives none. At one that a processor raises for, its stream is closed.
+        A record that was fed before gives none. At one that a processor raises for, or whose outputs do not
+        encode, its stream is closed.
         What is no fault of the record is raised (``ENVIRONMENTAL``): nothing may be saved after that.
         """
         if offset < self.next_offset:
@@ -166,14 +170,10 @@ class Partition(Generic[A, B]):
             if processor is None:
                 return ()
             entry = self._add(name, processor)
-        outputs = handled(entry.processor, entry.closed, record, offset, timestamp_ms)
+        outputs = handled(entry.processor, entry.closed, record, offset, timestamp_ms, self._encode)
         if entry.closed:
             return outputs  # it stays as it is, and as it was saved
-        if entry.first_unsaved is None:
-            before = entry.low_water
-            entry.first_unsaved = offset
-            self._unsaved[name] = self._log.now
-            self._note_low_water(name, entry, before)
+        self._note_unsaved(name, entry, offset)
         self._fed[name] = entry
         if entry.processor.closed:
             self._note_closed(name, entry)
@@ -186,6 +186,18 @@ class Partition(Generic[A, B]):
     def skip(self, offset: int) -> None:
         """Pass over a record that belongs to no stream."""
         self.next_offset = max(self.next_offset, offset + 1)
+
+    def set_aside(self, offset: int, next_offset: int, key: bytes | None) -> None:
+        """Pass over records that an operator set aside: one with this key, or a batch of whatever keys.
+
+        The open streams that they may have belonged to note it.
+        """
+        if offset < self.next_offset:
+            return
+        self.next_offset = next_offset
+        for name, entry in self._entries.items():
+            if not entry.closed and entry.processor.note_set_aside(key):
+                self._note_unsaved(name, entry, offset)
 
     def touch(self, name: str) -> None:
         """Make a stream's checkpoint due: its state changed by something other than a record."""
@@ -202,7 +214,8 @@ class Partition(Generic[A, B]):
         for low_water, name in self._low_waters:
             if low_water >= before_offset:
                 break
-            out += [(name, o) for o in self._entries[name].processor.release(before_offset)]
+            released = self._entries[name].processor.release(before_offset)
+            out += [(name, self._encode(output)) for output in released]
         return out
 
     def opened(self) -> list[Checkpoint]:
@@ -270,7 +283,7 @@ class Partition(Generic[A, B]):
         low_water = self._low_waters[0][0] if self._low_waters else self.next_offset
         return min(low_water, self.next_offset)
 
-    def _add(self, name: str, processor: StreamProcessor[A, B]) -> _Entry[A, B]:
+    def _add(self, name: str, processor: StreamProcessor[A, Any]) -> _Entry[A]:
         entry = _Entry(processor)
         before = self._entries.get(name)
         if before is not None:  # closed
@@ -284,14 +297,21 @@ class Partition(Generic[A, B]):
         self._entries[name] = entry
         return entry
 
-    def _note_closed(self, name: str, entry: _Entry[A, B]) -> None:
+    def _note_unsaved(self, name: str, entry: _Entry[A], offset: int) -> None:
+        if entry.first_unsaved is None:
+            before = entry.low_water
+            entry.first_unsaved = offset
+            self._unsaved[name] = self._log.now
+            self._note_low_water(name, entry, before)
+
+    def _note_closed(self, name: str, entry: _Entry[A]) -> None:
         entry.closed = True
         self._closed += 1
         self._silence.forget(name)
         self._fed.pop(name, None)
         self._expiry.note_closed(name, entry.processor.last_ms)
 
-    def _note_low_water(self, name: str, entry: _Entry[A, B], before: int | None) -> None:
+    def _note_low_water(self, name: str, entry: _Entry[A], before: int | None) -> None:
         after = entry.low_water
         if after != before:
             if before is not None:

@@ -1,10 +1,10 @@
 """What a stream's processor is to its partition: a state machine that a checkpoint can restore. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-from schemas.errors import ENVIRONMENTAL, SchemaError
+from schemas.errors import ENVIRONMENTAL, TapelineError
 from schemas.silence import Silence
 
 #: How long a closed stream is remembered after its last record, so that a late one does not open it again.
@@ -37,7 +37,8 @@ class StreamProcessor(Protocol[In, Out]):
     def fail(self, reason: str, record: In, offset: int, timestamp_ms: int) -> Sequence[Out]:
         """Close the stream, whatever state it is in: ``handle`` raised at a record.
 
-        Return what tells its consumers so. What ``handle`` was about to return is lost.
+        Return what tells its consumers so, in few bytes, whatever was said. What ``handle`` was about to
+        return, or returned and could not be encoded, is lost.
         """
 
     @property
@@ -58,6 +59,12 @@ class StreamProcessor(Protocol[In, Out]):
 
     def begins_anew(self, record: In, offset: int, timestamp_ms: int) -> bool:
         """Return whether a record begins another stream of the same name. Only for a closed stream."""
+
+    def note_set_aside(self, key: bytes | None) -> bool:
+        """Note that a record with this key, or records of any key, were set aside; tell whether that counts.
+
+        It does if they may have been the stream's, and nothing else tells that they are missing.
+        """
 
     @property
     def needs_offset(self) -> int | None:
@@ -86,6 +93,10 @@ class SelfContained:
 
     def begins_anew(self, record: Any, offset: int, timestamp_ms: int) -> bool:
         """Return False: another stream has another name."""
+        return False
+
+    def note_set_aside(self, key: bytes | None) -> bool:
+        """Return False: the numbers of events tell what is missing."""
         return False
 
     @property
@@ -119,7 +130,12 @@ class SelfContained:
 def reason_of(error: Exception) -> str:
     """Return the reason of a dead letter for what was raised: the name of the fault."""
     name = type(error).__name__
-    return name.removesuffix("Error") if isinstance(error, SchemaError) else name
+    return name.removesuffix("Error") if isinstance(error, TapelineError) else name
+
+
+def as_it_is(output: Any) -> Any:
+    """Return an output that is sent as it is."""
+    return output
 
 
 A = TypeVar("A")
@@ -127,17 +143,25 @@ B = TypeVar("B")
 
 
 def handled(
-    processor: StreamProcessor[A, B], closed: bool, record: A, offset: int, timestamp_ms: int
+    processor: StreamProcessor[A, Any],
+    closed: bool,
+    record: A,
+    offset: int,
+    timestamp_ms: int,
+    encode: Callable[[Any], B] = as_it_is,
 ) -> Sequence[B | Rejected]:
-    """Return a processor's outputs; close it if it raises: it goes on in no half-changed state.
+    """Return a processor's outputs, encoded; close it if it raises: it goes on in no half-changed state.
 
-    What is no fault of the stream is raised (``ENVIRONMENTAL``); then the state may be changed by half.
+    All outputs of the record are encoded before any is returned: one that does not encode, or fits no record
+    of its topic, closes the stream as well, and none of them is sent. What is no fault of the stream is
+    raised (``ENVIRONMENTAL``); then the state may be changed by half.
     """
     try:
-        return processor.handle(record, offset, timestamp_ms)
+        outputs = processor.handle(record, offset, timestamp_ms)
+        return [o if isinstance(o, Rejected) else encode(o) for o in outputs] if outputs else ()
     except ENVIRONMENTAL:
         raise
     except Exception as error:  # a stream that fails must not stop the others
         reason = reason_of(error)
         failed = () if closed else processor.fail(reason, record, offset, timestamp_ms)
-        return [*failed, Rejected(reason, str(error), error)]
+        return [*map(encode, failed), Rejected(reason, str(error), error)]

@@ -1,10 +1,13 @@
 """The batch an agent receives: what one fetch brought of one partition."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import faust
 from faust.types import TP
+
+from processors.driver.fetcher import DamagedBatchError
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +34,22 @@ class Batch:
     fetched_s: float
     """``time.monotonic()`` when the fetch was answered that brought the records, or showed the end."""
 
+    def one_by_one(self) -> Iterator["Batch"]:
+        """Yield it in batches of one record each, and what lies behind the last one."""
+        start = self.start
+        for record in self.records:
+            yield replace(self, start=start, next_offset=record.offset + 1, records=[record])
+            start = record.offset + 1
+        if not self.records or start < self.next_offset:
+            yield replace(self, start=start, records=[])
+
+    damaged: DamagedBatchError | None = None
+    """Kafka's batch that begins or goes on at ``start`` fails its checksum; the partition is held."""
+
     @property
     def shows_end(self) -> bool:
         """Whether it is a punctuation: a fetch has just shown that the partition ends at ``start``."""
-        return not self.records and self.start == self.next_offset
+        return not self.records and self.start == self.next_offset and self.damaged is None
 
 
 class BatchSchema(faust.Schema):

@@ -3,11 +3,14 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any, TypeVar
 
+import msgspec
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from processors.core.attempt import Attempt
 from processors.core.partition import Checkpoint
 from processors.driver.producer import Outgoing, PartitionProducer
 from runtime.clients import connected, disconnected, while_away
@@ -24,6 +27,8 @@ PIECE_RECORDS = 2000
 REPORT_S = 5.0
 
 _PARTITION_BYTES = 4
+#: No stream's key.
+_ATTEMPT = b"\0attempt"
 
 S = TypeVar("S")
 #: The last value of each key, and its offset.
@@ -45,14 +50,15 @@ class UnreadableCheckpointError(TapelineError):
 class CheckpointLog:
     """A compacted topic of checkpoints.
 
-    Key: the stream's name. Value: the partition in 4 bytes, then the snapshot. The last
-    value of a key counts; none deletes it.
+    Key: the stream's name. Value: the partition in 4 bytes, then the snapshot. The last value of a key
+    counts; none deletes it. One key, ``_ATTEMPT``, is that of the last worker's ``Attempt``.
     """
 
     def __init__(self, cluster: Cluster, topic: str) -> None:
         self._cluster = cluster
         self.topic = topic
         self._slots = asyncio.Semaphore(AT_ONCE)
+        self._attempts: dict[int, Attempt] = {}
 
     async def save(self, producer: PartitionProducer, number: int, checkpoints: Iterable[Checkpoint]) -> None:
         """Write checkpoints, deleting those without a snapshot; return when Kafka has acknowledged them.
@@ -81,7 +87,23 @@ class CheckpointLog:
                 topic=self.topic,
                 partition=number,
             )
+        self._attempts.pop(number, None)
+        prefix = number.to_bytes(_PARTITION_BYTES, "big")
+        _, attempt = values.pop(_ATTEMPT, (0, b""))
+        if attempt.startswith(prefix):
+            with suppress(msgspec.DecodeError):  # another version's: then it is the first one of this
+                self._attempts[number] = msgspec.msgpack.decode(attempt[_PARTITION_BYTES:], type=Attempt)
         return self._decoded(number, values, decode)
+
+    def attempt(self, number: int) -> Attempt | None:
+        """Return the attempt at a partition that the last ``read`` found; None for none."""
+        return self._attempts.get(number)
+
+    async def save_attempt(self, producer: PartitionProducer, number: int, attempt: Attempt | None) -> None:
+        """Note an attempt for the next worker, durably; None forgets what was noted. Raise FencedError."""
+        prefix = number.to_bytes(_PARTITION_BYTES, "big")
+        value = None if attempt is None else prefix + msgspec.msgpack.encode(attempt)
+        await producer.send_all(self.topic, [(_ATTEMPT, value, [])])
 
     async def _values(self, number: int, on_progress: Callable[[], None]) -> _Values:
         consumer: Any = await connected(

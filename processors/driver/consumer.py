@@ -1,6 +1,7 @@
 """Faust's consumer, which hands out batches and commits what its agent declared committable."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -11,11 +12,18 @@ from faust.types import TP
 from mode.utils.futures import notify
 
 from processors.driver.batch import Batch
+from processors.driver.fetched import DamagedError
 from processors.driver.threadless import ThreadlessConsumer
 from runtime.clients import STOP_TIMEOUT_S, while_away
 
 #: How often a partition that has been read to its end gets an empty batch, if fetches keep showing its end.
 PUNCTUATION_S = 0.5
+
+
+def _damaged(tp: TP, epoch: int, error: DamagedError) -> Batch:
+    return Batch(
+        tp, epoch, error.at, error.at, error.seek, error.log_begins, [], time.monotonic(), error.batch
+    )
 
 
 class Consumer(upstream.Consumer):
@@ -40,7 +48,14 @@ class Consumer(upstream.Consumer):
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
         """Fetch, and yield a batch for each piece of a fetch, and for each end that a fetch has shown."""
         # Punctuations must not wait for the long poll of an idle partition.
-        fetches, active = await self._wait_next_records(min(timeout, PUNCTUATION_S / 2))
+        try:
+            fetches, active = await self._wait_next_records(min(timeout, PUNCTUATION_S / 2))
+        except DamagedError as error:
+            # What this lost of other partitions is sought back for.
+            tp = TP(*error.tp)
+            self.hold(tp)
+            yield tp, self._as_message(_damaged(tp, self.epoch, error))
+            return
         epoch = self.epoch
         if fetches is None or self.should_stop:
             return
@@ -163,6 +178,17 @@ class Consumer(upstream.Consumer):
         state = self._state(tp)
         if state is not None:
             self._sought_back[tp] = state.seek_number
+
+    def hold(self, tp: TP) -> None:
+        """Fetch no more of a partition, until ``go_on`` or the next assignment."""
+        with suppress(IllegalStateError):
+            self._thread._ensure_consumer().pause(upstream.TopicPartition(*tp))
+
+    async def go_on(self, tp: TP, offset: int) -> None:
+        """Fetch a partition again that was held, from an offset on."""
+        with suppress(IllegalStateError):
+            self._thread._ensure_consumer().resume(upstream.TopicPartition(*tp))
+        await self.seek_back(tp, offset)
 
     def is_fresh(self, batch: Batch) -> bool:
         """Return whether a batch was fetched after the last ``seek_back`` of its partition."""

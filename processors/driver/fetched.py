@@ -13,6 +13,9 @@ from typing import Any
 
 from aiokafka.consumer import fetcher, subscription_state
 from aiokafka.consumer.fetcher import OffsetResetStrategy
+from aiokafka.errors import CorruptRecordException
+
+from processors.driver.fetcher import DamagedBatchError
 
 #: Numbers the seeks of all partitions and assignments: a later one has a higher number.
 _SEEKS = count(1)
@@ -41,16 +44,43 @@ class Fetched(list[Any]):
         return self.next_offset > self.start
 
 
+class DamagedError(CorruptRecordException):  # type: ignore[misc]
+    """The log is damaged where a partition is to be read on: a batch fails its checksum."""
+
+    def __init__(self, tp: Any, at: int, seek: int, log_begins: int, batch: DamagedBatchError) -> None:
+        self.reason = batch.told(f"{tp.topic}-{tp.partition}")
+        super().__init__(self.reason)
+        self.tp, self.at, self.seek, self.log_begins, self.batch = tp, at, seek, log_begins, batch
+
+
 class FetchResult(fetcher.FetchResult):  # type: ignore[misc]
     """An answered fetch, whose pieces say where they begin and end."""
 
     def getall(self, max_records: int | None = None) -> Any:
-        """Return up to so many records as ``Fetched``; an empty list if the fetch is not wanted any more."""
-        state = self._assignment.state_value(self._topic_partition)
-        if not self.check_assignment(self._topic_partition) or not self.has_more():
+        """Return up to so many records as ``Fetched``; an empty list if the fetch is not wanted any more.
+
+        What comes before a damaged batch is returned, as upstream does not; the next call, or the one behind
+        the next fetch, raises DamagedError.
+        """
+        tp = self._topic_partition
+        state = self._assignment.state_value(tp)
+        if not self.check_assignment(tp) or not self.has_more():
             return []
-        start = state.position
-        records = super().getall(max_records)
+        start, records = state.position, list[Any]()
+        try:
+            for record in self._partition_records:  # type: ignore[has-type]
+                records.append(record)
+                if len(records) == max_records:
+                    self._update_position()
+                    break
+            else:
+                self._update_position()
+                self._partition_records = None
+        except DamagedBatchError as error:
+            self._update_position()
+            self._partition_records = None
+            if state.position == start:
+                raise DamagedError(tp, start, state.seek_number, state.log_begins, error) from error
         return Fetched(records, start, state.position, state.seek_number, state.log_begins, self._created)
 
 

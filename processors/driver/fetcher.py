@@ -30,6 +30,36 @@ _CODECS = {
 }
 
 
+class DamagedBatchError(CorruptRecordException):  # type: ignore[misc]
+    """A batch that fails its checksum: it was changed on the broker's disk or on its way.
+
+    Nothing in it is to be relied on, so neither is where it ends: ``behind`` is where the next one begins, if
+    the fetch holds that, intact; else the offset behind its first.
+    """
+
+    def __init__(self, source: str, first_offset: int, behind: int) -> None:
+        self.first_offset = first_offset
+        self.behind = behind
+        super().__init__(self.told(source))
+
+    def told(self, source: str) -> str:
+        """Return in words what is wrong, and where."""
+        return (
+            f"{source}: the batch at offset {self.first_offset} fails its checksum: it was changed on the "
+            "broker's disk or on its way; nothing is read past it"
+        )
+
+
+def _cut(left: memoryview) -> tuple[memoryview, memoryview]:
+    """Return the first batch of what is left of a fetch, and what is behind it."""
+    end = _LENGTH_END + int.from_bytes(left[_LENGTH:_LENGTH_END], "big")
+    return left[:end], left[end:]
+
+
+def _is_intact(raw: memoryview) -> bool:
+    return crc32c.crc32c(raw[_CRC_END:]) == int.from_bytes(raw[_CRC:_CRC_END], "big")
+
+
 class CheckedBatches:
     """The batches in a fetch, each checked when it is taken."""
 
@@ -45,24 +75,22 @@ class CheckedBatches:
     def next_batch(self) -> Any:
         """Return the next batch.
 
-        Raise CorruptRecordException if its checksum does not fit, and UnsupportedCodecError.
+        Raise DamagedBatchError if its checksum does not fit, and UnsupportedCodecError.
         """
         batch = self._batches.next_batch()
-        end = _LENGTH_END + int.from_bytes(self._left[_LENGTH:_LENGTH_END], "big")
-        raw, self._left = self._left[:end], self._left[end:]
-        if raw[_MAGIC] < 2:
-            intact = batch.validate_crc()
-        else:
-            intact = crc32c.crc32c(raw[_CRC_END:]) == int.from_bytes(raw[_CRC:_CRC_END], "big")
-        if not intact:
+        raw, self._left = _cut(self._left)
+        if not (batch.validate_crc() if raw[_MAGIC] < 2 else _is_intact(raw)):
             offset = int.from_bytes(raw[:_LENGTH], "big")
-            raise CorruptRecordException(
-                f"{self.source}: the batch at offset {offset} fails its checksum: it was changed on the "
-                "broker's disk or on its way; nothing is read past it"
-            )
+            raise DamagedBatchError(self.source, offset, max(self._next_intact(), offset + 1))
         if raw[_MAGIC] >= 2 and (number := raw[_ATTRIBUTES] & _CODEC_BITS):
             self._check_codec(number, raw)
         return batch
+
+    def _next_intact(self) -> int:
+        """Return where the batch behind begins, if it is there and intact; else 0."""
+        raw, _ = _cut(self._left)
+        intact = len(raw) > _CRC_END and raw[_MAGIC] >= 2 and _is_intact(raw)
+        return int.from_bytes(raw[:_LENGTH], "big") if intact else 0
 
     def _check_codec(self, number: int, raw: memoryview) -> None:
         name, supported = _CODECS.get(number, (f"codec number {number}", lambda: False))
@@ -108,6 +136,11 @@ class BareRecords(fetcher.PartitionRecords):  # type: ignore[misc]
         return record
 
 
+def install_checks() -> None:
+    """Have all consumers of this process check their fetches here, and say where one is damaged."""
+    fetcher.MemoryRecords = CheckedBatches
+
+
 def install() -> None:
     """Have all consumers of this process check and unpack their fetches here.
 
@@ -119,5 +152,5 @@ def install() -> None:
         raise RuntimeError(
             "this aiokafka unpacks its fetches elsewhere: processors/driver/fetcher.py must follow"
         )
-    fetcher.MemoryRecords = CheckedBatches
+    install_checks()
     fetcher.PartitionRecords = BareRecords

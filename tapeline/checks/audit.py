@@ -3,7 +3,7 @@
 from runtime.cluster import Cluster
 from schemas.errors import SchemaError
 from schemas.events import Event, StreamClosed
-from schemas.identity import StreamIdentity, identity_in, stream_name
+from schemas.identity import StreamIdentity, identity_in, is_sender, stream_name
 from schemas.registry import Registry
 from schemas.schema import Record
 from schemas.silence import is_silence
@@ -23,20 +23,27 @@ async def audit(cluster: Cluster, registry: Registry | None) -> Reconciliation:
     ledger = Ledger(streams, letters.places, retained)
     silences = 0
     async for entry in entries(cluster, MESSAGES, registry):
+        if entry.raw is None:
+            continue  # a damaged batch: nobody knows what was in it
         message = entry.value
         if message is not None and is_silence(message):
             silences += 1
             continue
-        name = stream_name(message["sender"], message["stream_id"]) if message is not None else None
+        name = None
+        if message is not None and is_sender(message["sender"]):
+            name = stream_name(message["sender"], message["stream_id"])
         ledger.add(name, entry.partition, entry.offset, entry.timestamp_ms)
-    recorded = [
-        (identity_in(entry.value), entry.value["type"])
-        async for entry in entries(cluster, RECORDINGS, registry)
-        if entry.value is not None
-    ]
+    recorded: list[tuple[StreamIdentity, str]] = []
+    undecodable: list[str] = []
+    async for entry in entries(cluster, RECORDINGS, registry):
+        if entry.value is None:
+            undecodable.append(f"{RECORDINGS.name} {entry.partition} {entry.offset}: no record of ours")
+        else:
+            recorded.append((identity_in(entry.value), entry.value["type"]))
     # Only now: what was deleted while it was read is missing as well.
     retained.messages_begin.update(await beginnings(cluster, MESSAGES))
     found = ledger.reconciled(recorded)
+    found.faults += undecodable
     found.refused_by_gateway, found.silences = letters.refused_by_gateway, silences
     return found
 

@@ -26,6 +26,8 @@ async def dead_letters(cluster: Cluster, registry: Registry | None) -> Letters:
     """Return what is in the dead letters. Raise UnknownTopicError and BrokerAwayError."""
     found = Letters()
     async for entry in entries(cluster, DEAD_LETTERS, registry):
+        if entry.raw is None:
+            continue  # a damaged batch
         letter = parse_headers(list(entry.raw.headers))
         if letter.component == "gateway":
             found.refused_by_gateway += 1

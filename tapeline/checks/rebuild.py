@@ -13,23 +13,27 @@ from processors.core.assemble.config import AssemblyConfig
 from processors.core.assemble.stream import StreamAssembler
 from processors.core.config import CheckpointConfig
 from processors.core.partition import Partition
-from processors.core.processor import Rejected, StreamProcessor, handled
+from processors.core.processor import Rejected, StreamProcessor, handled, reason_of
 from processors.core.record.manifest import IncompletePartsError
 from processors.core.record.stream import BufferedAudio, FailRecording, StorePart, StreamRecorder
 from processors.core.record.track import InconsistentEventsError
 from processors.core.snapshot import CheckpointError
 from processors.storage.recordings import Kept, Recordings, Saved
+from processors.storage.store import StoreError
 from runtime.cluster import Cluster
-from schemas.errors import SchemaError
-from schemas.events import Event, StreamClosed, StreamOpened
-from schemas.identity import StreamIdentity, StreamSelector, stream_name
+from schemas.codec import Writer
+from schemas.errors import ENVIRONMENTAL, SchemaError
+from schemas.events import FAILED, Event, StreamClosed, StreamOpened
+from schemas.identity import StreamIdentity, StreamSelector, is_sender, stream_name
 from schemas.registry import Registry
 from schemas.schema import Record
 from schemas.silence import is_silence
-from schemas.topics import MESSAGES
+from schemas.topics import MESSAGES, TRACKS
 from tapeline.checks.begun import Begun, of_events
 from tapeline.checks.letters import dead_letters
 from tapeline.topics.reader import Entry, entries
+
+_WRITER = Writer(TRACKS)
 
 #: What is said of a stream whose settings nobody knows any more, and of one that is open.
 ASSUMED = "nothing tells by which settings it was assembled: today's were taken"
@@ -133,6 +137,8 @@ class Rebuilder:
 
     async def take(self, entry: Entry) -> list[Rebuilt]:
         """Take a record; return the streams that it closes. Raise what the store raises."""
+        if entry.set_aside and entry.partition in self._partitions:
+            self._partitions[entry.partition].set_aside(entry.offset, entry.offset + 1, entry.key)
         if entry.value is None or (entry.partition, entry.offset) in self._late:
             return []
         name = _name(entry.value)
@@ -168,7 +174,7 @@ class Rebuilder:
                 record, offset, timestamp_ms, number, self._config, previous, settings
             )
 
-        return Partition(new, CheckpointConfig())
+        return Partition(new, CheckpointConfig(), encode=_encodable)
 
     async def _event(self, event: Event, timestamp_ms: int) -> Rebuilt | None:
         """Record an event; return the stream that it closes."""
@@ -183,30 +189,39 @@ class Rebuilder:
         for part in handled(recorder, recorder.closed, event, stream.events, timestamp_ms):
             if isinstance(part, FailRecording):
                 stream.remark = part.reason
-            elif isinstance(part, StorePart) and part.last:
-                await self._compose(stream, part)
             elif isinstance(part, StorePart):
-                await self._store(recorder, part)
+                await self._store(stream, part)
         stream.events += 1
         if self._buffered.audio_bytes > self._storage.memory_bytes:
-            largest = max(self._streams.values(), key=lambda s: s.recorder.audio_bytes).recorder
-            await self._store(largest, largest.spill())
+            largest = max(self._streams.values(), key=lambda s: s.recorder.audio_bytes)
+            await self._store(largest, largest.recorder.spill())
         if not isinstance(event.payload, StreamClosed):
             return None
         del self._streams[event.stream]
         return Rebuilt(event.stream, stream.composed, stream.remark)
 
-    async def _compose(self, stream: _Stream, part: StorePart) -> None:
-        """Compose a recording; one that cannot be made of its events is remarked upon."""
+    async def _store(self, stream: _Stream, part: StorePart) -> None:
+        """Store a part, or compose a recording; remark upon one that cannot be made."""
         try:
+            if not part.last:
+                await self._recordings.store_part(part.parts, part.events)
+                stream.recorder.stored(part.last_index)
+                return
             stream.composed = await self._recordings.compose(part.location, part.parts, part.events)
         except (IncompletePartsError, InconsistentEventsError, SchemaError) as error:
             stream.remark = f"not recorded: {error}"
-        await self._recordings.delete_parts(part.parts)
+        except (*ENVIRONMENTAL, StoreError):
+            raise
+        except Exception as error:  # whatever comes up in one must not stop the others
+            stream.remark = f"not recorded: {FAILED}{reason_of(error)}"
+        if part.last:
+            await self._recordings.delete_parts(part.parts)
 
-    async def _store(self, recorder: StreamRecorder, part: StorePart) -> None:
-        await self._recordings.store_part(part.parts, part.events)
-        recorder.stored(part.last_index)
+
+def _encodable(event: Event) -> Event:
+    """Return an event. Raise what fails its stream in ``assemble``, which encodes it."""
+    _WRITER.outgoing(event.stream_id, event.to_record(), event.kind)
+    return event
 
 
 def _name(message: Record) -> str:
@@ -221,6 +236,7 @@ async def _select(cluster: Cluster, registry: Registry | None, selection: Select
         message = entry.value
         if (
             message is not None
+            and is_sender(message["sender"])
             and not is_silence(message)
             and (not numbers or message["stream_id"] in numbers)
             and (not selection.call_ids or message["call_id"] in selection.call_ids)

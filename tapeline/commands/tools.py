@@ -98,6 +98,26 @@ def play(
     )
 
 
+@takes(*CLUSTER)
+def skip(
+    chosen: Settings,
+    topic: Annotated[str, typer.Argument(help="The topic: voxology.messages or voxology.tracks.")],
+    partition: Annotated[int, typer.Argument(min=0, help="The record's partition.")],
+    offset: Annotated[int, typer.Argument(min=0, help="The record's offset.")],
+) -> None:
+    """Set a record aside that kills workers or is damaged: no agent takes it, nor do verify and rebuild.
+
+    An agent that stands at such a record names it in its log and at /readyz. It cannot be taken back.
+    """
+    from schemas.skip import Skip
+    from tapeline.topics.skips import skip as skipping
+
+    run(skipping(chosen.cluster(), Skip(topic, partition, offset)))
+    typer.echo(
+        f"{topic} {partition} {offset} is set aside; an agent that stands there goes on within seconds"
+    )
+
+
 @takes(*CLUSTER, "registry")
 def tap(
     chosen: Settings,

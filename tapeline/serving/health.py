@@ -6,7 +6,7 @@ work; a process that lives and does nothing is not healthy. Ready: each part can
 
 import errno
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import structlog
@@ -16,6 +16,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from runtime.telemetry import PROGRESS, READY
 from schemas.errors import TapelineError
+from schemas.skip import Skip
 from tapeline.settings import ADMIN_PORTS, host_port
 
 log = structlog.get_logger()
@@ -58,7 +59,21 @@ def health(registry: CollectorRegistry, parts: Iterable[str], now_s: float) -> S
 def readiness(registry: CollectorRegistry, parts: Iterable[str]) -> State:
     """Return whether each part can do its work, by the metrics in a registry."""
     states = {part: registry.get_sample_value("tapeline_ready", {"part": part}) for part in parts}
-    return State(tuple(f"{part} is not ready" for part, ready in states.items() if not ready))
+    return State(
+        (*(f"{part} is not ready" for part, ready in states.items() if not ready), *_halted(registry, parts))
+    )
+
+
+def _halted(registry: CollectorRegistry, parts: Iterable[str]) -> Iterator[str]:
+    """Yield the records that parts stand at, with what to do."""
+    for metric in registry.collect():
+        for sample in metric.samples if metric.name == "tapeline_agent_halted_offset" else ():
+            if sample.value >= 0 and (part := sample.labels["part"]) in parts:
+                place = Skip(sample.labels["topic"], int(sample.labels["partition"]), int(sample.value))
+                yield (
+                    f"{part} takes no more of {place.topic} {place.partition} from {place.offset} on; "
+                    f"`{place.command}` sets that record aside (docs/operations.md)"
+                )
 
 
 class AdminEndpoint:

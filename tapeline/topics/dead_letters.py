@@ -12,6 +12,7 @@ from runtime.cluster import Cluster
 from schemas.codec import Writer
 from schemas.dead_letter import DeadLetter, Headers, parse_headers
 from schemas.registry import Registry
+from schemas.skip import REASON
 from schemas.topics import DEAD_LETTERS, MAX_RECORD_BYTES, MESSAGES, key_of
 from tapeline.topics.reader import records
 
@@ -110,6 +111,10 @@ def revive(letter: Letter, writer: Writer) -> Revived | str:
     A frame goes through the gateway's checks again, as they are now, and to ``voxology.messages``. A
     record that an agent refused goes back to the topic and partition it came from.
     """
+    if letter.fault.topic is not None and not letter.value:
+        return f"its bytes are only in {letter.fault.topic} {letter.fault.partition} {letter.fault.offset}"
+    if letter.fault.reason == REASON:
+        return "an operator set it aside"
     origin: Headers = [(REPUBLISHED_FROM, letter.place.encode())]
     if letter.fault.topic is not None:
         return Revived(letter.fault.topic, letter.fault.partition, letter.key, letter.value, origin)

@@ -15,7 +15,11 @@ from schemas.topics import METRICS
 from tapeline.topics.reader import Entry, entries
 
 #: The records of the topic, and the file each goes to.
-TABLES = {"TrackMetrics": "tracks.parquet", "ConversationMetrics": "conversations.parquet"}
+TABLES = {
+    "TrackMetrics": "tracks.parquet",
+    "ConversationMetrics": "conversations.parquet",
+    "MetricsFailed": "failures.parquet",
+}
 _GROUP_ROWS = 20_000
 _TYPES = {
     "long": pa.int64(),

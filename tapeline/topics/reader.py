@@ -8,19 +8,27 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from processors.driver import fetched, fetcher
+from processors.driver.fetched import DamagedError
 from runtime.clients import TOOL_PATIENCE_S, connected, disconnected
 from runtime.cluster import Cluster
 from schemas.codec import Reader
 from schemas.errors import SchemaError, TapelineError
 from schemas.registry import Registry
 from schemas.schema import Record
+from schemas.skip import Skip
 from schemas.topics import DATA_TOPICS, MESSAGES, Topic
+from tapeline.topics.skips import READERS, skips_of
 
 _POLL_MS = 200
 
 
 class UnknownTopicError(TapelineError):
     """No such topic."""
+
+
+class DamagedLogError(TapelineError):
+    """A batch of the log fails its checksum, and no operator has set it aside."""
 
 
 async def records(
@@ -31,8 +39,19 @@ async def records(
     Those of transactions that were aborted, or are not over yet, are left out.
 
     ``exit_at_end``: up to where the topic ended when this began. ``since_ms``: only those that Kafka has
-    stamped with this time or a later one. Raise UnknownTopicError and BrokerAwayError.
+    stamped with this time or a later one. Raise UnknownTopicError, BrokerAwayError and DamagedLogError.
     """
+    async for found in _found(cluster, topic, from_beginning, exit_at_end, since_ms):
+        if not isinstance(found, Skip):
+            yield found
+
+
+async def _found(
+    cluster: Cluster, topic: str, from_beginning: bool, exit_at_end: bool, since_ms: int | None
+) -> AsyncIterator[Any]:
+    """Yield the records of a topic, and where a damaged batch was set aside, that Skip."""
+    fetcher.install_checks()
+    fetched.install()
     numbers = await _partitions(cluster, topic)
     consumer = AIOKafkaConsumer(
         **cluster.options(),
@@ -54,12 +73,27 @@ async def records(
                 positions = [(await consumer.position(tp), ends[tp]) for tp in partitions]
                 if all(position >= end for position, end in positions):
                     return
-            fetched = await consumer.getmany(timeout_ms=_POLL_MS)
-            for batch in fetched.values():
+            try:
+                batches = await consumer.getmany(timeout_ms=_POLL_MS)
+            except DamagedError as error:
+                yield await _passed(cluster, error)
+                consumer.seek(error.tp, max(error.batch.behind, error.at + 1))
+                continue
+            for batch in batches.values():
                 for record in batch:
                     yield record
     finally:
         await disconnected(consumer)
+
+
+async def _passed(cluster: Cluster, error: DamagedError) -> Skip:
+    """Return where a damaged batch was set aside. Raise DamagedLogError if it was not."""
+    place = Skip(error.tp.topic, error.tp.partition, error.batch.first_offset)
+    if place not in await skips_of(cluster):
+        raise DamagedLogError(
+            f"{error.reason}; `{place.command}` sets it aside, for agents and tools"
+        ) from error
+    return place
 
 
 async def _partitions(cluster: Cluster, topic: str) -> list[int]:
@@ -76,7 +110,7 @@ async def _partitions(cluster: Cluster, topic: str) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A record of a topic, decoded; ``value`` is None when it does not decode."""
+    """A record of a topic, decoded; ``value`` is None when it does not decode, or is set aside."""
 
     partition: int
     offset: int
@@ -84,6 +118,8 @@ class Entry:
     key: bytes | None
     value: Record | None
     raw: Any
+    set_aside: bool = False
+    """An operator set it aside: nobody takes it. Without ``raw`` it is a batch that is damaged."""
 
 
 async def entries(
@@ -93,17 +129,20 @@ async def entries(
 
     ``since_ms``: only those of that time or later. Raise UnknownTopicError and BrokerAwayError.
     """
+    skips = await skips_of(cluster) if topic.name in READERS else frozenset()
     reader = Reader(registry, topic)
-    async for record in records(
-        cluster, topic.name, from_beginning=True, exit_at_end=True, since_ms=since_ms
-    ):
+    async for record in _found(cluster, topic.name, True, True, since_ms):
+        if isinstance(record, Skip):
+            yield Entry(record.partition, record.offset, 0, None, None, None, set_aside=True)
+            continue
         value: Record | None = None
-        if topic.record is not None:
+        set_aside = bool(skips) and Skip(topic.name, record.partition, record.offset) in skips
+        if topic.record is not None and not set_aside:
             try:
                 value = reader.decode(record.value or b"")
             except SchemaError:
                 value = None
-        yield Entry(record.partition, record.offset, record.timestamp, record.key, value, record)
+        yield Entry(record.partition, record.offset, record.timestamp, record.key, value, record, set_aside)
 
 
 async def beginnings(cluster: Cluster, topic: Topic) -> dict[int, int]:

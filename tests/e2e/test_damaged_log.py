@@ -1,22 +1,26 @@
 """A byte that changed in the broker's log is met by Kafka's checksum, and nothing is made of it."""
 
-import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from support import gateway, live_track, until
-from websockets.asyncio.client import connect
+from aiokafka import AIOKafkaProducer
+from support import ask, is_ready, live_track, tapeline, until
 
-from schemas.topics import MESSAGES, TRACKS
+from ingest.protocol import Accepted, parse
+from schemas.codec import Writer
+from schemas.topics import MESSAGES, RECORDINGS, TRACKS, key_of
 from tapeline.local.stack import Stack
 from tapeline.topics.reader import entries
+
+AUDIO = bytes(range(160))
 
 
 @pytest.fixture
 async def alone(tmp_path: Path) -> AsyncIterator[Stack]:
     """Run a broker of its own, whose files are changed."""
-    stack = Stack(tmp_path, settings={"TAPELINE_PARTITIONS": "1"})
+    stack = Stack(tmp_path, settings={"TAPELINE_PARTITIONS": "1", "TAPELINE_IDLE_TIMEOUT_S": "5"})
     try:
         await stack.start_broker()
         yield stack
@@ -24,21 +28,77 @@ async def alone(tmp_path: Path) -> AsyncIterator[Stack]:
         await stack.stop_all()
 
 
-@pytest.mark.timeout(120)
-async def test_an_agent_takes_nothing_from_a_batch_that_fails_its_checksum(alone: Stack) -> None:
-    audio = bytes(range(160))
-    async with gateway(alone) as (made, url):
-        await until(lambda: made.publisher.ready)
-        async with connect(url) as socket:
-            await socket.send(live_track(1, 1, audio))
+def message(stream_id: int, kind: str, number: int | None = None) -> str:
+    said = {"stream_id": stream_id, "type": kind, "call_id": "call"}
+    if number is None:
+        return json.dumps(said | {"tracks": [{"name": "far"}]})
+    return json.dumps(said | {"name": "far", "track_sequence_number": number})
+
+
+async def publish(stack: Stack, *batches: list[str]) -> None:
+    """Publish messages, each list in a batch of its own."""
+    writer = Writer(MESSAGES)
+    producer = AIOKafkaProducer(**stack.cluster.options())
+    await producer.start()
+    try:
+        for texts in batches:
+            batch = producer.create_batch()
+            for text in texts:
+                accepted = parse(text, received_at_us=0, connection="c")
+                assert isinstance(accepted, Accepted)
+                value = writer.encode(accepted.record)
+                batch.append(key=key_of(accepted.stream_id), value=value, timestamp=None, headers=[])
+            await (await producer.send_batch(batch, MESSAGES.name, partition=0))
+    finally:
+        await producer.stop()
+
+
+@pytest.mark.timeout(200)
+async def test_an_agent_stands_at_a_batch_that_fails_its_checksum_until_it_is_skipped(alone: Stack) -> None:
+    before = [message(1, "init_stream"), message(1, "start_track", 1), message(2, "init_stream")]
+    damaged = [live_track(1, 2, AUDIO), live_track(3, 2, b"x")]
+    behind = [live_track(1, 3, b"y" * 160), message(1, "stop_track", 4), message(1, "end_stream")]
+    after = [message(4, "init_stream"), message(4, "start_track", 1), live_track(4, 2, b"z" * 160)]
+    after += [message(4, "stop_track", 3), message(4, "end_stream")]
+    await publish(alone, before, damaged, behind, after)
     await alone.stop("kafka")
     log = alone.folder / "kafka" / "log" / f"{MESSAGES.name}-0" / f"{0:020d}.log"
     written = log.read_bytes()
-    assert written.count(audio) == 1
-    log.write_bytes(written.replace(audio, audio[::-1]))
+    assert written.count(AUDIO) == 1
+    log.write_bytes(written.replace(AUDIO, AUDIO[::-1]))
     await alone.start_broker()
-    await alone.start_agents(["assemble"])
-    assert await asyncio.wait_for(alone.processes["assemble"].wait(), 60) == 1
-    said = alone.log_of("assemble").read_text()
-    assert f"{MESSAGES.name}-0: the batch at offset 0 fails its checksum" in said
-    assert not [e async for e in entries(alone.cluster, TRACKS, None)]
+    await alone.start_agents(["assemble", "record"])
+
+    async def stands() -> bool:
+        return "`tapeline skip" in (await ask(f"{alone.operations['assemble']}/readyz"))[1]
+
+    await until(stands, 60)
+    status, said = await ask(f"{alone.operations['assemble']}/readyz")
+    assert (status, f"`tapeline skip {MESSAGES.name} 0 3`" in said) == (503, True), said
+    assert (
+        f"{MESSAGES.name}-0: the batch at offset 3 fails its checksum" in alone.log_of("assemble").read_text()
+    )
+    kinds = [entry.value["type"] async for entry in entries(alone.cluster, TRACKS, None) if entry.value]
+    assert kinds == ["StreamOpened", "TrackOpened", "StreamOpened"], "what was before it is out"
+    refused, _, why = await tapeline("verify", "--log", environment=alone.environment)
+    assert (refused, "tapeline skip voxology.messages 0 3" in why) == (1, True), why
+
+    assert (await tapeline("skip", MESSAGES.name, "0", "3", environment=alone.environment))[0] == 0
+    await until(lambda: is_ready(alone.operations["assemble"]), 60)
+
+    async def recorded() -> dict[int, list[str]]:
+        told = [entry.value async for entry in entries(alone.cluster, RECORDINGS, None)]
+        return {one["stream_id"]: one["payload"]["reasons"] for one in told if one}
+
+    async def all_recorded() -> bool:
+        return len(await recorded()) == 3
+
+    await until(all_recorded, 60)
+    assert await recorded() == {
+        1: ["log_damaged", "chunks_lost:far"],
+        2: ["no_end_stream", "log_damaged"],
+        4: [],
+    }
+    for command in (("verify", "--log"), ("audit",)):
+        status, out, error = await tapeline(*command, environment=alone.environment)
+        assert status == 0, out + error

@@ -7,13 +7,14 @@ from typing import Any
 import fastavro
 import fastavro.read
 import pytest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from registry_server import registry_server
 
 from runtime.registry import ConfluentRegistry, registry_from
 from schemas.codec import Reader, Writer, decode_body
-from schemas.errors import CorruptRecordError, NotAvroError, UnknownSchemaError
+from schemas.errors import CorruptRecordError, NotAvroError, RecordTooLargeError, UnknownSchemaError
 from schemas.schema import Record, bare_schema, fingerprint, schema, without
-from schemas.topics import DATA_TOPICS, MESSAGES, METRICS, RECORDINGS
+from schemas.topics import DATA_TOPICS, MAX_BODY_BYTES, MAX_RECORD_BYTES, MESSAGES, METRICS, RECORDINGS
 
 RECORD: Record = {
     "stream_id": 7,
@@ -176,3 +177,25 @@ def test_what_the_machine_lacks_is_no_fault_of_the_bytes(
     with pytest.raises(type(error)) as raised:
         decode_body(b"\2", 0, writer)
     assert raised.value is error
+
+
+def test_the_largest_record_fits_its_topic_in_either_framing() -> None:
+    """As aiokafka writes it, alone in a batch: with the longest key and headers of ours."""
+    writer = Writer(RECORDINGS)
+    reason = "x" * (MAX_BODY_BYTES - len(writer.encode(RECORD)) + len(writer.header) - 8)
+    payload = {"path": None, "reason": reason}
+    record = RECORD | {"stream_id": 2**63 - 1, "payload": ("tapeline.RecordingFailed", payload)}
+    key, value, headers = writer.outgoing(2**63 - 1, record, "RecordingFailed" * 2)
+    assert MAX_BODY_BYTES - 20 < len(value) - len(writer.header) <= MAX_BODY_BYTES
+    batch = DefaultRecordBatchBuilder(2, 0, True, 1, 1, 1, 1)
+    batch.append(0, timestamp=2**41, key=key, value=value, headers=headers)
+    assert MAX_BODY_BYTES < len(batch.build()) < MAX_RECORD_BYTES
+    payload["reason"] += "x" * 20
+    with pytest.raises(RecordTooLargeError, match=r"does not fit voxology\.recordings, which takes 2096128$"):
+        writer.outgoing(7, record, "RecordingFailed")
+
+
+def test_a_record_is_sent_with_its_key_and_headers() -> None:
+    writer = Writer(RECORDINGS)
+    sent = writer.outgoing(7, RECORD, "RecordingFailed")
+    assert sent == (b"7", writer.encode(RECORD), writer.headers("RecordingFailed"))

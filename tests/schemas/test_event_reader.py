@@ -11,6 +11,7 @@ from schemas.codec import Reader, Writer
 from schemas.errors import CorruptRecordError
 from schemas.event_reader import EncodedSegment, EventReader
 from schemas.events import Event, Segment, StreamClosed, StreamOpened, TrackClosed, TrackOpened, TrackSegment
+from schemas.identity import SENDER
 from schemas.topics import TRACKS
 
 WRITER, READER, EVENTS = Writer(TRACKS), Reader(), EventReader()
@@ -62,7 +63,7 @@ def event(
 @given(
     payload=SEGMENTS,
     call_id=st.none() | TEXTS,
-    sender=st.none() | TEXTS,
+    sender=st.none() | st.from_regex(SENDER, fullmatch=True),
     fields=st.fixed_dictionaries(
         {
             "stream_id": LONGS,

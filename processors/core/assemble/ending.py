@@ -34,6 +34,7 @@ def what_is_lacking(state: StreamState) -> list[str]:
         *([] if state.init_offset is not None else ["no_init_stream"]),
         *([] if state.end is not None else ["no_end_stream"]),
         *(["log_expired"] if state.expired else []),
+        *(["log_damaged"] if state.log_damaged else []),
         *(f"track_missing:{name}" for name in _ended_tracks(state.end) if name not in known),
         *(f"start_lost:{t.name}" for t in tracks if not t.started),
         *(f"track_unfinished:{t.name}" for t in tracks if not t.finished),

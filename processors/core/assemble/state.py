@@ -3,8 +3,8 @@
 The assemblers read and write these structs, so each value is held once; audio that fills no segment yet is
 kept in pieces beside them, and packed when a snapshot is taken. The order of fields is the format.
 
-A checkpoint must fit a record of its topic, whatever a sender does: see ``MAX_SEGMENT_SAMPLES``
-(``segments``), ``MAX_WAITING_BYTES`` (``stream``), and the bounds of the settings.
+A checkpoint must fit a record of its topic, whatever a sender does: see ``MAX_KEPT_BYTES`` (``kept``),
+``MAX_SEGMENT_SAMPLES`` (``segments``), ``MAX_WAITING_BYTES`` (``stream``), and the bounds of the settings.
 """
 
 from enum import IntEnum
@@ -219,6 +219,10 @@ class StreamState(msgspec.Struct, array_like=True):
     """The track that was the first to be one too many."""
     expired: bool = False
     """Kafka may have deleted records of it before they were read."""
+    kept_bytes: int = 0
+    """What was said of the stream and is kept (``kept``); it never falls."""
+    log_damaged: bool = False
+    """Records that may have been the stream's were set aside."""
 
 
 class _Head(msgspec.Struct, array_like=True):

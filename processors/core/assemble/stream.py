@@ -3,6 +3,8 @@
 Time closes a stream only by a silence, a record of its own in the log (``schemas.silence``).
 """
 
+from typing import Any
+
 import msgspec
 
 from processors.core.assemble import incarnation
@@ -24,16 +26,26 @@ from processors.core.assemble.state import (
 )
 from processors.core.assemble.takes import Takes, TooManyTracksError
 from processors.core.assemble.track import TrackAssembler
+from processors.core.kept import MAX_TRACKS, NAME_COPIES, kept, short
 from processors.core.processor import REMEMBERED_MS, Rejected, SelfContained
 from processors.core.silence import SHORTEST_WAIT_MS
-from schemas.events import Event, Payload, StreamOpened, StreamSettings
+from schemas.events import (
+    FAILED,
+    Event,
+    Payload,
+    StreamClosed,
+    StreamOpened,
+    StreamSettings,
+    TrackClosed,
+    TrackOpened,
+    TrackSegment,
+)
 from schemas.identity import StreamIdentity
 from schemas.message import received_us
 from schemas.schema import Record
 from schemas.silence import Silence
+from schemas.topics import key_of
 
-#: Tracks a stream may have, takes included: calls have two or a few; more is somebody inventing names.
-MAX_TRACKS = 64
 #: What the reorder buffers of a stream hold together, in bytes of its checkpoint.
 MAX_WAITING_BYTES = 512 * 1024
 #: How much longer than the window after ``end_stream`` silence is measured. The window is one of the log's
@@ -53,6 +65,8 @@ class StreamAssembler(SelfContained):
         self._takes: dict[str, Takes] = {}
         self._answered_index = 0
         """The next event's number before the record at hand."""
+        self._closing: StreamClosed | None = None
+        """What closed it."""
 
     @classmethod
     def begun_by(
@@ -113,7 +127,9 @@ class StreamAssembler(SelfContained):
             payloads = self._take(record, offset, timestamp_ms, at_us)
         except TooManyTracksError as error:
             state.rejected += 1
-            state.too_many = state.too_many or record["payload"]["name"]
+            if not state.too_many:
+                state.too_many = record["payload"]["name"]
+                self._keep(state.too_many)
             payloads = self._opened(record, offset, timestamp_ms)
             reason = type(error).__name__.removesuffix("Error")
             out.append(Rejected(reason, str(error)))
@@ -133,18 +149,42 @@ class StreamAssembler(SelfContained):
     def fail(self, reason: str, record: Record, offset: int, timestamp_ms: int) -> list[Event]:
         """Close the stream at a record that ``handle`` raised for, with the next number that is free.
 
-        Its tracks have no end: what was made of them is not to be relied on.
+        Its tracks have no end: what was made of them is not to be relied on. What was said is left out:
+        it may be what there is too much of.
         """
         state = self._state
+        closing = self._closing or stream_closed(state, [])  # if it was closing already, its counts are there
+        counted = state.last_offset == offset
         state.seen_offset = offset
         state.next_index = self._answered_index
+        state.call_id = short(state.call_id)
+        state.silenced = False  # nothing continues it
         payloads: list[Payload] = []
         if not state.next_index:
-            state.first_offset = -1
-            payloads = self._opened(record, offset, timestamp_ms)
-        if state.last_offset == offset:
-            state.rejected += 1  # else it was not counted as a message yet
-        return self._ended([*payloads, stream_closed(state, [f"failed:{reason}"])])
+            state.first_offset, state.sender = offset, record["sender"]
+            payloads.append(
+                StreamOpened(timestamp_ms, None, state.settings, state.continues, state.init_offset)
+            )
+        return self._ended(
+            payloads,
+            msgspec.structs.replace(
+                closing,
+                complete=False,
+                reasons=[f"{FAILED}{reason}"],
+                end=None,
+                late_init=None,
+                messages_used=closing.messages_used - counted,
+                messages_rejected=closing.messages_rejected + counted,
+                first_offset=state.first_offset,
+            ),
+        )
+
+    def note_set_aside(self, key: bytes | None) -> bool:
+        """Note that what was set aside may have been of the stream: it is not complete then."""
+        if key is not None and key != key_of(self._state.stream_id):
+            return False
+        self._state.log_damaged = True
+        return True
 
     def begins_anew(self, record: Record, offset: int, timestamp_ms: int) -> bool:
         """Return whether a record begins another stream: it continues this one, or comes long after it."""
@@ -220,16 +260,19 @@ class StreamAssembler(SelfContained):
         if record["type"] == "init_stream":
             if first:
                 state.announced = named_tracks(payload)
+                self._keep(state.announced)
             elif state.init_offset is not None:
                 state.duplicate += 1
             else:
                 state.announced, state.late_init = named_tracks(payload), payload
                 state.init_offset = offset
+                self._keep(state.announced, payload)
         elif record["type"] == "end_stream":
             if state.end is not None:
                 state.duplicate += 1
             else:
                 state.end = payload
+                self._keep(payload, named_tracks(payload))  # each of which may be a reason
         return payloads
 
     def _opened(self, record: Record, offset: int, timestamp_ms: int) -> list[Payload]:
@@ -237,6 +280,7 @@ class StreamAssembler(SelfContained):
         state = self._state
         if not state.call_id:
             state.call_id = record["call_id"]
+            self._keep(state.call_id)
         if state.first_offset >= 0:
             return []
         state.first_offset = offset
@@ -254,6 +298,7 @@ class StreamAssembler(SelfContained):
 
     def _new_takes(self, name: str) -> Takes:
         self._check_room()
+        self._keep(*[name] * NAME_COPIES)
         named = NameState(name)
         self._state.names.append(named)
         return Takes(named, self._state.settings, self._begin_take)
@@ -270,6 +315,7 @@ class StreamAssembler(SelfContained):
 
     def _begin_take(self, name: str, take: int) -> TrackAssembler:
         self._check_room()
+        self._keep(name)
         return self._add_take(TrackState(name, len(self._tracks), take))
 
     def _add_take(self, track: TrackState) -> TrackAssembler:
@@ -296,6 +342,11 @@ class StreamAssembler(SelfContained):
                 return payloads
             payloads += min(waiting, key=lambda takes: takes.waits_since).wait_no_longer()
 
+    def _keep(self, *said: Any) -> None:
+        """Count what is kept of what was said. Raise TooMuchKeptError."""
+        if said:
+            self._state.kept_bytes = kept(self._state.kept_bytes, *said)
+
     # The end ---------------------------------------------------------------------------------
 
     def _close(self) -> list[Event]:
@@ -303,15 +354,17 @@ class StreamAssembler(SelfContained):
         payloads: list[Payload] = []
         for takes in self._takes.values():
             payloads += takes.close()
-        payloads.append(stream_closed(state, what_is_lacking(state)))
+        closing = stream_closed(state, what_is_lacking(state))
         if state.end is None:
             incarnation.leave(state)
-        return self._ended(payloads)
+        return self._ended(payloads, closing)
 
-    def _ended(self, payloads: list[Payload]) -> list[Event]:
+    def _ended(self, payloads: list[Payload], closing: StreamClosed) -> list[Event]:
         """Drop what the closed stream does not need to know: to be continued, or that it is closed."""
         state = self._state
         state.closed = True
+        self._closing = closing
+        payloads.append(closing)
         self._tracks, self._takes = [], {}
         state.tracks, state.names = [], []
         state.end = state.late_init = None
@@ -322,6 +375,9 @@ class StreamAssembler(SelfContained):
     def _numbered(self, payloads: list[Payload], offset: int) -> list[Event]:
         state = self._state
         stream = (state.stream_id, state.sender, state.first_offset)
+        for payload in payloads:
+            if not isinstance(payload, TrackSegment):  # mostly
+                self._keep(*_said(payload))
         events = [
             Event(*stream, index, state.call_id, state.partition, offset, payload)
             for index, payload in enumerate(payloads, state.next_index)
@@ -356,3 +412,15 @@ class StreamAssembler(SelfContained):
             own = [track for track in stream._tracks if track.state.name == named.name]
             stream._takes[named.name] = Takes(named, state.settings, stream._begin_take, own)
         return stream
+
+
+def _said(payload: Payload) -> tuple[Any, ...]:
+    """Return what an event passes on of what was said, for its consumers to keep."""
+    match payload:
+        case StreamOpened(init=init):
+            return (init,)
+        case TrackOpened(encoding=encoding, start=start):
+            return (encoding, start)
+        case TrackClosed(stop=stop):
+            return (stop,)
+    return ()

@@ -4,12 +4,16 @@ from collections.abc import Sequence
 
 import msgspec
 
+from processors.core.kept import check_tracks, kept, short
 from processors.core.measure.conversation import Conversation, ConversationState
 from processors.core.measure.track import MeterState, TrackMeter
 from processors.core.processor import Rejected, SelfContained
 from processors.core.snapshot import decoded
-from schemas.events import Event, Segment, StreamClosed, TrackClosed, TrackOpened
+from schemas.events import FAILED, Event, Segment, StreamClosed, TrackClosed, TrackOpened
 from schemas.schema import Record
+
+#: Why a stream is measured no further of which events are not in the log.
+_EVENTS_MISSING = "EventsMissing"
 
 
 class StreamMeterState(msgspec.Struct, array_like=True):
@@ -23,6 +27,8 @@ class StreamMeterState(msgspec.Struct, array_like=True):
     window_ms: int = 0
     """How long its windows are, from its beginning: whoever goes on with it measures by the same. 0: an
     earlier version did not say."""
+    kept_bytes: int = 0
+    """The names and encodings of its tracks (``kept``)."""
 
 
 class StreamMeter(SelfContained):
@@ -37,7 +43,8 @@ class StreamMeter(SelfContained):
     def handle(self, event: Event, offset: int, timestamp_ms: int) -> Sequence[Record | Rejected]:
         """Take an event; one that was taken before, by this process or an earlier one, changes nothing.
 
-        If one before it is missing, nothing is measured any more: that is said once.
+        If one before it is missing, nothing is measured any more: that is said once, by a record and by a
+        dead letter. Raise TooMuchKeptError for more tracks, or longer names, than are kept of a stream.
         """
         state, index = self._state, event.event_index
         if index <= state.last_index or state.closed:
@@ -45,7 +52,7 @@ class StreamMeter(SelfContained):
         if index != state.last_index + 1:
             self._drop_state()
             detail = f"event {index} of a stream came where {state.last_index + 1} was next"
-            return [Rejected("EventsMissing", detail)]
+            return [_failed(event, _EVENTS_MISSING), Rejected(_EVENTS_MISSING, detail)]
         state.last_index = index
         state.last_ms = timestamp_ms
         tracks: list[Record] = []
@@ -57,6 +64,8 @@ class StreamMeter(SelfContained):
                 if (activity := meter.take_voice_activity()) is not None:
                     conversation = self._conversation.feed(segment, activity)
             case TrackOpened() as opened:
+                check_tracks(len(state.tracks) + 1)
+                state.kept_bytes = kept(state.kept_bytes, opened.track, opened.encoding)
                 meter = self._meters[opened.track_index] = TrackMeter.opened(opened, self._window_ms)
                 self._state.tracks.append(meter.state)
             case TrackClosed() as closed:
@@ -64,8 +73,13 @@ class StreamMeter(SelfContained):
                 tracks = meter.close(closed)
                 conversation = self._conversation.close(closed.track_index, meter.take_voice_activity() or [])
             case StreamClosed():
-                tracks = [self._meters[index].final() for index in sorted(self._meters)]
-                conversation = self._conversation.end()
+                # Those of a stream that failed have no end of their own.
+                for index, meter in self._meters.items():
+                    if not meter.closed:
+                        tracks += meter.break_off()
+                        conversation += self._conversation.close(index, meter.take_voice_activity() or [])
+                tracks += [self._meters[index].final() for index in sorted(self._meters)]
+                conversation += self._conversation.end()
                 self._drop_state()
         if not tracks and not conversation:
             return []  # mostly
@@ -74,11 +88,11 @@ class StreamMeter(SelfContained):
         ]
 
     def fail(self, reason: str, event: Event, offset: int, timestamp_ms: int) -> Sequence[Record]:
-        """Measure nothing any more; the dead letter says so."""
+        """Measure nothing any more, and say so."""
         self._drop_state()
         self._state.last_ms = timestamp_ms
         self._state.last_index = max(self._state.last_index, event.event_index)
-        return ()
+        return [_failed(event, reason)]
 
     def _drop_state(self) -> None:
         """Drop all state but that the stream is closed, which later events still need to know."""
@@ -116,6 +130,12 @@ class StreamMeter(SelfContained):
         Raise CheckpointError.
         """
         return cls(window_ms, decoded(snapshot, StreamMeterState))
+
+
+def _failed(event: Event, reason: str) -> Record:
+    """Return the record that says why a stream is measured no further: small, whatever the event says."""
+    record = _enveloped(event, "MetricsFailed", {"reason": f"{FAILED}{reason}"})
+    return record | {"call_id": short(event.call_id)}
 
 
 def _enveloped(event: Event, kind: str, record: Record) -> Record:

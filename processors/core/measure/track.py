@@ -14,6 +14,7 @@ from processors.core.audio.formats import RATES_HZ, AudioFormat
 from processors.core.audio.g711 import PCM
 from processors.core.measure.frames import ActivityRun, FrameMeter, FrameState
 from processors.core.measure.kernels import OVERLOAD
+from schemas.errors import CorruptRecordError
 from schemas.events import Delivery, Gap, Segment, TrackClosed, TrackOpened
 from schemas.schema import Record
 
@@ -98,10 +99,21 @@ class TrackMeter:
         return cls(state, window_ms)
 
     def feed(self, segment: Segment) -> list[Record]:
-        """Measure a segment; return the WINDOW and RUNNING records of the windows it completes."""
+        """Measure a segment; return the WINDOW and RUNNING records of the windows it completes.
+
+        Raise CorruptRecordError for one that is longer than its audio, or has gaps elsewhere.
+        """
         records: list[Record] = []
         start, samples, gaps = 0, segment.samples, segment.gaps
+        if samples != len(segment.audio):
+            raise CorruptRecordError(
+                f"a segment of {samples} samples has {len(segment.audio)} bytes of audio"
+            )
         for gap in gaps:
+            if gap.first_sample < segment.first_sample or not 0 <= gap.samples <= samples:
+                raise CorruptRecordError(
+                    f"a gap of {gap.samples} samples at {gap.first_sample} lies elsewhere"
+                )
             self._add_gap(gap)
         if self.state.window.samples + samples >= self._window_samples:
             self.state.delivery = segment.delivery
@@ -120,16 +132,25 @@ class TrackMeter:
 
     def close(self, closed: TrackClosed) -> list[Record]:
         """End the track; return the records of its last, shorter window if there is one."""
-        if self._frames is not None:
-            self._frames.end()
         self.state.delivery = closed.delivery
         self.state.expected = closed.expected
         self.state.declared_ms = (closed.stop or {}).get("duration")
-        return self._end_window() if self.state.window.samples else []
+        return self.break_off()
 
     def take_voice_activity(self) -> list[ActivityRun] | None:
         """Return the runs of voice activity since this was last called; None for an unknown encoding."""
         return self._frames.take_voice_activity() if self._frames is not None else None
+
+    @property
+    def closed(self) -> bool:
+        """Whether the track has ended."""
+        return self.state.expected is not None
+
+    def break_off(self) -> list[Record]:
+        """End the track where its segments do; return the records of its last, shorter window, if any."""
+        if self._frames is not None:
+            self._frames.end()
+        return self._end_window() if self.state.window.samples else []
 
     def final(self) -> Record:
         """Return the FINAL record: the measures of the whole track."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from processors.core.kept import short
 from schemas.identity import StreamIdentity
 from schemas.schema import Record
 
@@ -10,6 +11,8 @@ from schemas.schema import Record
 SAVED, FAILED = "RecordingSaved", "RecordingFailed"
 #: What a reason begins with when nothing could be written, nor looked for.
 STORE_UNAVAILABLE = "store_unavailable"
+#: Characters of a reason that are told; it may quote what was said.
+_LONGEST_REASON = 1000
 
 
 def recording_saved(
@@ -44,8 +47,8 @@ def recording_saved(
 
 
 def recording_failed(stream: StreamIdentity, call_id: str | None, path: str, reason: str) -> Record:
-    """Return the record that says that a stream has no recording, and why."""
-    return _event(stream, call_id, FAILED, {"path": path, "reason": reason})
+    """Return the record that says that a stream has no recording, and why. It fits, whatever was said."""
+    return _event(stream, short(call_id), FAILED, {"path": path, "reason": reason[:_LONGEST_REASON]})
 
 
 def _event(stream: StreamIdentity, call_id: str | None, kind: str, payload: Record) -> Record:

@@ -83,8 +83,11 @@ class Outline:
             case TrackClosed() as closed:
                 self._track_of(closed).close(closed)
             case StreamClosed() as closed:
-                if self._stream is None or any(track.end is None for track in self._tracks.values()):
+                unended = [one for one in self._tracks.values() if one.end is None]
+                if self._stream is None or (unended and not closed.failed):
                     raise InconsistentEventsError(f"stream {event.stream_id} ends before its tracks")
+                for one in unended:
+                    one.break_off()
                 self._stream.end = closed
 
     def _track_of(self, said: Segment | TrackClosed) -> Track:
@@ -199,7 +202,7 @@ class Outline:
             },
             "start_track": track.start and to_object(track.start, PAYLOADS["start_track"][1]),
             "stop_track": stop and to_object(stop, PAYLOADS["stop_track"][1]),
-        }
+        } | ({} if track.wav_skipped is None else {"wav_skipped": track.wav_skipped})
 
     def _ended(self, track: Track) -> Record | None:
         """Return what ``end_stream`` says of a track: of several takes, if it names as many."""

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 
 import msgspec
 
+from processors.core.kept import check_tracks, short
 from processors.core.processor import SelfContained
 from processors.core.record.location import location, parts_location
+from processors.core.record.track import InconsistentEventsError
 from processors.core.snapshot import decoded
-from schemas.events import Event, Segment, StreamClosed, StreamOpened, TrackOpened
+from schemas.events import FAILED, Event, Segment, StreamClosed, StreamOpened, TrackOpened
 from schemas.identity import StreamIdentity
 
 #: Why there is no recording of a stream some of whose events were deleted before they were read.
@@ -105,7 +107,11 @@ class StreamRecorder(SelfContained):
         self._in_flight: list[tuple[int, int]] = []
 
     def handle(self, event: Event, offset: int, timestamp_ms: int) -> list[RecorderOutput]:
-        """Take an event of ``voxology.tracks``; one that was taken before changes nothing."""
+        """Take an event of ``voxology.tracks``; one that was taken before changes nothing.
+
+        Raise InconsistentEventsError for events that are none of ``assemble``'s, TooMuchKeptError for more
+        tracks than are kept of a stream.
+        """
         index = event.event_index
         if self._state.closed or index <= self._last_index:
             return []
@@ -122,16 +128,25 @@ class StreamRecorder(SelfContained):
             case Segment() as segment:
                 return [] if self._events_missing else self._buffer(segment)
             case StreamOpened() as opened:
+                self._check_place(event, first=True)
                 continues = opened.continues is not None
                 self._location = location(opened.opened_at, event.stream, continues=continues)
                 self._state.parts = parts_location(opened.opened_at, event.stream)
             case TrackOpened() as track:
+                self._check_place(event, first=False)
+                check_tracks(len(self._state.rates) + 1)
                 self._state.rates[track.track_index] = track.sample_rate_hz
             case StreamClosed():
+                self._check_place(event, first=False)
                 return [
                     self._failed(EVENTS_MISSING, event) if self._events_missing else self._part(last=True)
                 ]
         return []
+
+    def _check_place(self, event: Event, *, first: bool) -> None:
+        """Raise InconsistentEventsError for a stream that opens elsewhere than at its first event."""
+        if (event.event_index == 0) is not first:
+            raise InconsistentEventsError(f"event {event.event_index} of a stream is a {event.kind}")
 
     def _buffer(self, segment: Segment) -> list[RecorderOutput]:
         track = segment.track_index
@@ -164,12 +179,12 @@ class StreamRecorder(SelfContained):
         self._last_index = max(self._last_index, event.event_index)
         self._last_ms = timestamp_ms
         self._in_flight.append((self._last_index, offset))  # read again until it is announced
-        return [self._failed(f"failed:{reason}", event)]
+        return [self._failed(f"{FAILED}{reason}", event)]
 
     def _failed(self, reason: str, event: Event) -> FailRecording:
         return FailRecording(
             event.stream,
-            event.call_id,
+            short(event.call_id),
             reason,
             self._location or location(self._last_ms, event.stream),
             event.source_partition,

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from in_memory import Changelog, Kafka, Worker, batch
+from in_memory import Changelog, Kafka, Worker, batch, no_skips
 from obstore.store import MemoryStore, ObjectStore
 from structlog.testing import capture_logs
 from support import LOG, call_events, until
@@ -86,6 +86,7 @@ class Life:
         self.agent = Record(
             *(application, "record", TRACKS, application, Changelog(self.kafka, CHECKPOINTS)),
             CheckpointConfig(),
+            no_skips,
             storage=StorageConfig(part_ms=self.part_ms, give_up_s=0),
             recordings=self.recordings,
             reader=EventReader(),
@@ -182,6 +183,19 @@ async def test_the_parts_of_a_recording_that_failed_are_kept() -> None:
     assert await life.parts() == stored > 0
 
 
+@pytest.mark.parametrize("part_ms", [1000, 60_000])
+async def test_a_defect_fails_the_recording_that_it_comes_up_in_and_ends_no_worker(part_ms: int) -> None:
+    life = Life(part_ms=part_ms, error=AssertionError("a defect"))
+    await life.read_all()
+    assert life.worker.crashes == []
+    [told] = life.told
+    assert (told["type"], told["payload"]["reason"]) == ("RecordingFailed", "failed:AssertionError")
+    await life.agent.stop()
+    after = Life(life.kafka, life.store, part_ms)
+    await after.read_all()
+    assert after.told == [told], "it is done with"
+
+
 @pytest.mark.parametrize("failed", [False, True])
 async def test_parts_that_a_worker_stored_when_it_woke_up_go_when_the_stream_is_forgotten(
     failed: bool,
@@ -204,11 +218,11 @@ async def test_parts_that_a_worker_stored_when_it_woke_up_go_when_the_stream_is_
     assert await after.parts() == failed
 
 
-@pytest.mark.parametrize("error", [MemoryError(), AssertionError("a defect")])
 @pytest.mark.parametrize("part_ms", [1000, 60_000])
 async def test_what_is_no_fault_of_the_store_or_of_the_events_ends_the_worker_and_no_recording(
-    part_ms: int, error: Exception
+    part_ms: int,
 ) -> None:
+    error = MemoryError()
     life = Life(part_ms=part_ms, error=error)
     await life.read_all()
     assert life.worker.crashes == [error]

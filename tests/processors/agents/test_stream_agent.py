@@ -6,10 +6,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from in_memory import Changelog, Kafka, Worker, batch
+from in_memory import Changelog, Kafka, Worker, batch, no_skips
+from support import until
 
+from processors.agents import ownership
 from processors.agents.ownership import OwnedPartition
 from processors.agents.stream_agent import StreamAgent
+from processors.core.attempt import Attempt
 from processors.core.config import CheckpointConfig
 from processors.core.processor import Rejected, SelfContained
 from runtime.registry import RegistryAwayError
@@ -54,9 +57,6 @@ class Echo(SelfContained):
         self.closed = True
         return [b"failed"]
 
-    def begins_anew(self, record: bytes, offset: int, timestamp_ms: int) -> bool:
-        return False
-
     def snapshot(self) -> bytes:
         return msgspec.msgpack.encode((self._seen_offset, self._count, self.closed))
 
@@ -90,10 +90,11 @@ class Life:
     kafka: Kafka = field(default_factory=Kafka)
 
     def __post_init__(self) -> None:
-        application: Any = Worker(self.kafka)
-        log = Changelog(self.kafka, CHECKPOINTS)
+        self.worker = Worker(self.kafka)
+        application: Any = self.worker
+        self.log = Changelog(self.kafka, CHECKPOINTS)
         self.agent = EchoAgent(
-            application, "assemble", MESSAGES, application, log, CheckpointConfig(every_ms=-1)
+            application, "assemble", MESSAGES, application, self.log, CheckpointConfig(every_ms=-1), no_skips
         )
         self.agent.trouble = self.trouble
 
@@ -149,3 +150,24 @@ async def test_a_record_that_is_at_fault_is_a_dead_letter_and_the_others_go_on(
     )
     await life.agent.stop()
     assert life.kafka.committed == len(VALUES)
+
+
+async def test_a_checkpoint_that_nobody_can_go_on_from_holds_its_partition_until_it_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ownership, "RESTORED_AGAIN_S", 0.05)
+    life = Life()
+    life.kafka.topics[CHECKPOINTS].append((b"7", bytes(4) + b"\xff", []))
+    await life.read(0)
+    assert (life.worker.held, life.written) == (True, [])
+    assert life.log.noted[-1] == Attempt(0, ended=True), "it is no death"
+    await until(lambda: not life.worker.held)
+    await life.read(0)
+    assert life.worker.held, "it is still there"
+    life.kafka.topics[CHECKPOINTS].append((b"7", None, []))
+    await until(lambda: not life.worker.held)
+    assert life.worker.reads_on_from == 0
+    await life.read(0)
+    assert life.written == WHOLE
+    await life.agent.stop()
+    assert life.worker.crashes == []

@@ -59,6 +59,7 @@ class Logged:
     offset: int
     value: Any
     timestamp: int = 0
+    key: bytes = b"1"
 
 
 @dataclass
@@ -157,3 +158,23 @@ def test_a_fault_says_its_name_and_of_which_stream_it_is_if_that_is_known(error:
     assert (fault.rejected, fault.stream) == (Rejected(reason, str(error)), "7")
     assert fault.rejected.error is error
     assert (later.rejected.reason, later.stream) == ("StreamClosed", "7")
+
+
+@given(STEPS, st.sets(st.integers(1, 12)))
+def test_what_is_set_aside_is_not_even_decoded(steps: list[Step], skipped: set[int]) -> None:
+    poisoned = [
+        Step(step.stream, "decoded", SystemExit()) if offset in skipped else step
+        for offset, step in enumerate(steps, 1)
+    ]
+    streams = Fed()
+    logged = [Logged(offset, step) for offset, step in enumerate(poisoned, 1)]
+    outputs, faults = fed(streams.streams, logged, streams.decoded, skipped)
+    aside = [
+        f.record.offset for f in faults if f.rejected == Rejected("SetAside", "an operator set it aside")
+    ]
+    assert aside == [offset for offset in range(1, len(steps) + 1) if offset in skipped]
+    assert not {at for _, at in outputs} & skipped
+    assert streams.streams.next_offset == (len(steps) + 1 if steps else 0)
+    again, faults = fed(streams.streams, logged, streams.decoded, skipped)
+    assert again == []
+    assert [f for f in faults if f.record.offset in skipped] == [], "it was told"

@@ -846,3 +846,69 @@ def test_what_expires_in_the_round_in_which_it_is_touched_is_deleted_and_not_sav
     streams.touch("1")
     assert streams.unsaved() == []
     assert len(streams) == 1
+
+
+# Records that are set aside ------------------------------------------------------------------
+
+
+def set_aside(streams: Streams, at: int, behind: int, key: bytes | None) -> None:
+    streams.set_aside(at, behind, key)
+    assert streams.next_offset == behind
+
+
+def reasons(out: list[Event | Rejected]) -> dict[int, list[str]]:
+    events = [one for one in out if isinstance(one, Event)]
+    return {e.stream_id: e.payload.reasons for e in events if isinstance(e.payload, StreamClosed)}
+
+
+@pytest.mark.parametrize(("key", "damaged"), [(b"1", {1}), (b"2", {2}), (b"3", set()), (None, {1, 2})])
+def test_the_open_streams_that_a_record_may_have_been_of_are_partial(
+    key: bytes | None, damaged: set[int]
+) -> None:
+    log = logged(woven([call(1, 3), call(2, 3)]))
+    streams = partition()
+    out = read(streams, log[:6])
+    set_aside(streams, 6, 7, key)
+    out += [o for at, (s, r, ms) in enumerate(log[6:], 7) for o in streams.feed(s, r, at, ms)]
+    assert {stream for stream, said in reasons(out).items() if said == ["log_damaged"]} == damaged
+    assert {stream for stream, said in reasons(out).items() if not said} == {1, 2} - damaged
+
+
+def test_that_records_were_set_aside_is_saved_before_it_is_committed_that_they_were_passed() -> None:
+    log = logged(call(1, 3))
+    streams = partition()
+    read(streams, log[:3])
+    save(streams)
+    for checkpoint in streams.unsaved():
+        streams.saved(checkpoint)
+    assert streams.committable_offset == 3
+    set_aside(streams, 3, 9, None)
+    assert streams.committable_offset == 3, "a restart passes over them again"
+    (checkpoint,) = streams.unsaved()
+    streams.saved(checkpoint)
+    assert streams.committable_offset == 9
+    assert checkpoint.snapshot is not None
+    restored = StreamAssembler.restore(checkpoint.snapshot, CONFIG)
+    closed = [e.payload for e in restored.handle(restored.silence.to_record(0), 9, 10**12)]  # type: ignore[union-attr]
+    assert "log_damaged" in closed[-1].reasons  # type: ignore[attr-defined]
+
+
+def test_what_was_read_before_is_not_set_aside_again() -> None:
+    streams = partition()
+    read(streams, logged(call(1, 3))[:5])
+    streams.set_aside(2, 3, None)
+    assert streams.next_offset == 5
+    processor = streams.processor("1")
+    assert isinstance(processor, StreamAssembler)
+    assert not processor._state.log_damaged
+
+
+def test_a_stream_that_had_closed_stays_complete() -> None:
+    streams = partition()
+    out = read(streams, logged(call(1, 3)))
+    at = streams.next_offset
+    set_aside(streams, at, at + 1, b"1")
+    assert reasons(out) == {1: []}
+    for checkpoint in (*save(streams), *streams.unsaved()):
+        streams.saved(checkpoint)
+    assert streams.committable_offset == at + 1

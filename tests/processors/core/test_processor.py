@@ -6,7 +6,8 @@ import pytest
 
 from processors.core.processor import Rejected, handled, reason_of
 from processors.core.record.stream import StreamRecorder
-from schemas.errors import CorruptRecordError, TapelineError, UnknownSchemaError
+from processors.core.snapshot import CheckpointError
+from schemas.errors import CorruptRecordError, RecordTooLargeError, UnknownSchemaError
 
 
 class Broken:
@@ -30,7 +31,7 @@ class Broken:
         (CorruptRecordError("x"), "CorruptRecord"),
         (UnknownSchemaError("x"), "UnknownSchema"),
         (ZeroDivisionError("x"), "ZeroDivisionError"),
-        (TapelineError("x"), "TapelineError"),
+        (CheckpointError("x"), "Checkpoint"),
     ],
 )
 def test_a_fault_of_the_record_has_the_name_of_its_dead_letter_any_other_its_own(
@@ -43,6 +44,48 @@ def test_a_fault_of_the_record_has_the_name_of_its_dead_letter_any_other_its_own
     assert rejected == Rejected(reason, "x")
     assert rejected.error is error
     assert processor.failed == [(reason, {"a": 1}, 7, 9)]
+
+
+def unencodable(output: Any) -> str:
+    """Encode what is small."""
+    if output == "large":
+        raise RecordTooLargeError("too large")
+    return f"<{output}>"
+
+
+class Talkative(Broken):
+    """Puts out two outputs, of which the second does not encode."""
+
+    def __init__(self) -> None:
+        super().__init__(ValueError())
+
+    def handle(self, record: Any, offset: int, timestamp_ms: int) -> list[Any]:
+        return record
+
+
+@pytest.mark.parametrize("outputs", [["large"], ["a", "large", "b"], ["a", Rejected("r", ""), "large"]])
+def test_of_a_record_whose_outputs_do_not_all_encode_none_is_sent(outputs: list[Any]) -> None:
+    processor: Any = Talkative()
+    said = handled(processor, False, outputs, 7, 9, unencodable)
+    assert said == ["<closed>", Rejected("RecordTooLarge", "too large")]
+    assert processor.failed == [("RecordTooLarge", outputs, 7, 9)]
+
+
+def test_outputs_are_encoded_and_a_rejection_stays_what_it_is() -> None:
+    processor: Any = Talkative()
+    rejected = Rejected("r", "")
+    assert handled(processor, False, ["a", rejected, "b"], 7, 9, unencodable) == ["<a>", rejected, "<b>"]
+    assert list(handled(processor, False, [], 7, 9, unencodable)) == []
+
+
+def test_too_little_memory_to_encode_is_no_fault_of_the_stream() -> None:
+    def encode(output: Any) -> bytes:
+        raise MemoryError
+
+    processor: Any = Talkative()
+    with pytest.raises(MemoryError):
+        handled(processor, False, ["a"], 7, 9, encode)
+    assert processor.failed == []
 
 
 def test_a_closed_stream_is_not_closed_again() -> None:

@@ -12,7 +12,7 @@ from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.driver.fetcher import CheckedBatches, install
+from processors.driver.fetcher import CheckedBatches, DamagedBatchError, install
 
 VALUES = [b"", b"\0" * 9000, bytes(range(256))]
 
@@ -133,3 +133,47 @@ def test_an_aiokafka_that_unpacks_elsewhere_is_refused(monkeypatch: pytest.Monke
     monkeypatch.setattr(fetcher.Fetcher, "_proc_fetch_request", elsewhere)
     with pytest.raises(RuntimeError, match=r"processors/driver/fetcher\.py must follow"):
         install()
+
+
+# What is behind a damaged batch -----------------------------------------------------------------
+
+
+def damaged(values: list[bytes], at: int = -1) -> bytes:
+    changed = bytearray(batch(values))
+    changed[at] ^= 1
+    return bytes(changed)
+
+
+def based(fetched: bytes, offset: int) -> bytes:
+    """Return a batch at an offset: its checksum does not cover that."""
+    return offset.to_bytes(8, "big") + fetched[8:]
+
+
+@pytest.mark.parametrize(
+    ("behind", "told"),
+    [
+        (b"", 11),
+        (based(batch(VALUES), 14), 14),
+        (based(damaged(VALUES), 14), 11),
+        (based(batch(VALUES), 14)[:-1], 11),
+        (based(batch(VALUES), 3), 11),
+    ],
+    ids=["nothing", "an intact batch", "another damaged one", "a part of one", "one that lies before"],
+)
+def test_only_an_intact_batch_behind_a_damaged_one_tells_where_it_ends(behind: bytes, told: int) -> None:
+    batches = CheckedBatches(based(damaged(VALUES), 10) + behind)
+    with pytest.raises(DamagedBatchError) as raised:
+        batches.next_batch()
+    assert (raised.value.first_offset, raised.value.behind) == (10, told)
+
+
+@given(flipped=st.integers(1, 255), at=st.integers(8, 11))
+def test_a_length_that_was_changed_tells_nothing_about_what_is_behind(flipped: int, at: int) -> None:
+    changed = bytearray(based(batch(VALUES), 10))
+    changed[at] ^= flipped
+    batches = CheckedBatches(bytes(changed) + based(batch(VALUES), 13))
+    if not batches.has_next():
+        return  # it reaches beyond the fetch: a larger one is asked for
+    with pytest.raises(CorruptRecordException) as raised:
+        batches.next_batch()
+    assert getattr(raised.value, "behind", 13) in (11, 13)

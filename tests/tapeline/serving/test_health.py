@@ -58,3 +58,19 @@ async def test_a_port_that_is_taken_is_named() -> None:
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(AdminEndpointError, match=f"{listen} .TAPELINE_OPERATIONS."):
             await AdminEndpoint([]).start(listen)
+
+
+def test_a_part_that_stands_at_a_record_says_where_and_what_to_do() -> None:
+    registry = CollectorRegistry()
+    Gauge("tapeline_ready", "", ["part"], registry=registry).labels("assemble").set(0)
+    labels = ["part", "topic", "partition"]
+    halted = Gauge("tapeline_agent_halted_offset", "", labels, registry=registry)
+    halted.labels("assemble", "voxology.messages", 3).set(17)
+    halted.labels("assemble", "voxology.messages", 4).set(-1)
+    halted.labels("measure", "voxology.tracks", 5).set(0)
+    assert str(readiness(registry, ["assemble"])) == (
+        "assemble is not ready\n"
+        "assemble takes no more of voxology.messages 3 from 17 on; `tapeline skip voxology.messages 3 17` "
+        "sets that record aside (docs/operations.md)\n"
+    )
+    assert "voxology.tracks 5 0" in str(readiness(registry, ["measure"]))

@@ -1,5 +1,7 @@
 """One stream's events into measures: what is missing, and what comes of another stream."""
 
+from typing import Any
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -23,6 +25,11 @@ from schemas.schema import Record
 from schemas.topics import METRICS
 
 LOUD, QUIET = b"\x80\x00" * 4000, b"\xff" * 8000
+
+
+def reason(fault: str) -> tuple[str, Record]:
+    """Return the payload that says why a stream is measured no further."""
+    return "tapeline.MetricsFailed", {"reason": f"failed:{fault}"}
 
 
 def metrics(told: list[Event]) -> list[Record | Rejected]:
@@ -147,8 +154,10 @@ def test_a_missing_event_ends_the_measures_and_is_said_once(missing: int) -> Non
     for at, event in enumerate(told):
         if at != missing:
             out += meter.handle(event, at, 0)
-    before, (rejected,) = out[:-1], out[-1:]
+    before, (failed, rejected) = out[:-2], out[-2:]
     assert before == metrics(told[:missing])
+    assert isinstance(failed, dict)
+    assert (failed["event_index"], failed["payload"]) == (missing + 1, reason("EventsMissing"))
     assert rejected == Rejected(
         "EventsMissing", f"event {missing + 1} of a stream came where {missing} was next"
     )
@@ -163,7 +172,10 @@ def test_a_meter_that_failed_measures_nothing_more_of_the_stream(at: int) -> Non
     meter = StreamMeter(1000)
     for offset, event in enumerate(told[:at]):
         meter.handle(event, offset, 0)
-    assert list(meter.fail("Fault", told[at], at, 5)) == []
+    [failed] = meter.fail("Fault", told[at], at, 5)
+    assert (failed["type"], failed["payload"]) == ("MetricsFailed", reason("Fault"))
+    assert (failed["event_index"], failed["call_id"]) == (at, "call")
+    assert Reader().decode(Writer(METRICS).encode(failed))["payload"] == {"reason": "failed:Fault"}
     assert meter.closed
     assert not any(meter.begins_anew(event, 9, 0) for event in told)
     assert [out for event in told for out in meter.handle(event, 9, 0)] == []
@@ -197,3 +209,22 @@ def test_a_checkpoint_of_a_track_that_cannot_be_is_refused(rate_hz: int, meter: 
     track.frames.meter = track.frames.meter if meter is None else bytearray(meter)
     with pytest.raises(CheckpointError):
         StreamMeter.restore(msgspec.msgpack.encode(state), 1000)
+
+
+def test_of_a_stream_that_failed_what_was_heard_is_measured() -> None:
+    """The tracks end where their segments do."""
+    told, _ = call_events(samples=20_000)  # the last segment of each track is half a window
+    last = told[-1].payload
+    assert isinstance(last, StreamClosed)
+    ends = [event for event in told[:-1] if not isinstance(event.payload, TrackClosed)]
+    failed = msgspec.structs.replace(last, complete=False, reasons=["failed:Fault"])
+    events = [*ends, msgspec.structs.replace(told[-1], event_index=len(ends), payload=failed)]
+    whole, broken_off = metrics(told), metrics(events)
+
+    def measured(rows: list[Record | Rejected]) -> list[Any]:
+        expected = {"chunks_expected": None}  # nothing tells it without an end
+        return sorted(
+            (str((row["type"], row["payload"][1] | expected)) for row in rows if isinstance(row, dict)),
+        )
+
+    assert measured(broken_off) == measured(whole)

@@ -367,6 +367,44 @@ def test_events_that_contradict_each_other_are_refused(without: int, says: str) 
         add_all(told)
 
 
+def broken_off(events: int) -> Outline:
+    """Return the outline of a call that failed after so many of its events."""
+    told, _ = call_events(gaps={"caller": [(7990, 10), (8000, 20)]})
+    closed = StreamClosed(False, ["failed:Fault"], 0, None, None, 2, 9, 0, 0, 1, 4, 11)
+    outline = Outline()
+    for event in (*told[:events], Event(5, None, 0, events, "call", 0, 11, closed)):
+        outline.add(event)
+    outline.check_whole()
+    return outline
+
+
+def test_of_a_stream_that_failed_what_was_heard_is_recorded() -> None:
+    """Of the events of each track two segments came, and no end."""
+    outline = broken_off(1 + 2 + 4)
+    manifest = outline.manifest(LOG, {"caller.wav": "a", "transfer.wav": "b"}, {})
+    assert (manifest["state"], manifest["reasons"]) == ("partial", ["failed:Fault"])
+    caller, transfer = manifest["tracks"]
+    assert (caller["samples"], caller["duration_ms"], caller["stop_track"]) == (16_000, 2000.0, None)
+    assert caller["gaps"] == [{"first_sample": 7990, "samples": 30}]
+    assert (caller["gap_samples"], transfer["gap_samples"]) == (30, 0)
+    assert (caller["chunks"]["expected"], caller["chunks"]["received"]) == (7, 7)
+    assert caller["log"] == {"first_offset": 1, "last_offset": 2}
+    assert manifest["log"]["last_offset"] == 11
+
+
+def test_a_track_that_had_ended_before_its_stream_failed_keeps_its_end() -> None:
+    outline = broken_off(1 + 2 + 6 + 1)
+    assert [track.closed.finished for track in outline.tracks] == [True, False]
+    assert [track.closed.samples for track in outline.tracks] == [24_000, 24_000]
+
+
+@pytest.mark.parametrize("events", [1, 2, 3])
+def test_of_a_stream_that_failed_before_any_audio_the_tracks_are_empty(events: int) -> None:
+    outline = broken_off(events)
+    said = [(t.closed.samples, t.closed.first_offset, t.closed.last_offset) for t in outline.tracks]
+    assert said == [(0, -1, -1)] * (events - 1)
+
+
 def add_all(told: list[Event]) -> None:
     outline = Outline()
     for index, event in enumerate(told):
