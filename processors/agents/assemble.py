@@ -7,6 +7,7 @@ from processors.agents.ownership import OwnedPartition
 from processors.agents.stream_agent import StreamAgent
 from processors.core.assemble.config import AssemblyConfig
 from processors.core.assemble.stream import StreamAssembler
+from processors.core.feeding import Fault
 from processors.core.processor import StreamProcessor
 from processors.driver.producer import Outgoing
 from schemas.codec import Reader, Writer
@@ -53,6 +54,11 @@ class Assemble(StreamAgent[Record, Outgoing]):
     def restored_processor(self, snapshot: bytes) -> StreamProcessor[Record, Event]:
         """Return an assembler restored from its checkpoint."""
         return StreamAssembler.restore(snapshot, self._assembly)
+
+    def stream_of(self, owned: OwnedPartition[Record, Outgoing], fault: Fault) -> str | None:
+        """Return the whole identity of a fault's stream, whose name holds no origin."""
+        processor = None if fault.stream is None else owned.streams.processor(fault.stream)
+        return str(processor.stream) if isinstance(processor, StreamAssembler) else fault.stream
 
     def encoded(self, output: Event) -> Outgoing:
         """Return an event as it is sent."""

@@ -300,6 +300,10 @@ class StreamAgent(ABC, Generic[A, B]):
 
     # Sending ---------------------------------------------------------------------------------
 
+    def stream_of(self, owned: OwnedPartition[A, B], fault: Fault) -> str | None:
+        """Return the whole identity of a fault's stream, as text; None if none is known."""
+        return fault.stream
+
     async def _reject(self, owned: OwnedPartition[A, B], faults: list[Fault]) -> None:
         for fault in faults:
             rejected, offset = fault.rejected, fault.record.offset
@@ -307,7 +311,7 @@ class StreamAgent(ABC, Generic[A, B]):
                 self.log.error(
                     "record_failed" if fault.stream is None else "stream_failed",
                     partition=owned.tp.partition,
-                    stream=fault.stream,
+                    stream=self.stream_of(owned, fault),
                     offset=offset,
                     exc_info=rejected.error,
                 )

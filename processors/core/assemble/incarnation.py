@@ -8,6 +8,7 @@ a day is of no stream; what comes later begins a new one.
 
 from processors.core.assemble.arrivals import REMEMBERED_ARRIVALS
 from processors.core.assemble.state import NameState, StreamState, TrackState
+from processors.core.kept import NAME_COPIES, kept
 from processors.core.processor import REMEMBERED_MS
 from schemas.schema import Record
 
@@ -37,6 +38,10 @@ def follow(state: StreamState, closed: StreamState, timestamp_ms: int) -> None:
         state.announced = closed.announced
         state.carried = [*map(_continued, closed.carried)]
         state.carried_names = [*map(_remembered, closed.carried_names)]
+        # Less than was counted for the closed one: it fits.
+        said = (text for track in state.carried for text in (track.name, track.encoding))
+        names = (name for named in state.carried_names for name in [named.name] * NAME_COPIES)
+        state.kept_bytes = kept(0, state.call_id, state.announced, *said, *names)
 
 
 def leave(state: StreamState) -> None:

@@ -14,12 +14,12 @@ from processors.core.config import CheckpointConfig
 from processors.core.kept import MAX_KEPT_BYTES, MAX_TRACKS, TooMuchKeptError, check_tracks, kept, short
 from processors.core.measure.stream import StreamMeter
 from processors.core.partition import Partition
-from processors.core.processor import Rejected
+from processors.core.processor import REMEMBERED_MS, Rejected
 from processors.core.record.manifest import Outline
 from processors.core.record.stream import FailRecording, StreamRecorder
 from schemas.codec import Reader, Writer
 from schemas.event_reader import EventReader
-from schemas.events import Event, StreamClosed, TrackOpened
+from schemas.events import Event, StreamClosed, StreamOpened, TrackOpened
 from schemas.identity import StreamIdentity
 from schemas.schema import Record
 from schemas.topics import MAX_BODY_BYTES, MAX_CHECKPOINT_BYTES, MAX_RECORD_BYTES, MESSAGES, METRICS, TRACKS
@@ -168,6 +168,76 @@ def test_a_stream_that_says_more_fails_there_in_few_bytes(messages: Any) -> None
     assert len(msgspec.json.encode(manifest)) < 4 * MAX_KEPT_BYTES
 
 
+def far(number: int) -> Record:
+    return message("live_track", "far", number, media=b"x")
+
+
+def in_partition() -> Partition[Record, Any]:
+    """Return the streams of a partition, each with the one of its name before it."""
+    return Partition(
+        lambda record, offset, at_ms, before: StreamAssembler.begun_by(
+            *(record, offset, at_ms, 0, LARGEST, before)  # type: ignore[arg-type]
+        ),
+        CheckpointConfig(),
+        encode=lambda event: (TRACK_WRITER.outgoing(event.stream_id, event.to_record(), event.kind), event)[
+            1
+        ],
+    )
+
+
+def test_nothing_continues_a_stream_that_failed_while_it_is_remembered() -> None:
+    streams = in_partition()
+    out = [*streams.feed("s/7", far(2), 0, 0)]
+    out += streams.feed("s/7", message("end_stream", stream_data="x" * 1_900_000), 1, 1)
+    assert isinstance(out[-1], Rejected)
+    for offset, at_ms in ((2, 2), (3, REMEMBERED_MS)):
+        (letter,) = streams.feed("s/7", far(offset + 1), offset, at_ms)
+        assert letter == Rejected("StreamClosed", "the stream had already ended")
+    anew, *_ = streams.feed("s/7", far(9), 4, REMEMBERED_MS + 2)
+    assert (anew.event_index, anew.payload.continues, anew.stream.origin_offset) == (0, None, 4)
+
+
+def test_what_silence_closes_and_cannot_be_told_is_not_continued() -> None:
+    """The closing record's own outputs fail: the silence that closed it does not count any more."""
+
+    def encode(event: Event) -> Event:
+        if isinstance(event.payload, StreamClosed) and not event.payload.failed:
+            raise OverflowError
+        return event
+
+    streams = in_partition()
+    streams._encode = encode
+    streams.feed("s/7", far(2), 0, 0)
+    stream = streams.processor("s/7")
+    assert isinstance(stream, StreamAssembler)
+    silence = Reader().decode(Writer(MESSAGES).encode(stream.silence.to_record(0)))
+    closed, rejected = streams.feed("s/7", silence, 1, 1)[-2:]
+    assert (closed.payload.reasons, rejected.reason) == (["failed:OverflowError"], "OverflowError")
+    (letter,) = streams.feed("s/7", far(3), 2, 2)
+    assert letter.reason == "StreamClosed"
+
+
+def test_an_incarnation_counts_what_it_takes_over_and_no_more() -> None:
+    streams = in_partition()
+    offset = 0
+    counted = []
+    for record in largest_call(late_init=False, ended=False):
+        streams.feed("s/7", record, offset, offset)
+        offset += 1
+    for _ in range(5):
+        stream = streams.processor("s/7")
+        assert isinstance(stream, StreamAssembler)
+        silence = Reader().decode(Writer(MESSAGES).encode(stream.silence.to_record(0)))
+        streams.feed("s/7", silence, offset, offset)
+        out = streams.feed("s/7", message("live_track", name_of(0), offset, media=b"x"), offset + 1, offset)
+        assert not any(isinstance(one, Rejected) for one in out)
+        offset += 2
+        after = streams.processor("s/7")
+        assert isinstance(after, StreamAssembler)
+        counted.append(after._state.kept_bytes)
+    assert 0 < max(counted) < MAX_KEPT_BYTES // 2
+
+
 def test_what_is_repeated_is_not_kept_again() -> None:
     once = [metadata("init_stream", 3), message("start_track", "far", 1)]
     _, events, rejected, _ = assembled(once * 50)
@@ -233,7 +303,11 @@ def test_a_recorder_keeps_no_more_tracks() -> None:
     recorder = StreamRecorder(1000)
     streams: Partition[Event, Any] = Partition(lambda *_: recorder, CheckpointConfig())
     out: list[Any] = []
-    for offset, event in enumerate(forged(*[("t", "ulaw")] * (MAX_TRACKS + 2))):
+    tracks = [event.payload for event in forged(*[("t", "ulaw")] * (MAX_TRACKS + 2))]
+    opened = [StreamOpened(0, None), *tracks]
+    for offset, event in enumerate(
+        Event(7, None, 0, at, WIDE * 300, 0, at, payload) for at, payload in enumerate(opened)
+    ):
         out += streams.feed("7", event, offset, offset)
     failed, rejected = out[:2]
     assert failed == FailRecording(StreamIdentity(None, 7, 0), None, "failed:TooMuchKept")
