@@ -278,7 +278,7 @@ class StreamAssembler(SelfContained):
     def _opened(self, record: Record, offset: int, timestamp_ms: int) -> list[Payload]:
         """Return the stream's first event, on its first message."""
         state = self._state
-        if not state.call_id:
+        if not state.call_id and record["call_id"]:
             state.call_id = record["call_id"]
             self._keep(state.call_id)
         if state.first_offset >= 0:

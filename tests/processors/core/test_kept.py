@@ -238,6 +238,15 @@ def test_an_incarnation_counts_what_it_takes_over_and_no_more() -> None:
     assert 0 < max(counted) < MAX_KEPT_BYTES // 2
 
 
+def test_a_call_without_an_id_keeps_nothing_more_with_each_message() -> None:
+    stream = StreamAssembler(7, 0, LARGEST)
+    counted = []
+    for number in range(2, 6):
+        stream.handle(far(number) | {"call_id": None}, number, number)
+        counted.append(stream._state.kept_bytes)
+    assert len(set(counted)) == 1
+
+
 def test_what_is_repeated_is_not_kept_again() -> None:
     once = [metadata("init_stream", 3), message("start_track", "far", 1)]
     _, events, rejected, _ = assembled(once * 50)
