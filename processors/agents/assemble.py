@@ -6,6 +6,7 @@ from typing import Any
 from processors.agents.ownership import OwnedPartition
 from processors.agents.stream_agent import StreamAgent
 from processors.core.assemble.config import AssemblyConfig
+from processors.core.assemble.segments import always_fits
 from processors.core.assemble.stream import StreamAssembler
 from processors.core.feeding import Fault
 from processors.core.processor import StreamProcessor
@@ -18,8 +19,11 @@ from schemas.schema import Record
 from schemas.silence import TYPE, Silence
 from schemas.topics import MESSAGES, TRACKS, key_of
 
+#: An event as it is sent, or an audio segment that is yet to be encoded.
+Encoded = Outgoing | Event
 
-class Assemble(StreamAgent[Record, Outgoing]):
+
+class Assemble(StreamAgent[Record, Encoded]):
     """Reads ``voxology.messages``, writes ``voxology.tracks``."""
 
     def __init__(
@@ -55,22 +59,24 @@ class Assemble(StreamAgent[Record, Outgoing]):
         """Return an assembler restored from its checkpoint."""
         return StreamAssembler.restore(snapshot, self._assembly)
 
-    def stream_of(self, owned: OwnedPartition[Record, Outgoing], fault: Fault) -> str | None:
+    def stream_of(self, owned: OwnedPartition[Record, Encoded], fault: Fault) -> str | None:
         """Return the whole identity of a fault's stream, whose name holds no origin."""
         processor = None if fault.stream is None else owned.streams.processor(fault.stream)
         return str(processor.stream) if isinstance(processor, StreamAssembler) else fault.stream
 
-    def encoded(self, output: Event) -> Outgoing:
-        """Return an event as it is sent."""
+    def encoded(self, output: Event) -> Encoded:
+        """Return an event as it is sent; an audio segment as it is, to be encoded behind the batch."""
+        return output if always_fits(output) else self._outgoing(output)
+
+    def _outgoing(self, output: Event) -> Outgoing:
         return self._writer.outgoing(output.stream_id, output.to_record(), output.kind)
 
-    async def emit(
-        self, owned: OwnedPartition[Record, Outgoing], outputs: list[tuple[str, Outgoing]]
-    ) -> None:
+    async def emit(self, owned: OwnedPartition[Record, Encoded], outputs: list[tuple[str, Encoded]]) -> None:
         """Send events in order, and wait until Kafka has acknowledged them all."""
-        await owned.producer.send_all(TRACKS.name, (event for _, event in outputs))
+        events = (self._outgoing(one) if isinstance(one, Event) else one for _, one in outputs)
+        await owned.producer.send_all(TRACKS.name, events)
 
-    async def append_silences(self, owned: OwnedPartition[Record, Outgoing], silences: list[Silence]) -> None:
+    async def append_silences(self, owned: OwnedPartition[Record, Encoded], silences: list[Silence]) -> None:
         """Append silences to ``voxology.messages``, and wait until Kafka has acknowledged them all."""
         now_us = time.time_ns() // 1000
         await owned.producer.send_all(

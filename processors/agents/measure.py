@@ -5,7 +5,7 @@ from typing import Any
 from processors.agents.ownership import OwnedPartition
 from processors.agents.stream_agent import StreamAgent
 from processors.core.measure.frames import warm_up
-from processors.core.measure.stream import StreamMeter
+from processors.core.measure.stream import StreamMeter, always_fits
 from processors.core.processor import StreamProcessor
 from processors.driver.producer import Outgoing
 from schemas.codec import Writer
@@ -14,8 +14,11 @@ from schemas.events import Event
 from schemas.schema import Record
 from schemas.topics import METRICS
 
+#: A record as it is sent, or one that is yet to be encoded.
+Encoded = Outgoing | Record
 
-class Measure(StreamAgent[Event, Outgoing]):
+
+class Measure(StreamAgent[Event, Encoded]):
     """Reads ``voxology.tracks``, writes ``voxology.metrics``."""
 
     def __init__(self, *args: Any, window_ms: int, reader: EventReader, writer: Writer) -> None:
@@ -40,10 +43,14 @@ class Measure(StreamAgent[Event, Outgoing]):
         """Return a meter from its checkpoint."""
         return StreamMeter.restore(snapshot, self._window_ms)
 
-    def encoded(self, output: Record) -> Outgoing:
-        """Return a record of measures as it is sent."""
+    def encoded(self, output: Record) -> Encoded:
+        """Return a record of measures as it is sent; that of a window as it is, to be encoded later."""
+        return output if always_fits(output) else self._outgoing(output)
+
+    def _outgoing(self, output: Record) -> Outgoing:
         return self._writer.outgoing(output["stream_id"], output, output["type"])
 
-    async def emit(self, owned: OwnedPartition[Event, Outgoing], outputs: list[tuple[str, Outgoing]]) -> None:
+    async def emit(self, owned: OwnedPartition[Event, Encoded], outputs: list[tuple[str, Encoded]]) -> None:
         """Send measures, and wait until Kafka has acknowledged them all."""
-        await owned.producer.send_all(METRICS.name, (record for _, record in outputs))
+        records = (self._outgoing(one) if isinstance(one, dict) else one for _, one in outputs)
+        await owned.producer.send_all(METRICS.name, records)

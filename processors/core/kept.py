@@ -20,10 +20,8 @@ MAX_TRACKS = 64
 MAX_KEPT_BYTES = 1792 * 1024
 #: How often a track's name is counted: once for itself, and for each reason that may name it.
 NAME_COPIES = 8
-
-
 #: A longer text is left out of what has to fit whatever was said.
-_SHORT = 256
+LONGEST_SHORT = 256
 
 
 class TooMuchKeptError(TapelineError):
@@ -48,4 +46,4 @@ def check_tracks(count: int) -> None:
 
 def short(text: str | None) -> str | None:
     """Return a text if it may stand in what has to fit whatever was said, else None."""
-    return text if text is not None and len(text) <= _SHORT else None
+    return text if text is not None and len(text) <= LONGEST_SHORT else None

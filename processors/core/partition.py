@@ -173,7 +173,8 @@ class Partition(Generic[A, B]):
         outputs = handled(entry.processor, entry.closed, record, offset, timestamp_ms, self._encode)
         if entry.closed:
             return outputs  # it stays as it is, and as it was saved
-        self._note_unsaved(name, entry, offset)
+        if entry.first_unsaved is None:
+            self._note_unsaved(name, entry, offset)
         self._fed[name] = entry
         if entry.processor.closed:
             self._note_closed(name, entry)
@@ -196,7 +197,7 @@ class Partition(Generic[A, B]):
             return
         self.next_offset = next_offset
         for name, entry in self._entries.items():
-            if not entry.closed and entry.processor.note_set_aside(key):
+            if not entry.closed and entry.processor.note_set_aside(key) and entry.first_unsaved is None:
                 self._note_unsaved(name, entry, offset)
 
     def touch(self, name: str) -> None:
@@ -298,11 +299,10 @@ class Partition(Generic[A, B]):
         return entry
 
     def _note_unsaved(self, name: str, entry: _Entry[A], offset: int) -> None:
-        if entry.first_unsaved is None:
-            before = entry.low_water
-            entry.first_unsaved = offset
-            self._unsaved[name] = self._log.now
-            self._note_low_water(name, entry, before)
+        before = entry.low_water
+        entry.first_unsaved = offset
+        self._unsaved[name] = self._log.now
+        self._note_low_water(name, entry, before)
 
     def _note_closed(self, name: str, entry: _Entry[A]) -> None:
         entry.closed = True

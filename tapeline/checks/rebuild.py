@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from processors.config import StorageConfig
 from processors.core.assemble.config import AssemblyConfig
+from processors.core.assemble.segments import always_fits
 from processors.core.assemble.stream import StreamAssembler
 from processors.core.config import CheckpointConfig
 from processors.core.partition import Partition
@@ -220,7 +221,8 @@ class Rebuilder:
 
 def _encodable(event: Event) -> Event:
     """Return an event. Raise what fails its stream in ``assemble``, which encodes it."""
-    _WRITER.outgoing(event.stream_id, event.to_record(), event.kind)
+    if not always_fits(event):
+        _WRITER.outgoing(event.stream_id, event.to_record(), event.kind)
     return event
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from processors.core.assemble.state import Partial, TrackState
-from schemas.events import Gap, StreamSettings, TrackSegment
+from schemas.events import Event, Gap, StreamSettings, TrackSegment
 
 #: The longest segment of a stream's first tracks, and of the others: so that the audio which fills none yet,
 #: of all 64 tracks that a stream may have, fits a checkpoint. Tracks above 16 kHz notice, or a call of many.
@@ -17,6 +17,15 @@ MAX_SEGMENT_SAMPLES_OF_MANY = 4_096
 FEW_TRACKS = 16
 #: Gaps after which a segment is cut early. Nor may they outgrow a checkpoint.
 MAX_SEGMENT_GAPS = 256
+
+
+def always_fits(event: Event) -> bool:
+    """Return whether an event encodes and fits its topic whatever was said: nobody has to try.
+
+    A segment's audio and gaps are bounded here, its texts by what is kept of a stream (``kept``), and its
+    numbers are of what was counted.
+    """
+    return isinstance(event.payload, TrackSegment)
 
 
 class _Piece(msgspec.Struct):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from processors.core.kept import check_tracks, kept, short
+from processors.core.kept import LONGEST_SHORT, check_tracks, kept, short
 from processors.core.measure.conversation import Conversation, ConversationState
 from processors.core.measure.track import MeterState, TrackMeter
 from processors.core.processor import Rejected, SelfContained
@@ -14,6 +14,19 @@ from schemas.schema import Record
 
 #: Why a stream is measured no further of which events are not in the log.
 _EVENTS_MISSING = "EventsMissing"
+_OF_TRACK = "TrackMetrics"
+
+
+def always_fits(measures: Record) -> bool:
+    """Return whether a record encodes and fits its topic whatever was said: nobody has to try.
+
+    What is told of a window, and of a track so far, are numbers that were counted, and a name that is kept.
+    """
+    return (
+        measures["type"] == _OF_TRACK
+        and measures["payload"][1]["kind"] != "FINAL"
+        and len(measures["call_id"] or "") <= LONGEST_SHORT
+    )
 
 
 class StreamMeterState(msgspec.Struct, array_like=True):
@@ -83,7 +96,7 @@ class StreamMeter(SelfContained):
                 self._drop_state()
         if not tracks and not conversation:
             return []  # mostly
-        return [_enveloped(event, "TrackMetrics", record) for record in tracks] + [
+        return [_enveloped(event, _OF_TRACK, record) for record in tracks] + [
             _enveloped(event, "ConversationMetrics", record) for record in conversation
         ]
 

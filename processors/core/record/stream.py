@@ -15,7 +15,7 @@ from processors.core.processor import SelfContained
 from processors.core.record.location import location, parts_location
 from processors.core.record.track import InconsistentEventsError
 from processors.core.snapshot import decoded
-from schemas.events import FAILED, Event, Segment, StreamClosed, StreamOpened, TrackOpened
+from schemas.events import FAILED, Event, Segment, StreamClosed, StreamOpened, TrackClosed, TrackOpened
 from schemas.identity import StreamIdentity
 
 #: Why there is no recording of a stream some of whose events were deleted before they were read.
@@ -136,6 +136,8 @@ class StreamRecorder(SelfContained):
                 self._check_place(event, first=False)
                 check_tracks(len(self._state.rates) + 1)
                 self._state.rates[track.track_index] = track.sample_rate_hz
+            case TrackClosed():
+                self._check_place(event, first=False)
             case StreamClosed():
                 self._check_place(event, first=False)
                 return [
