@@ -15,7 +15,7 @@ from faust.types import TP
 
 from processors.agents.agent_metrics import AgentMetrics
 from processors.agents.caution import Caution, ReadSkips
-from processors.agents.dead_letters import letters
+from processors.agents.faults import FaultReporter
 from processors.agents.ownership import OwnedPartition, Ownership
 from processors.agents.partition_queues import PartitionQueues
 from processors.core.config import CheckpointConfig
@@ -28,7 +28,7 @@ from processors.driver.checkpoints import CheckpointLog, UnreadableCheckpointErr
 from processors.driver.fencing import FencedError
 from processors.driver.producer import PartitionProducers
 from schemas.silence import Silence
-from schemas.topics import DEAD_LETTERS, Topic
+from schemas.topics import Topic
 
 log = structlog.get_logger()
 
@@ -73,6 +73,7 @@ class StreamAgent(ABC, Generic[A, B]):
             self.metrics.progress,
             self.log,
         )
+        self._faults = FaultReporter(name, self.metrics, self.log)
         self._stopping = False
         app.before_revocation = self._give_up
 
@@ -206,7 +207,7 @@ class StreamAgent(ABC, Generic[A, B]):
             # Markers of transactions, aborted records, what compaction removed: nothing to be fed.
             streams.skip(batch.next_offset - 1)
         outputs += streams.release()
-        await self._reject(owned, faults)
+        await self._faults.reject(owned, [(fault, self.stream_of(owned, fault)) for fault in faults])
         if self._ownership.holds(owned):
             await self._checkpoints.save(owned.producer, batch.tp.partition, streams.opened())
             await self.emit(owned, outputs)
@@ -214,6 +215,7 @@ class StreamAgent(ABC, Generic[A, B]):
                 await self.append_silences(owned, silences)
             await self._save(owned, streams.due)
             owned.producer.keep()
+        self._faults.tell(batch.tp, streams.defects())
         self.metrics.count(batch, len(outputs))
 
     async def _save(self, owned: OwnedPartition[A, B], to_save: Callable[[], list[Checkpoint]]) -> None:
@@ -303,20 +305,3 @@ class StreamAgent(ABC, Generic[A, B]):
     def stream_of(self, owned: OwnedPartition[A, B], fault: Fault) -> str | None:
         """Return the whole identity of a fault's stream, as text; None if none is known."""
         return fault.stream
-
-    async def _reject(self, owned: OwnedPartition[A, B], faults: list[Fault]) -> None:
-        for fault in faults:
-            rejected, offset = fault.rejected, fault.record.offset
-            if rejected.error is not None:
-                self.log.error(
-                    "record_failed" if fault.stream is None else "stream_failed",
-                    partition=owned.tp.partition,
-                    stream=self.stream_of(owned, fault),
-                    offset=offset,
-                    exc_info=rejected.error,
-                )
-            self.log.warning(
-                "record_rejected", reason=rejected.reason, partition=owned.tp.partition, offset=offset
-            )
-            self.metrics.rejected(rejected.reason)
-        await owned.producer.send_all(DEAD_LETTERS.name, letters(self.name, owned.tp, faults))

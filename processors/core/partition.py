@@ -25,15 +25,16 @@ long a state is unsaved, and an offset held, by both: the log's stands still beh
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, TypeVar
 
-from sortedcontainers import SortedSet
-
 from processors.core.config import CheckpointConfig
+from processors.core.defects import Defects
 from processors.core.expiry import Expiry, expiry_ms
 from processors.core.fetch_order import Disposition, disposition
 from processors.core.log_time import LogTime, Moment
-from processors.core.processor import Rejected, StreamProcessor, as_it_is, handled
+from processors.core.low_water import Entry, LowWaters
+from processors.core.processor import Rejected, StreamProcessor, as_it_is, failed, handled
 from processors.core.silence import SilenceDetector
 from schemas.silence import Silence
 
@@ -51,20 +52,6 @@ class Checkpoint:
     needs_offset: int | None = None
     expired: Any = field(default=None, compare=False)
     """The processor of the stream that is remembered no longer, of one that deletes it."""
-
-
-@dataclass(slots=True, eq=False)
-class _Entry(Generic[A]):
-    processor: StreamProcessor[A, Any]
-    closed: bool = False
-    first_unsaved: int | None = None
-    saved_needs: int | None = None
-
-    @property
-    def low_water(self) -> int | None:
-        """The lowest offset that this stream still needs."""
-        needed = (self.first_unsaved, self.saved_needs)
-        return min((o for o in needed if o is not None), default=None)
 
 
 class Partition(Generic[A, B]):
@@ -86,18 +73,19 @@ class Partition(Generic[A, B]):
         self._new = new
         self._encode = encode
         self._config = config
-        self._entries: dict[str, _Entry[A]] = {}
+        self._entries: dict[str, Entry[A]] = {}
         self._unsaved: dict[str, Moment] = {}
         """Streams with records that are not saved, by since when: in the order of these times."""
         self._due: set[str] = set()
         self._opened: list[Checkpoint] = []
-        self._low_waters = SortedSet()
+        self._low_waters = LowWaters()
         self._expiry = Expiry()
-        self._fed: dict[str, _Entry[A]] = {}
+        self._fed: dict[str, Entry[A]] = {}
         """Streams of this batch that are open."""
         self._silence = SilenceDetector()
         self._log = LogTime()
         self._closed = 0
+        self._defects = Defects()
         self.next_offset = next_offset
 
     def __len__(self) -> int:
@@ -110,7 +98,7 @@ class Partition(Generic[A, B]):
 
     def restore(self, name: str, processor: StreamProcessor[A, Any]) -> None:
         """Add a stream whose processor was restored from its checkpoint. Before the first batch."""
-        self._entries[name] = entry = _Entry(processor)
+        self._entries[name] = entry = Entry(processor)
         if processor.closed:
             self._note_closed(name, entry)
         elif processor.silence_wait_ms is not None:
@@ -170,7 +158,11 @@ class Partition(Generic[A, B]):
             if processor is None:
                 return ()
             entry = self._add(name, processor)
-        outputs = handled(entry.processor, entry.closed, record, offset, timestamp_ms, self._encode)
+        if self._defects.broken and name in self._defects.broken:
+            error = self._defects.broken.pop(name)
+            outputs = failed(entry.processor, error, entry.closed, record, offset, timestamp_ms, self._encode)
+        else:
+            outputs = handled(entry.processor, entry.closed, record, offset, timestamp_ms, self._encode)
         if entry.closed:
             return outputs  # it stays as it is, and as it was saved
         if entry.first_unsaved is None:
@@ -215,8 +207,9 @@ class Partition(Generic[A, B]):
         for low_water, name in self._low_waters:
             if low_water >= before_offset:
                 break
-            released = self._entries[name].processor.release(before_offset)
-            out += [(name, self._encode(output)) for output in released]
+            if name not in self._defects.broken:
+                releasing = partial(self._released, name, before_offset)
+                out += self._defects.guarded(name, releasing, changes=True) or ()
         return out
 
     def opened(self) -> list[Checkpoint]:
@@ -227,7 +220,8 @@ class Partition(Generic[A, B]):
     def punctuate(self, fetched_s: float) -> list[Silence]:
         """Return the silences to append: a fetch at that time showed the partition's end."""
         due = self._silence.due(fetched_s)
-        return [self._entries[name].processor.silence for name in due]
+        silences = (self._defects.guarded(name, partial(self._silence_of, name)) for name in due)
+        return [silence for silence in silences if silence is not None]
 
     def due(self) -> list[Checkpoint]:
         """Return the checkpoints to write now. Only once all outputs so far are acknowledged."""
@@ -240,9 +234,14 @@ class Partition(Generic[A, B]):
             if not self._log.is_older(since, self._config.every_ms):
                 break
             self._due.add(name)
-        due, self._due = sorted(self._due & self._entries.keys()), set()
-        processors = [(name, self._entries[name].processor) for name in due]
-        return [Checkpoint(name, p.snapshot(), p.needs_offset) for name, p in processors]
+        due, self._due = sorted((self._due & self._entries.keys()) - self._defects.broken.keys()), set()
+        made = [(name, self._defects.guarded(name, partial(self._checkpoint, name))) for name in due]
+        self._due.update(name for name, checkpoint in made if checkpoint is None)  # to be tried again
+        return [checkpoint for _, checkpoint in made if checkpoint is not None]
+
+    def defects(self) -> list[tuple[str, Exception]]:
+        """Return what was raised in what is done by time, by stream, since this was last called."""
+        return self._defects.told()
 
     def unsaved(self) -> list[Checkpoint]:
         """Return the checkpoints of all unsaved streams. Only once all outputs so far are acknowledged."""
@@ -256,7 +255,7 @@ class Partition(Generic[A, B]):
         entry.first_unsaved = None
         entry.saved_needs = checkpoint.needs_offset
         self._unsaved.pop(checkpoint.name, None)
-        self._note_low_water(checkpoint.name, entry, before)
+        self._low_waters.changed(checkpoint.name, before, entry.low_water)
 
     def expired(self, committed_offset: int) -> list[Checkpoint]:
         """Drop the closed streams that are remembered no longer; return what deletes their state.
@@ -281,40 +280,43 @@ class Partition(Generic[A, B]):
         Never beyond ``next_offset``: after a restart checkpoints may be ahead, but what lies behind has not
         been read, and may be of streams that nobody knows.
         """
-        low_water = self._low_waters[0][0] if self._low_waters else self.next_offset
-        return min(low_water, self.next_offset)
+        low_water = self._low_waters.lowest()
+        return self.next_offset if low_water is None else min(low_water, self.next_offset)
 
-    def _add(self, name: str, processor: StreamProcessor[A, Any]) -> _Entry[A]:
-        entry = _Entry(processor)
+    def _add(self, name: str, processor: StreamProcessor[A, Any]) -> Entry[A]:
+        entry = Entry(processor)
         before = self._entries.get(name)
         if before is not None:  # closed
-            self._closed -= 1
             # If that is not saved yet, it happened in this batch: then a checkpoint is due anyway, and must
             # not come before the outputs.
             entry.first_unsaved, entry.saved_needs = before.first_unsaved, before.saved_needs
         snapshot = processor.beginning() if entry.first_unsaved is None else None
         if snapshot is not None:
             self._opened.append(Checkpoint(name, snapshot))
+        self._closed -= before is not None
         self._entries[name] = entry
         return entry
 
-    def _note_unsaved(self, name: str, entry: _Entry[A], offset: int) -> None:
+    def _note_unsaved(self, name: str, entry: Entry[A], offset: int) -> None:
         before = entry.low_water
         entry.first_unsaved = offset
         self._unsaved[name] = self._log.now
-        self._note_low_water(name, entry, before)
+        self._low_waters.changed(name, before, entry.low_water)
 
-    def _note_closed(self, name: str, entry: _Entry[A]) -> None:
+    def _note_closed(self, name: str, entry: Entry[A]) -> None:
         entry.closed = True
         self._closed += 1
         self._silence.forget(name)
         self._fed.pop(name, None)
         self._expiry.note_closed(name, entry.processor.last_ms)
 
-    def _note_low_water(self, name: str, entry: _Entry[A], before: int | None) -> None:
-        after = entry.low_water
-        if after != before:
-            if before is not None:
-                self._low_waters.discard((before, name))
-            if after is not None:
-                self._low_waters.add((after, name))
+    def _released(self, name: str, before_offset: int) -> list[tuple[str, B]]:
+        released = self._entries[name].processor.release(before_offset)
+        return [(name, self._encode(output)) for output in released]
+
+    def _silence_of(self, name: str) -> Silence:
+        return self._entries[name].processor.silence
+
+    def _checkpoint(self, name: str) -> Checkpoint:
+        processor = self._entries[name].processor
+        return Checkpoint(name, processor.snapshot(), processor.needs_offset)

@@ -162,6 +162,19 @@ def handled(
     except ENVIRONMENTAL:
         raise
     except Exception as error:  # a stream that fails must not stop the others
-        reason = reason_of(error)
-        failed = () if closed else processor.fail(reason, record, offset, timestamp_ms)
-        return [*map(encode, failed), Rejected(reason, str(error), error)]
+        return failed(processor, error, closed, record, offset, timestamp_ms, encode)
+
+
+def failed(
+    processor: StreamProcessor[A, Any],
+    error: Exception,
+    closed: bool,
+    record: A,
+    offset: int,
+    timestamp_ms: int,
+    encode: Callable[[Any], B] = as_it_is,
+) -> Sequence[B | Rejected]:
+    """Return what closes a stream at a record, for what its processor raised there or before, and why."""
+    reason = reason_of(error)
+    told = () if closed else processor.fail(reason, record, offset, timestamp_ms)
+    return [*map(encode, told), Rejected(reason, str(error), error)]
