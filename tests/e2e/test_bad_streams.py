@@ -98,7 +98,7 @@ async def test_bad_streams_end_alone_and_the_others_are_complete(alone: Stack) -
         letters[letter.component, letter.reason] += 1
     assert letters["assemble", "TooMuchKept"] == len(failed)
     refused = {reason: count for (by, reason), count in letters.items() if by == "gateway"}
-    assert refused == {"InvalidJson": 3, "TooMuchStructure": 1, "TooLarge": 7}
+    assert refused == {"InvalidJson": 4, "FrameTooLarge": 7}
     rows = [entry.value async for entry in entries(alone.cluster, METRICS, None)]
     measured = {row["stream_id"] for row in rows if row and row["payload"].get("kind") == "FINAL"}
     assert measured >= {call.stream_id for call in calls}
