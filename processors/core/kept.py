@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from schemas.errors import TapelineError
+from schemas.events import Payload, StreamOpened, TrackClosed, TrackOpened
 
 #: Tracks a stream may have: calls have two or a few; more is somebody inventing names.
 MAX_TRACKS = 64
@@ -47,3 +48,15 @@ def check_tracks(count: int) -> None:
 def short(text: str | None) -> str | None:
     """Return a text if it may stand in what has to fit whatever was said, else None."""
     return text if text is not None and len(text) <= LONGEST_SHORT else None
+
+
+def said_in(payload: Payload) -> tuple[Any, ...]:
+    """Return what an event passes on of what was said, for its consumers to keep."""
+    match payload:
+        case StreamOpened(init=init):
+            return (init,)
+        case TrackOpened(encoding=encoding, start=start):
+            return (encoding, start)
+        case TrackClosed(stop=stop):
+            return (stop,)
+    return ()

@@ -8,6 +8,7 @@ A checkpoint must fit a record of its topic, whatever a sender does: see ``MAX_K
 """
 
 from enum import IntEnum
+from typing import Any
 
 import msgspec
 
@@ -16,6 +17,7 @@ from processors.core.assemble.delivery_stats import DeliveryStats
 from processors.core.assemble.instant import Instant
 from processors.core.assemble.pauses import PauseState
 from processors.core.audio.formats import ASSUMED, AudioFormat
+from processors.core.kept import kept
 from processors.core.snapshot import CheckpointError, decoded
 from schemas.events import StreamSettings
 from schemas.schema import Record
@@ -223,6 +225,11 @@ class StreamState(msgspec.Struct, array_like=True):
     """What was said of the stream and is kept (``kept``); it never falls."""
     log_damaged: bool = False
     """Records that may have been the stream's were set aside."""
+
+    def keep(self, *said: Any) -> None:
+        """Count what is kept of what was said. Raise TooMuchKeptError."""
+        if said:
+            self.kept_bytes = kept(self.kept_bytes, *said)
 
 
 class _Head(msgspec.Struct, array_like=True):

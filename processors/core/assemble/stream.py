@@ -3,30 +3,25 @@
 Time closes a stream only by a silence, a record of its own in the log (``schemas.silence``).
 """
 
-from typing import Any
-
 import msgspec
 
 from processors.core.assemble import incarnation
 from processors.core.assemble.config import AssemblyConfig
 from processors.core.assemble.ending import all_there, named_tracks, stream_closed, what_is_lacking
-from processors.core.assemble.gap_limit import GapLimit
 from processors.core.assemble.instant import Instant
 from processors.core.assemble.state import (
     CHUNK,
     START,
     STOP,
     Message,
-    NameState,
     StreamState,
-    TrackState,
     check_rules,
     restored,
     settings_of,
 )
-from processors.core.assemble.takes import Takes, TooManyTracksError
-from processors.core.assemble.track import TrackAssembler
-from processors.core.kept import MAX_TRACKS, NAME_COPIES, kept, short
+from processors.core.assemble.stream_takes import MAX_WAITING_BYTES, StreamTakes
+from processors.core.assemble.takes import TooManyTracksError
+from processors.core.kept import said_in, short
 from processors.core.processor import REMEMBERED_MS, Rejected, SelfContained
 from processors.core.silence import SHORTEST_WAIT_MS
 from schemas.events import (
@@ -36,8 +31,6 @@ from schemas.events import (
     StreamClosed,
     StreamOpened,
     StreamSettings,
-    TrackClosed,
-    TrackOpened,
     TrackSegment,
 )
 from schemas.identity import StreamIdentity
@@ -46,8 +39,6 @@ from schemas.schema import Record
 from schemas.silence import Silence
 from schemas.topics import key_of
 
-#: What the reorder buffers of a stream hold together, in bytes of its checkpoint.
-MAX_WAITING_BYTES = 512 * 1024
 #: How much longer than the window after ``end_stream`` silence is measured. The window is one of the log's
 #: time, the silence is one of a worker's: what was on its way when the window ended still finds its place.
 END_MARGIN_MS = 1000
@@ -61,8 +52,7 @@ class StreamAssembler(SelfContained):
     def __init__(self, stream_id: int, partition: int, config: AssemblyConfig, seen_offset: int = -1) -> None:
         self._idle_ms = config.idle_ms
         self._state = StreamState(settings_of(config), stream_id, partition, seen_offset=seen_offset)
-        self._tracks: list[TrackAssembler] = []
-        self._takes: dict[str, Takes] = {}
+        self._takes = StreamTakes(self._state)
         self._answered_index = 0
         """The next event's number before the record at hand."""
         self._closing: StreamClosed | None = None
@@ -129,17 +119,17 @@ class StreamAssembler(SelfContained):
             state.rejected += 1
             if not state.too_many:
                 state.too_many = record["payload"]["name"]
-                self._keep(state.too_many)
+                state.keep(state.too_many)
             payloads = self._opened(record, offset, timestamp_ms)
             reason = type(error).__name__.removesuffix("Error")
             out.append(Rejected(reason, str(error)))
         waiting = 0
-        for takes in self._takes.values():
+        for takes in self._takes.by_name.values():
             if takes.undecided:
                 payloads += takes.advance(Instant(timestamp_ms, at_us))
                 waiting += takes.waiting_bytes
         if waiting > MAX_WAITING_BYTES:
-            payloads += self._wait_for_less()
+            payloads += self._takes.wait_for_less()
         if payloads:
             out += self._numbered(payloads, offset)
         if state.end is not None and all_there(state):
@@ -248,7 +238,7 @@ class StreamAssembler(SelfContained):
         state, payload = self._state, record["payload"]
         kind = _KINDS.get(record["type"])
         if kind is not None:
-            takes = self._takes_of(payload["name"])
+            takes = self._takes.of(payload["name"])
             body = payload["media"] if kind is CHUNK else payload
             length = len(body) if kind is CHUNK else 0
             number = payload["track_sequence_number"]
@@ -260,19 +250,19 @@ class StreamAssembler(SelfContained):
         if record["type"] == "init_stream":
             if first:
                 state.announced = named_tracks(payload)
-                self._keep(state.announced)
+                state.keep(state.announced)
             elif state.init_offset is not None:
                 state.duplicate += 1
             else:
                 state.announced, state.late_init = named_tracks(payload), payload
                 state.init_offset = offset
-                self._keep(state.announced, payload)
+                state.keep(state.announced, payload)
         elif record["type"] == "end_stream":
             if state.end is not None:
                 state.duplicate += 1
             else:
                 state.end = payload
-                self._keep(payload, named_tracks(payload))  # each of which may be a reason
+                state.keep(payload, named_tracks(payload))  # each of which may be a reason
         return payloads
 
     def _opened(self, record: Record, offset: int, timestamp_ms: int) -> list[Payload]:
@@ -280,7 +270,7 @@ class StreamAssembler(SelfContained):
         state = self._state
         if not state.call_id and record["call_id"]:
             state.call_id = record["call_id"]
-            self._keep(state.call_id)
+            state.keep(state.call_id)
         if state.first_offset >= 0:
             return []
         state.first_offset = offset
@@ -290,70 +280,11 @@ class StreamAssembler(SelfContained):
             init, state.init_offset = record["payload"], offset
         return [StreamOpened(timestamp_ms, init, state.settings, state.continues, state.init_offset)]
 
-    def _takes_of(self, name: str) -> Takes:
-        takes = self._takes.get(name)
-        if takes is None:
-            takes = self._takes[name] = self._carried_takes(name) or self._new_takes(name)
-        return takes
-
-    def _new_takes(self, name: str) -> Takes:
-        self._check_room()
-        self._keep(*[name] * NAME_COPIES)
-        named = NameState(name)
-        self._state.names.append(named)
-        return Takes(named, self._state.settings, self._begin_take)
-
-    def _carried_takes(self, name: str) -> Takes | None:
-        """Return the takes of a name from the earlier incarnation, as they go on; None for a new name."""
-        state = self._state
-        named, carried = incarnation.take_over(state, name)
-        if named is None:
-            return None
-        state.names.append(named)
-        takes = [self._add_take(track) for track in carried]
-        return Takes(named, state.settings, self._begin_take, takes)
-
-    def _begin_take(self, name: str, take: int) -> TrackAssembler:
-        self._check_room()
-        self._keep(name)
-        return self._add_take(TrackState(name, len(self._tracks), take))
-
-    def _add_take(self, track: TrackState) -> TrackAssembler:
-        track.index = len(self._tracks)
-        take = TrackAssembler(track, self._state.settings, self._gap_limit())
-        self._tracks.append(take)
-        self._state.tracks.append(track)
-        return take
-
-    def _gap_limit(self) -> GapLimit:
-        state = self._state
-        return GapLimit(state.began_us, state.settings.max_gap_ms, state.tracks)
-
-    def _check_room(self) -> None:
-        if len(self._tracks) + len(self._state.carried) >= MAX_TRACKS:
-            raise TooManyTracksError(f"a stream has at most {MAX_TRACKS} tracks, takes included")
-
-    def _wait_for_less(self) -> list[Payload]:
-        """Declare the oldest gaps lost until what waits behind the others fits a checkpoint."""
-        payloads: list[Payload] = []
-        while True:
-            waiting = [takes for takes in self._takes.values() if takes.waiting_bytes]
-            if sum(takes.waiting_bytes for takes in waiting) <= MAX_WAITING_BYTES:
-                return payloads
-            payloads += min(waiting, key=lambda takes: takes.waits_since).wait_no_longer()
-
-    def _keep(self, *said: Any) -> None:
-        """Count what is kept of what was said. Raise TooMuchKeptError."""
-        if said:
-            self._state.kept_bytes = kept(self._state.kept_bytes, *said)
-
     # The end ---------------------------------------------------------------------------------
 
     def _close(self) -> list[Event]:
         state = self._state
-        payloads: list[Payload] = []
-        for takes in self._takes.values():
-            payloads += takes.close()
+        payloads = self._takes.close()
         closing = stream_closed(state, what_is_lacking(state))
         if state.end is None:
             incarnation.leave(state)
@@ -365,8 +296,8 @@ class StreamAssembler(SelfContained):
         state.closed = True
         self._closing = closing
         payloads.append(closing)
-        self._tracks, self._takes = [], {}
         state.tracks, state.names = [], []
+        self._takes = StreamTakes(state)
         state.end = state.late_init = None
         if not state.silenced:
             state.carried, state.carried_names, state.announced = [], [], []
@@ -377,7 +308,7 @@ class StreamAssembler(SelfContained):
         stream = (state.stream_id, state.sender, state.first_offset)
         for payload in payloads:
             if not isinstance(payload, TrackSegment):  # mostly
-                self._keep(*_said(payload))
+                state.keep(*said_in(payload))
         events = [
             Event(*stream, index, state.call_id, state.partition, offset, payload)
             for index, payload in enumerate(payloads, state.next_index)
@@ -393,8 +324,7 @@ class StreamAssembler(SelfContained):
 
     def snapshot(self) -> bytes:
         """Return the state, for ``restore``."""
-        tracks = [track.snapshot() for track in self._tracks]
-        names = [takes.snapshot() for takes in self._takes.values()]
+        tracks, names = self._takes.states()
         return msgspec.msgpack.encode(msgspec.structs.replace(self._state, tracks=tracks, names=names))
 
     @classmethod
@@ -406,21 +336,5 @@ class StreamAssembler(SelfContained):
         state = restored(snapshot)
         stream = cls(state.stream_id, state.partition, config)
         stream._state = state
-        limit = stream._gap_limit()
-        stream._tracks = [TrackAssembler(track, state.settings, limit) for track in state.tracks]
-        for named in state.names:
-            own = [track for track in stream._tracks if track.state.name == named.name]
-            stream._takes[named.name] = Takes(named, state.settings, stream._begin_take, own)
+        stream._takes = StreamTakes(state)
         return stream
-
-
-def _said(payload: Payload) -> tuple[Any, ...]:
-    """Return what an event passes on of what was said, for its consumers to keep."""
-    match payload:
-        case StreamOpened(init=init):
-            return (init,)
-        case TrackOpened(encoding=encoding, start=start):
-            return (encoding, start)
-        case TrackClosed(stop=stop):
-            return (stop,)
-    return ()

@@ -30,7 +30,12 @@ TOO_MUCH = ["failed:TooMuchKept"]
 #: What the recordings lack of those that are not complete.
 LACKING = {
     "an init_stream and an end_stream of 1 MiB": TOO_MUCH,
-    "a chunk behind the stop": ["no_init_stream", "start_lost:far", "chunks_lost:far"],
+    "a chunk behind the stop": [
+        "no_init_stream",
+        "start_lost:far",
+        "track_unfinished:far",
+        "chunks_lost:far",
+    ],
     "an encoding that is longer in lower case": TOO_MUCH,
     "62,000 names of tracks": TOO_MUCH,
     "62,000 names of tracks at the end": TOO_MUCH,

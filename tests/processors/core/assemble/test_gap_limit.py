@@ -8,7 +8,8 @@ from processors.core.assemble.config import AssemblyConfig
 from processors.core.assemble.delivery_stats import DeliveryStats
 from processors.core.assemble.gap_limit import GapLimit
 from processors.core.assemble.state import TrackState
-from processors.core.assemble.stream import MAX_TRACKS, StreamAssembler
+from processors.core.assemble.stream import StreamAssembler
+from processors.core.kept import MAX_TRACKS
 from schemas.events import Event, StreamClosed, TrackClosed
 from schemas.schema import Record
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from processors.core.assemble.config import AssemblyConfig
 from processors.core.assemble.state import StreamState, settings_of
-from processors.core.assemble.stream import MAX_TRACKS, StreamAssembler
+from processors.core.assemble.stream import StreamAssembler
 from processors.core.config import CheckpointConfig
+from processors.core.kept import MAX_TRACKS
 from processors.core.partition import Partition
 from processors.core.processor import REMEMBERED_MS, Rejected
 from processors.core.snapshot import CheckpointError

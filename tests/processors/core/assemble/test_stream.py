@@ -17,12 +17,9 @@ from hypothesis import strategies as st
 from ingest.protocol import Accepted, parse
 from processors.core.assemble.config import AssemblyConfig
 from processors.core.assemble.state import settings_of
-from processors.core.assemble.stream import (
-    END_MARGIN_MS,
-    MAX_TRACKS,
-    MAX_WAITING_BYTES,
-    StreamAssembler,
-)
+from processors.core.assemble.stream import END_MARGIN_MS, StreamAssembler
+from processors.core.assemble.stream_takes import MAX_WAITING_BYTES
+from processors.core.kept import MAX_TRACKS
 from processors.core.processor import REMEMBERED_MS, Rejected
 from processors.core.silence import SHORTEST_WAIT_MS
 from processors.core.snapshot import CheckpointError

@@ -28,7 +28,8 @@ from hypothesis import given, note
 from hypothesis import strategies as st
 
 from processors.core.assemble.config import AssemblyConfig
-from processors.core.assemble.stream import MAX_TRACKS, StreamAssembler
+from processors.core.assemble.stream import StreamAssembler
+from processors.core.kept import MAX_TRACKS
 from processors.core.processor import Rejected
 from schemas.events import Event, Pause, StreamClosed, TrackClosed, TrackOpened, TrackSegment
 from schemas.schema import Record
