@@ -1,8 +1,17 @@
 """Where recordings lie, and where they are looked for."""
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from processors.core.record.location import further, location, locations, of_another_log, parts_location
+from processors.core.record.location import (
+    further,
+    location,
+    locations,
+    of_another_log,
+    of_its_own,
+    parts_location,
+)
 from schemas.identity import LogIdentity, StreamIdentity
 
 DAY_MS = 86_400_000
@@ -22,6 +31,17 @@ def test_senders_and_incarnations_and_logs_have_places_of_their_own() -> None:
     assert further(place, STREAM) == f"{place}/from=17"
     assert of_another_log(place, STREAM, LogIdentity("c", "a_Topic-1")) == f"{place}/log=a_Topic-1-17"
     assert parts_location(0, StreamIdentity("acme", 5, 17)) == f"{place}/from=17"
+
+
+@given(st.text())
+@example("a/b")
+def test_whatever_a_sender_or_a_cluster_is_called_its_place_is_one_folder(name: str) -> None:
+    assert location(0, StreamIdentity(name, 5, 17)).count("/") == 2
+    beside = of_its_own(location(0, STREAM), STREAM, LogIdentity(name, "t"), 3)
+    folder, _, last = beside.rpartition("/")
+    assert folder == location(0, STREAM)
+    assert last.startswith("log=")
+    assert last.endswith("-t-3-17")
 
 
 def test_one_that_continues_another_lies_in_its_folder() -> None:

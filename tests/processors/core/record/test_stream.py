@@ -101,6 +101,13 @@ def test_missing_events_fail_the_recording() -> None:
     assert out == [FailRecording(STREAM, "c", reason, "date=2026-11-18/stream=5", 0, len(told) - 1)]
 
 
+def test_one_whose_first_events_are_missing_would_have_lain_under_the_day_of_its_last() -> None:
+    last = events(1)[-1]
+    (failed,) = StreamRecorder(10_000).handle(last, last.event_index, DAY_MS + 86_400_000)
+    assert isinstance(failed, FailRecording)
+    assert failed.location == "date=2026-11-19/stream=5"
+
+
 @given(crash_at=st.integers(0, 54), stored=st.integers(0, 3), again=st.integers(0, 54))
 def test_a_restart_stores_the_same_parts(crash_at: int, stored: int, again: int) -> None:
     told = events(25)
