@@ -7,7 +7,9 @@ import msgspec
 import pytest
 from support import LOG, call_events
 
+from processors.core.record.alignment import Alignment
 from processors.core.record.manifest import IncompletePartsError, Outline, encoded
+from processors.core.record.replacement import facts_in
 from processors.core.record.track import InconsistentEventsError
 from schemas.events import (
     Delivery,
@@ -320,6 +322,20 @@ def test_tracks_of_one_name_have_files_of_their_own(
         outline.add(event)
     assert [(track.index, track.file) for track in outline.tracks] == list(enumerate(files))
     assert [track.format.encoding for track in outline.tracks] == [encoding] * len(names)
+
+
+def test_a_recording_is_compared_by_what_its_manifest_says() -> None:
+    tracks = [*track_events("far", 0, 8000, stop()), *track_events("near", 1, 8000, None)]
+    outline = outlined(tracks, ended_by(end()))
+    said = encoded(outline.manifest(LOG, {"far.wav": "ab", "near.wav": "cd"}, {"file": "mix.wav"}))
+    assert outline.facts(LOG) == facts_in(said) is not None
+
+
+def test_its_tracks_begin_where_their_stop_or_the_streams_end_says() -> None:
+    stopped = stop(start_time="2026-11-18T10:00:00.5Z")
+    tracks = [*track_events("far", 0, 8000, stopped), *track_events("near", 1, 8000, None)]
+    outline = outlined(tracks, ended_by(end(near=times(None, "2026-11-18T10:00:00Z"))))
+    assert outline.alignment() == Alignment([4000, 0], "start_time")
 
 
 # What it is made of --------------------------------------------------------------------------
