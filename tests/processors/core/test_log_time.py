@@ -51,3 +51,19 @@ def test_something_is_older_by_either_clock() -> None:
     assert time.is_older((0, 0.0), 9_999)
     assert not time.is_older((10_000, 2.0), 5_000)
     assert time.is_older((10_000, 2.0), 4_999)
+
+
+def test_what_happened_before_the_first_fetch_counts_from_the_beginning() -> None:
+    time = LogTime()
+    began = time.now
+    time.mark(0, 0.5)
+    assert time.is_older(began, 499)
+    assert not time.is_older(began, 500)
+
+
+def test_the_latest_mark_that_is_old_enough_is_told_be_it_the_last_one() -> None:
+    time = LogTime()
+    time.mark(10, 0.0)
+    time.mark(20, 1.0)
+    time.now_ms = 30_000
+    assert time.offset_before(30_000) == 20

@@ -54,11 +54,11 @@ def test_a_recording_is_announced_as_its_manifest_tells_it(state: str, reasons: 
 
 
 def test_a_stream_without_a_recording_is_announced_with_its_place_and_the_reason() -> None:
-    assert read(recording_failed(STREAM, None, PLACE, "store_unavailable: it is full")) == {
+    assert read(recording_failed(STREAM, "call", PLACE, "store_unavailable: it is full")) == {
         "stream_id": 5,
         "sender": "acme",
         "origin_offset": 17,
-        "call_id": None,
+        "call_id": "call",
         "type": "RecordingFailed",
         "payload": {"path": PLACE, "reason": "store_unavailable: it is full"},
     }

@@ -240,6 +240,19 @@ def test_all_that_is_known_of_a_stream_is_said() -> None:
     }
 
 
+def test_its_text_is_laid_out_for_people() -> None:
+    assert (
+        encoded({"tracks": [1], "mix": None})
+        == b"""{
+  "tracks": [
+    1
+  ],
+  "mix": null
+}
+"""
+    )
+
+
 def test_what_nobody_said_is_null() -> None:
     """A start, a stop and an end that were lost; and no segment."""
     silent = TrackClosed("far", 0, 0, 0.0, False, None, 0, DELIVERY, 0, -1, -1)
@@ -287,8 +300,8 @@ def test_what_is_declared_agrees_if_all_that_was_said_is_within_a_chunk(
 def test_a_duration_in_whole_milliseconds_agrees_with_samples_that_are_none() -> None:
     """As of the platform: 2519 is declared of 20,156 samples, which are 2519.5 ms."""
     silent = Delivery(0, 0, 0, 0, 0, 0, 0, 0, None, None, None, None)
-    for delivery, agrees in ((DELIVERY, [True, True, False]), (silent, [True, False, False])):
-        for declared_ms, agree in zip((2519, 2538, 2540), agrees, strict=True):
+    for delivery, agrees in ((DELIVERY, [True, True, True, False]), (silent, [True, False, False, False])):
+        for declared_ms, agree in zip((2519, 2521, 2538, 2540), agrees, strict=True):
             closed = TrackClosed(
                 "far", 0, 20_156, 2519.5, True, stop(duration=declared_ms), 4, delivery, 0, 11, 19
             )
