@@ -1,5 +1,6 @@
 """When a stream's events are stored, and as what."""
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 from support import DELIVERY
@@ -57,6 +58,14 @@ def test_the_place_comes_from_the_first_records_timestamp() -> None:
     assert part.location == "date=2026-11-18/stream=5"
     assert location(DAY_MS, STREAM) == part.location
     assert part.parts == PARTS
+
+
+def test_a_stream_that_continues_another_lies_in_its_folder() -> None:
+    told = events(1)
+    told[0] = msgspec.structs.replace(told[0], payload=StreamOpened(DAY_MS, None, continues=0))
+    (part,) = record_all(told)
+    assert isinstance(part, StorePart)
+    assert part.location == part.parts == PARTS
 
 
 def test_a_part_says_of_which_stream_and_call_it_is_and_what_it_holds() -> None:
