@@ -52,7 +52,7 @@ def told_of(*tracks: bytes, encodings: tuple[str, ...] = ("ulaw", "ulaw")) -> li
             TrackClosed(name, index, len(audio), len(audio) / 8, True, None, 7, DELIVERY, 0, 1, 9)
         )
     payloads.append(StreamClosed(True, [], 0, None, None, len(tracks), 9, 0, 0, 0, 0, 9))
-    return [Event(5, None, 0, index, "call", 0, index, payload) for index, payload in enumerate(payloads)]
+    return [Event(5, "acme", 0, index, "call", 0, index, payload) for index, payload in enumerate(payloads)]
 
 
 def measured(told: list[Event], window_ms: int = 1000) -> list[Record]:
@@ -74,7 +74,11 @@ def test_the_records_are_those_of_the_topic_and_say_of_which_event_they_come() -
     read = [reader.decode(writer.encode(record)) for record in records]
     assert {record["type"] for record in read} == {"TrackMetrics", "ConversationMetrics"}
     for record, made in zip(read, records, strict=True):
-        assert (record["stream_id"], record["call_id"]) == (5, "call")
+        assert {name: record[name] for name in ("stream_id", "sender", "call_id")} == {
+            "stream_id": 5,
+            "sender": "acme",
+            "call_id": "call",
+        }
         assert {name: record["payload"][name] for name in made["payload"][1]} == made["payload"][1]
     assert [r["event_index"] for r in records] == sorted(r["event_index"] for r in records)
     finals = [r["payload"] for r in read if r["payload"]["kind"] == "FINAL"]
@@ -198,8 +202,18 @@ def test_a_restored_meter_keeps_the_windows_its_stream_began_with(at: int, other
     assert [o for offset, event in enumerate(told) for o in meter.handle(event, offset, 0)] == whole
 
 
-@pytest.mark.parametrize(("rate_hz", "meter"), [(0, None), (2**62, None), (8000, b""), (8000, b"abc")])
-def test_a_checkpoint_of_a_track_that_cannot_be_is_refused(rate_hz: int, meter: bytes | None) -> None:
+@pytest.mark.parametrize(
+    ("rate_hz", "meter", "says"),
+    [
+        (0, None, "a track of 0 samples a second"),
+        (2**62, None, f"a track of {2**62} samples a second"),
+        (8000, b"", "a meter of 0 bytes, not "),
+        (8000, b"abc", "a meter of 3 bytes, not "),
+    ],
+)
+def test_a_checkpoint_of_a_track_that_cannot_be_is_refused(
+    rate_hz: int, meter: bytes | None, says: str
+) -> None:
     measured = StreamMeter(1000)
     for at, event in enumerate(call_events(("far",))[0][:2]):
         measured.handle(event, at, 0)
@@ -207,7 +221,7 @@ def test_a_checkpoint_of_a_track_that_cannot_be_is_refused(rate_hz: int, meter: 
     (track,) = state.tracks
     track.rate_hz = rate_hz
     track.frames.meter = track.frames.meter if meter is None else bytearray(meter)
-    with pytest.raises(CheckpointError):
+    with pytest.raises(CheckpointError, match=says):
         StreamMeter.restore(msgspec.msgpack.encode(state), 1000)
 
 
