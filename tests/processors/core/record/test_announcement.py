@@ -21,7 +21,7 @@ def manifest() -> dict[str, Any]:
     for event in call_events(samples=8000)[0]:
         outline.add(event)
     made = outline.manifest(LOG, {"caller.wav": "ab", "transfer.wav": "cd"}, {})
-    made["tracks"][1]["chunks"]["lost"] = 2
+    made["tracks"][1]["take"] = made["tracks"][1]["chunks"]["lost"] = 2
     return made
 
 
@@ -46,8 +46,10 @@ def test_a_recording_is_announced_as_its_manifest_tells_it(state: str, reasons: 
             "reasons": reasons,
             "manifest_sha256": "ef",
             "tracks": [
-                {"track": "caller", "file": "caller.wav", "sha256": "ab", "chunks_lost": 0} | track,
-                {"track": "transfer", "file": "transfer.wav", "sha256": "cd", "chunks_lost": 2} | track,
+                {"track": "caller", "take": 1, "file": "caller.wav", "sha256": "ab", "chunks_lost": 0}
+                | track,
+                {"track": "transfer", "take": 2, "file": "transfer.wav", "sha256": "cd", "chunks_lost": 2}
+                | track,
             ],
         },
     }

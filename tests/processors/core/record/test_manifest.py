@@ -7,7 +7,6 @@ import msgspec
 import pytest
 from support import LOG, call_events
 
-from processors.core.record.alignment import Alignment
 from processors.core.record.manifest import IncompletePartsError, Outline, encoded
 from processors.core.record.replacement import facts_in
 from processors.core.record.track import InconsistentEventsError
@@ -348,7 +347,9 @@ def test_its_tracks_begin_where_their_stop_or_the_streams_end_says() -> None:
     stopped = stop(start_time="2026-11-18T10:00:00.5Z")
     tracks = [*track_events("far", 0, 8000, stopped), *track_events("near", 1, 8000, None)]
     outline = outlined(tracks, ended_by(end(near=times(None, "2026-11-18T10:00:00Z"))))
-    assert outline.alignment() == Alignment([4000, 0], "start_time")
+    timeline = outline.timeline()
+    assert [placed.first_sample for placed in timeline.placed] == [4000, 0]
+    assert timeline.aligned_by == "start_time"
 
 
 # What it is made of --------------------------------------------------------------------------
