@@ -279,11 +279,12 @@ def test_a_call_of_which_all_came_in_time_is_complete_without_a_false_take(
     call: tuple[list[Record], dict[str, list[bytes]]], data: st.DataObject
 ) -> None:
     messages, takes = call
+    sent = len(messages)
     one_each = all(len(audio) == 1 for audio in takes.values())
     most = data.draw(st.sampled_from([0, 1, 40 if one_each else MOST_ACROSS_TAKES]))
     messages = reconnected(data.draw, messages)
     messages = displaced(data.draw, doubled(data.draw, messages, most), most)
-    check_complete(republished(data.draw, received(messages)), takes, data)
+    check_complete(republished(data.draw, received(messages)), takes, sent, data)
 
 
 @given(call=calls(silence=True), data=st.data())
@@ -291,11 +292,14 @@ def test_takes_with_the_same_silence_under_the_same_numbers_are_told_apart(
     call: tuple[list[Record], dict[str, list[bytes]]], data: st.DataObject
 ) -> None:
     messages, takes = call
+    sent = len(messages)
     messages = displaced(data.draw, messages, 1)
-    check_complete(republished(data.draw, received(messages)), takes, data)
+    check_complete(republished(data.draw, received(messages)), takes, sent, data)
 
 
-def check_complete(messages: list[Record], takes: dict[str, list[bytes]], data: st.DataObject) -> None:
+def check_complete(
+    messages: list[Record], takes: dict[str, list[bytes]], sent: int, data: st.DataObject
+) -> None:
     note("\n".join(map(shown, messages)))
     restarts = data.draw(st.frozensets(st.integers(0, len(messages))))
     heard = Heard([*messages, end(*takes)], restarts=restarts)
@@ -303,6 +307,7 @@ def check_complete(messages: list[Record], takes: dict[str, list[bytes]], data: 
     for name, audio in takes.items():
         assert heard.audio(name) == audio
     heard.check_counts()
+    assert heard.closed.messages_used == sent + 1, "each message is used once, and the end"
 
 
 @st.composite
