@@ -152,6 +152,16 @@ def test_a_whole_call() -> None:
         assert heard.audio(name) == played(name)
 
 
+def test_what_waited_for_kafka_behind_the_end_is_of_the_call_that_it_was_received_in() -> None:
+    *messages, stopped, ended = call("caller")
+    stream = StreamAssembler(STREAM, 3, CONFIG)
+    for offset, message in enumerate([*messages, ended]):
+        stream.handle(message | {"received_at": 10**15 + offset}, offset, offset)
+    late = stopped | {"received_at": 10**15 + 99}
+    heard = Heard(stream.handle(late, 99, 10 * CONFIG.window_ms))
+    assert (heard.rejected, heard.closed.reasons) == ([], [])
+
+
 def test_the_events_encode_as_they_are_declared() -> None:
     writer = Writer(TRACKS)
     for event in hear(call("caller")).events:

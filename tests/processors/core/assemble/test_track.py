@@ -9,7 +9,7 @@ from processors.core.assemble.config import AssemblyConfig
 from processors.core.assemble.gap_limit import GapLimit
 from processors.core.assemble.instant import Instant
 from processors.core.assemble.state import Kind, Message, NameState, TrackState, settings_of
-from processors.core.assemble.takes import Takes
+from processors.core.assemble.takes import Takes, TooManyTracksError
 from processors.core.assemble.track import TrackAssembler
 from schemas.events import Gap, Payload, TrackClosed, TrackOpened, TrackSegment
 
@@ -367,6 +367,63 @@ def test_of_many_losses_the_last_64_are_remembered() -> None:
     for number, late, takes in ((4, 1, 1), (130, 2, 1), (2, 2, 2)):
         track.receive(message(number, 999))
         assert (track.state.stats.late, len(track.states)) == (late, takes)
+
+
+def other(number: int, ms: int) -> Message:
+    """Return a chunk with other content than that of its number."""
+    return Message(number, Kind.CHUNK, 90, ms, ms * 1000, 4, b"abcd")
+
+
+def received(*numbers: int, stop: int = 99) -> Track:
+    """Return a track of which these came, a millisecond apart."""
+    track = assembler()
+    for ms, number in enumerate(numbers):
+        track.receive(message(number, stop, ms=ms))
+    return track
+
+
+@pytest.mark.parametrize(("number", "late"), [(3, 0), (4, 1), (5, 1), (6, 1), (7, 0)])
+def test_what_comes_for_a_number_declared_lost_is_late_and_for_another_begins_a_take(
+    number: int, late: int
+) -> None:
+    track = received(1, 2, 3, 7)
+    track.takes.wait_no_longer()
+    track.receive(other(number, 4))
+    assert (track.state.stats.late, len(track.states)) == (late, 2 - late)
+
+
+def test_what_waited_behind_a_stop_and_finds_no_take_any_more_is_late() -> None:
+    track = assembler()
+
+    def begin(name: str, take: int) -> TrackAssembler:
+        if take > 1:
+            raise TooManyTracksError("no more")
+        return track._begin(name, take)
+
+    track.takes = Takes(NameState("far"), SETTINGS, begin)
+    for ms, number in enumerate((7, 9, 5)):
+        track.receive(message(number, 5, ms=ms))
+    track.close()
+    assert track.state.stats.late == 2
+
+
+def test_when_memory_is_short_a_start_that_nothing_came_behind_is_a_duplicate() -> None:
+    track = received(1, 2, 3, 1)
+    assert track.takes.waiting_bytes > 0
+    assert track.takes.waits_since == 1
+    track.takes.wait_no_longer()
+    assert track.takes.waiting_bytes == 0
+    assert (track.state.stats.duplicate, len(track.states)) == (1, 1)
+
+
+def test_when_memory_is_short_a_take_has_the_start_that_came_behind_its_audio() -> None:
+    track = received(1, 2, 3, 4, stop=4)
+    track.receive(other(7, 4))
+    track.receive(Message(1, Kind.START, 91, 5, 5000, 0, START))
+    track.takes.wait_no_longer()
+    assert [state.started for state in track.states] == [True, True]
+    assert [state.stats.duplicate for state in track.states] == [0, 0]
+    assert track.states[1].stats.lost == 5
 
 
 def test_another_rate_makes_segments_of_its_own_length() -> None:
