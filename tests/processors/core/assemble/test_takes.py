@@ -112,6 +112,52 @@ def test_legs_of_one_length_that_begin_with_the_same_silence_are_takes() -> None
     assert (heard.texts, heard.reasons) == (["__abc", "__def", "__ghi"], [])
 
 
+SECOND = [start(), *chunks("cd")]
+#: Each behind a leg of the same length, with the same stop: whether that is the second's own beyond doubt.
+STOPS = {
+    "right behind its audio": (over("c2", *SECOND, stop(4)), True),
+    "over another connection, with the last chunk": (
+        [*over("c2", *SECOND[:2]), *over("c3", SECOND[2], stop(4))],
+        True,
+    ),
+    "behind chunks that come again": (over("c2", *SECOND, *SECOND[1:], stop(4)), True),
+    "with a chunk missing before it": (over("c2", *SECOND[:2], stop(4)), False),
+    "over the connection of the first leg": ([*over("c2", *SECOND), stop(4)], False),
+    "behind a chunk of the first leg": (over("c2", *SECOND, *chunks("a"), stop(4)), False),
+}
+
+
+@pytest.mark.parametrize(("second", "own"), STOPS.values(), ids=STOPS)
+def test_a_stop_like_the_last_legs_ends_a_take_at_once_if_it_comes_right_behind_its_audio(
+    second: list[Record], own: bool
+) -> None:
+    stream = StreamAssembler(7, 0, CONFIG)
+    for at, one in enumerate([begin(), *take("ab"), *second], 1):
+        out = stream.handle(one | {"received_at": at * 1000}, at, at)
+    ended = [e.payload.take for e in out if isinstance(e, Event) and isinstance(e.payload, TrackClosed)]
+    assert ended == ([2] if own else [])
+
+
+@pytest.mark.parametrize("second", [second for second, own in STOPS.values() if not own][1:])
+def test_a_stop_that_may_be_the_first_legs_is_the_seconds_if_a_third_begins_behind_it(
+    second: list[Record],
+) -> None:
+    heard = call(*take("ab"), *second, *over("c2", *take("efg")))
+    assert (heard.texts, heard.reasons) == (["ab", "cd", "efg"], [])
+
+
+def test_a_stop_of_the_first_leg_that_comes_again_does_not_end_a_longer_second() -> None:
+    heard = call(*take("ab"), *over("c2", *SECOND), stop(4), *over("c2", *chunks("e", 4), stop(5)))
+    assert (heard.texts, heard.reasons) == (["ab", "cde"], [])
+
+
+def test_a_chunk_of_the_first_leg_that_comes_again_is_no_audio_of_the_second() -> None:
+    again = chunks("b", 3)
+    heard = call(*take("abc"), start(), *chunks("d"), *again, *chunks("ef", 3), stop(5))
+    assert (heard.texts, heard.reasons) == (["abc", "def"], [])
+    assert heard.closed.messages_duplicate == 1
+
+
 def test_a_leg_without_audio_is_a_take() -> None:
     heard = call(*take("abc"), *take(""), *take("d"))
     assert (heard.texts, heard.reasons) == (["abc", "", "d"], [])
