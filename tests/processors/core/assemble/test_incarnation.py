@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from processors.core.assemble.arrivals import REMEMBERED_ARRIVALS
 from processors.core.assemble.config import AssemblyConfig
-from processors.core.assemble.state import StreamState, settings_of
+from processors.core.assemble.incarnation import follow, leave
+from processors.core.assemble.state import Arrival, NameState, StreamState, TrackState, settings_of
 from processors.core.assemble.stream import StreamAssembler
 from processors.core.config import CheckpointConfig
 from processors.core.kept import MAX_TRACKS
@@ -317,6 +319,38 @@ def test_what_a_closed_stream_keeps_is_small_and_nothing_of_one_that_ended() -> 
     assert ended is not None
     state = msgspec.msgpack.decode(ended.snapshot(), type=StreamState)
     assert (state.tracks, state.carried, state.announced, state.silenced) == ([], [], [], False)
+
+
+def test_a_take_goes_on_from_where_it_stood_and_with_nothing_that_was_recorded_of_it() -> None:
+    stood: dict[str, Any] = {
+        "next_seq": 9,
+        "encoding": "alaw",
+        "rate_hz": 16_000,
+        "assumed": False,
+        "started": True,
+        "finished": True,
+        "start_seq": 1,
+        "began_us": 7,
+        "connection": 8,
+        "last_chunk": (6, 5),
+        "chunk_length": 160,
+        "lost_ranges": [(3, 5)],
+    }
+    recorded: dict[str, Any] = {
+        "position": 320,
+        "opened": True,
+        "heard_at": 4,
+        "gap_samples": 160,
+        "first_offset": 1,
+    }
+    arrivals = [Arrival(number, 1, 2, 3) for number in range(99)]
+    name = NameState("far", arrivals, {3: 2}, 3, messages=4, fresh_seq=8)
+    closed, following = (StreamState(settings_of(CONFIG), 5, 0) for _ in range(2))
+    closed.tracks, closed.names = [TrackState("far", 1, 2, **stood, **recorded)], [name]
+    leave(closed)
+    follow(following, closed, 0)
+    assert following.carried == [TrackState("far", 1, 2, **stood, continues=True, closed=True)]
+    assert following.carried_names == [NameState("far", arrivals[-REMEMBERED_ARRIVALS:], {3: 2}, 3)]
 
 
 # Whatever happens ---------------------------------------------------------------------------
