@@ -139,10 +139,11 @@ def test_a_stop_like_the_last_legs_ends_a_take_at_once_if_it_comes_right_behind_
 
 
 @pytest.mark.parametrize("second", [second for second, own in STOPS.values() if not own][1:])
+@pytest.mark.parametrize("first", [1, 5])
 def test_a_stop_that_may_be_the_first_legs_is_the_seconds_if_a_third_begins_behind_it(
-    second: list[Record],
+    second: list[Record], first: int
 ) -> None:
-    heard = call(*take("ab"), *second, *over("c2", *take("efg")))
+    heard = call(*take("ab"), *second, *over("c2", *take("efg", first)))
     assert (heard.texts, heard.reasons) == (["ab", "cd", "efg"], [])
 
 

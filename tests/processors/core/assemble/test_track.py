@@ -392,6 +392,21 @@ def test_what_comes_for_a_number_declared_lost_is_late_and_for_another_begins_a_
     assert (track.state.stats.late, len(track.states)) == (late, 2 - late)
 
 
+@pytest.mark.parametrize("number", [2, 5])
+def test_in_the_first_take_a_start_of_another_number_than_1_comes_behind_a_loss(number: int) -> None:
+    track = received(7)
+    track.receive(Message(number, Kind.START, 90, 1, 1000, 0, START))
+    track.takes.wait_no_longer()
+    track.receive(other(1, 2))
+    assert (track.state.stats.late, len(track.states)) == (1, 1)
+
+
+def test_a_start_that_comes_behind_audio_of_its_take_is_remembered_as_its_own() -> None:
+    for numbers in ((1, 2), (2, 1)):
+        state = received(*numbers).state
+        assert (state.started, state.start_seq, state.next_seq) == (True, 1, 3)
+
+
 def test_what_waited_behind_a_stop_and_finds_no_take_any_more_is_late() -> None:
     track = assembler()
 
