@@ -35,16 +35,24 @@ def properties_assigned(source: str) -> str:
 
 
 def copy(root: Path, target: Path) -> None:
-    """Bring the copy up to date; what did not change keeps its time, by which mutmut goes."""
+    """Bring the copy up to date; what did not change keeps its time, by which mutmut goes.
+
+    mutmut has a copy of its own in ``mutants``, of which it brings only Python sources up to date. So what
+    changed is deleted from it, and copied anew then; what is gone, with its results.
+    """
     wanted = {path.relative_to(root): _source(root, path) for path in _files(root)}
+    mutated = target / "mutants"
     for path in _files(target):
-        if path.relative_to(target) not in wanted:
-            path.unlink()
+        name = path.relative_to(target)
+        if name not in wanted:
+            for gone in (path, mutated / name, mutated / f"{name}.meta", mutated / f"{name}.spans"):
+                gone.unlink(missing_ok=True)
     for name, content in wanted.items():
         copied = target / name
         if not copied.exists() or copied.read_bytes() != content:
             copied.parent.mkdir(parents=True, exist_ok=True)
             copied.write_bytes(content)
+            (mutated / name).unlink(missing_ok=True)
 
 
 def _files(folder: Path) -> list[Path]:

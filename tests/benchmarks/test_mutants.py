@@ -89,6 +89,22 @@ def test_the_copy_keeps_the_times_of_what_did_not_change(tmp_path: Path) -> None
     assert "@property" not in (target / "processors/core/low.py").read_text()
 
 
+def test_what_changed_is_deleted_from_mutmuts_copy_and_what_is_gone_with_its_results(tmp_path: Path) -> None:
+    root, target = tmp_path / "root", tmp_path / "copy"
+    names = ("schemas/kept.avsc", "schemas/changed.avsc", "processors/gone.py", "processors/gone.py.meta")
+    for name in ("pyproject.toml", *names[:3]):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("")
+    copy(root, target)
+    for name in names:
+        (target / "mutants" / name).parent.mkdir(parents=True, exist_ok=True)
+        (target / "mutants" / name).write_text("{}")
+    (root / "schemas/changed.avsc").write_text("new")
+    (root / "processors/gone.py").unlink()
+    copy(root, target)
+    assert [name for name in names if (target / "mutants" / name).exists()] == ["schemas/kept.avsc"]
+
+
 def test_mutants_are_read_with_their_functions_and_changes(mutated: Path) -> None:
     killed, survived, untested = read(mutated)
     assert (killed.killed, survived.survived, untested.survived, untested.untested) == (True,) * 4
