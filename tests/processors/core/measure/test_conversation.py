@@ -393,6 +393,21 @@ def test_takes_that_would_overlap_lie_end_to_end() -> None:
     assert takes((100, [0, 100]), (150, [50, 100])) == one_take
 
 
+def test_the_delays_of_a_names_takes_add_up() -> None:
+    conversation = Conversation(ConversationState(), 10**6)
+    conversation.feed(segment("far", 0, 0), [(True, 100)])
+    conversation.close(0, [])
+    ended, delay = 200, 0
+    for take in (1, 2):
+        conversation.feed(segment("near", 9, 0), [(False, 1000)])
+        began = conversation.state.watermark
+        conversation.feed(segment("far", take, 200 * FRAME_MS * 1000), [(True, 50)])
+        conversation.close(take, [])
+        delay += began - ended
+        ended = began + 50
+    assert of(conversation.end()[-1], "delayed_ms") == [delay * FRAME_MS, 0]
+
+
 def test_a_take_that_is_heard_of_too_late_is_delayed() -> None:
     conversation = Conversation(ConversationState(), 10**6)
     conversation.feed(segment("far", 0, 0), [(True, 100)])

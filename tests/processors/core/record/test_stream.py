@@ -295,6 +295,15 @@ def test_parts_are_to_be_deleted_once_the_recording_stands_and_only_then() -> No
     assert StreamRecorder.restore(restored.snapshot(), 10_000).to_clean is None
 
 
+def test_a_part_of_one_event_is_to_be_deleted_as_well() -> None:
+    recorder = StreamRecorder(10_000)
+    recorder.handle(events(1)[0], 0, 0)
+    recorder.release(1)
+    recorder.stored(0)
+    recorder.finish()
+    assert recorder.to_clean == PARTS
+
+
 def test_a_restored_recorder_counts_into_what_its_worker_buffers() -> None:
     buffered = BufferedAudio(1)
     recorder = StreamRecorder.restore(StreamRecorder(10_000).snapshot(), 10_000, buffered)

@@ -115,4 +115,7 @@ def test_a_mix_that_would_be_mostly_silence_is_known() -> None:
     assert aligned(*[track(f"{n}", samples=800) for n in range(64)]).is_mostly_silence is False
     long = [track("far", samples=hour, start_time=BEGAN), track("near", start_time="2026-11-18T10:59:00Z")]
     assert aligned(*long).is_mostly_silence is False
+    for samples, mostly in ((2**20, False), (2**20 + 1, True)):  # 16 channels: 16 MiB, and more
+        tracks = [track("far", samples=samples), *(track(f"{n}", samples=1) for n in range(15))]
+        assert aligned(*tracks).is_mostly_silence is mostly
     assert aligned().is_mostly_silence is False
