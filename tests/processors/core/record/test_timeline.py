@@ -119,3 +119,28 @@ def test_a_mix_that_would_be_mostly_silence_is_known() -> None:
         tracks = [track("far", samples=samples), *(track(f"{n}", samples=1) for n in range(15))]
         assert aligned(*tracks).is_mostly_silence is mostly
     assert aligned().is_mostly_silence is False
+
+
+def test_a_recording_without_tracks_has_a_mix_of_no_samples() -> None:
+    assert aligned().samples == 0
+
+
+def test_takes_lie_one_behind_the_other_in_whatever_order_they_opened() -> None:
+    assert firsts(track("far", 2, heard_ms=1_000), track("far", 1, heard_ms=1_000)) == [8000, 0]
+
+
+@pytest.mark.parametrize(("samples", "moved"), [(0, []), (1, ["far-2"])])
+def test_a_take_is_moved_only_if_it_has_audio(samples: int, moved: list[str]) -> None:
+    timeline = aligned(track("far", heard_ms=1_000), track("far", 2, samples=samples, heard_ms=1_000))
+    assert timeline.moved == moved
+
+
+def test_the_end_of_the_stream_may_declare_a_duration_that_counts_the_pauses_in() -> None:
+    paused = track("far", pauses=[Pause(800, 5_001)])
+    ended = {"name": "far", "duration": 6_001, "start_time": None}
+    (placed,) = Timeline([paused], [ended]).placed
+    assert placed.pauses == [(800, 40_008)]
+    paused.format = AudioFormat("ulaw", 11_025)
+    (placed,) = Timeline([paused], [ended]).placed
+    assert placed.pauses == [(800, 55_136)]
+    assert isinstance(placed.pauses[0][1], int)
