@@ -17,6 +17,7 @@ from processors.config import WorkerConfig
 from processors.core.assemble.state import StreamState
 from processors.core.measure.stream import StreamMeterState
 from processors.core.record.stream import RecorderState
+from processors.driver.checkpoints import ATTEMPT
 from processors.storage.store import open_store
 from runtime.cluster import Cluster
 from schemas.dead_letter import parse_headers
@@ -134,7 +135,8 @@ async def _judge_measures(report: Report, cluster: Cluster, config: WorkerConfig
 async def _judge_checkpoints(report: Report, cluster: Cluster, agent: str) -> None:
     written: dict[int, list[tuple[bytes, bytes | None]]] = {}
     async for record in _all_of(cluster, changelog(agent).name):
-        written.setdefault(record.partition, []).append((record.key, record.value))
+        if record.key != ATTEMPT:
+            written.setdefault(record.partition, []).append((record.key, record.value))
     report.checkpoints += sum(map(len, written.values()))
     for partition, checkpoints in written.items():
         faults = invariants.checkpoints_gone_back(checkpoints, _CURSORS[agent])

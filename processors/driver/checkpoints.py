@@ -27,8 +27,8 @@ PIECE_RECORDS = 2000
 REPORT_S = 5.0
 
 _PARTITION_BYTES = 4
-#: No stream's key.
-_ATTEMPT = b"\0attempt"
+#: The key of the last worker's ``Attempt``; no stream's.
+ATTEMPT = b"\0attempt"
 
 S = TypeVar("S")
 #: The last value of each key, and its offset.
@@ -51,7 +51,7 @@ class CheckpointLog:
     """A compacted topic of checkpoints.
 
     Key: the stream's name. Value: the partition in 4 bytes, then the snapshot. The last value of a key
-    counts; none deletes it. One key, ``_ATTEMPT``, is that of the last worker's ``Attempt``.
+    counts; none deletes it. One key, ``ATTEMPT``, is that of the last worker's ``Attempt``.
     """
 
     def __init__(self, cluster: Cluster, topic: str) -> None:
@@ -89,7 +89,7 @@ class CheckpointLog:
             )
         self._attempts.pop(number, None)
         prefix = number.to_bytes(_PARTITION_BYTES, "big")
-        _, attempt = values.pop(_ATTEMPT, (0, b""))
+        _, attempt = values.pop(ATTEMPT, (0, b""))
         if attempt.startswith(prefix):
             with suppress(msgspec.DecodeError):  # another version's: then it is the first one of this
                 self._attempts[number] = msgspec.msgpack.decode(attempt[_PARTITION_BYTES:], type=Attempt)
@@ -103,7 +103,7 @@ class CheckpointLog:
         """Note an attempt for the next worker, durably; None forgets what was noted. Raise FencedError."""
         prefix = number.to_bytes(_PARTITION_BYTES, "big")
         value = None if attempt is None else prefix + msgspec.msgpack.encode(attempt)
-        await producer.send_all(self.topic, [(_ATTEMPT, value, [])])
+        await producer.send_all(self.topic, [(ATTEMPT, value, [])])
 
     async def _values(self, number: int, on_progress: Callable[[], None]) -> _Values:
         consumer: Any = await connected(

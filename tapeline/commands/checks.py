@@ -130,6 +130,8 @@ def verify(
             )
             found += [f"stream {stream}: log: {fault}" for stream, fault in compared.faults]
         if oracle is not None:
+            if not oracle.is_dir():
+                raise CommandError(f"no folder {oracle}: `tapeline play --oracle` writes one")
             for judge in oracles.read_all(oracle):
                 faults = await against_oracle(opened, recorded, judge)
                 found += [f"stream {judge.stream_id}: oracle: {fault}" for fault in faults]

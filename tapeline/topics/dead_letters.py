@@ -1,6 +1,6 @@
 """Working with the dead letters: what there is, what is in one, and publishing it again after a fix."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,7 +82,7 @@ class Summary:
     last: Letter | None = field(default=None, repr=False)
 
 
-async def summarized(found: AsyncIterator[Letter]) -> Iterator[Summary]:
+async def summarized(found: AsyncIterator[Letter]) -> list[Summary]:
     """Return the dead letters by who refused them and why, the most frequent first."""
     by_reason: dict[tuple[str, str], Summary] = {}
     async for letter in found:
@@ -91,7 +91,7 @@ async def summarized(found: AsyncIterator[Letter]) -> Iterator[Summary]:
         summary.count += 1
         if letter.timestamp_ms >= summary.last_ms:
             summary.last_ms, summary.last = letter.timestamp_ms, letter
-    return iter(sorted(by_reason.values(), key=lambda s: -s.count))
+    return sorted(by_reason.values(), key=lambda s: -s.count)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """``tapeline dead-letters``, on letters of the gateway and of an agent."""
 
+import re
+
 import pytest
 from aiokafka import AIOKafkaProducer
 from support import gateway, live_track, tapeline, until
@@ -41,6 +43,8 @@ async def refused(pipeline: Stack, tmp_path_factory: pytest.TempPathFactory) -> 
 async def test_by_reason_one_by_one_and_again_after_a_fix(pipeline: Stack, refused: list[Letter]) -> None:
     environment = pipeline.environment
     status, out, error = await tapeline("dead-letters", environment=environment)
+    assert "What the last of each said:" in out
+    assert re.search(r"^\d+:\d+  \w+: .", out, re.MULTILINE), out
     assert status == 0, error
     for reason in ("InvalidJson", "TooManyStreams", "UnknownSchema"):
         assert reason in out

@@ -17,6 +17,7 @@ from confluent_kafka.admin import (
 )
 from support import tapeline
 
+from schemas.topics import ALL_TOPICS
 from tapeline.emulator.player import play
 from tapeline.emulator.voxology import Call, SourceTrack
 from tapeline.local.kafka import free_port
@@ -134,7 +135,7 @@ async def secured(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sec
 async def test_tools_get_in(secured: Secured, kind: str) -> None:
     environment = secured.stack.environment | secured.kinds[kind]
     status, out, error = await tapeline("topics", environment=environment)
-    assert (status, out.count("exists")) == (0, 8), error
+    assert (status, out.count("exists")) == (0, len(ALL_TOPICS)), error
     arguments = ("tap", "voxology.messages", "--from-beginning", "--exit-at-end")
     status, _, error = await tapeline(*arguments, environment=environment)
     assert status == 0, error

@@ -371,7 +371,8 @@ async def test_an_agent_killed_in_mid_call_costs_nothing(pipeline: Stack, agent:
             3,
         )
         assert [f["value"]["payload"].get("samples") for f in finals] == [32_000, 32_000, None]
-        assert finals[-1]["value"]["payload"]["duration_ms"] == 4000
+        # Its tracks begin when the gateway heard them: on a busy machine some milliseconds apart.
+        assert 4000 <= finals[-1]["value"]["payload"]["duration_ms"] < 4500
 
 
 async def test_calls_too_many_to_hold_are_stored_so_far(pipeline: Stack) -> None:

@@ -108,7 +108,7 @@ async def test_tables_and_the_documents_query(shown: Stack, tmp_path: Path) -> N
     command = ("export", "metrics", str(tmp_path), "--since", "2026-01-01")
     status, out, error = await tapeline(*command, environment=shown.environment)
     assert status == 0, error
-    assert re.findall(r"(\w+)\.parquet: \d+ rows", out) == ["tracks", "conversations"]
+    assert re.findall(r"(\w+)\.parquet: \d+ rows", out) == ["tracks", "conversations", "failures"]
     (query,) = re.findall(r"```sql\n(.*?)```", DOCUMENT, re.DOTALL)
     there = query.replace("'conversations.parquet'", f"'{tmp_path}/conversations.parquet'")
     with_stream = there.replace("c.kind = 'FINAL'", f"c.kind = 'FINAL' AND stream_id = {STREAM}")
@@ -125,4 +125,4 @@ async def test_a_time_without_records_has_empty_tables(shown: Stack, tmp_path: P
     command = ("export", "metrics", str(tmp_path), "--until", "2020-01-01")
     status, out, error = await tapeline(*command, environment=shown.environment)
     assert status == 0, error
-    assert re.findall(r": (\d+) rows", out) == ["0", "0"]
+    assert re.findall(r": (\d+) rows", out) == ["0", "0", "0"]

@@ -15,6 +15,7 @@ from websockets.asyncio.client import connect
 
 from processors.core.assemble.config import AssemblyConfig
 from processors.core.assemble.stream import StreamAssembler
+from processors.driver.checkpoints import ATTEMPT
 from processors.driver.producer import PartitionProducers
 from schemas.topics import MESSAGES, TRACKS, changelog, consumer_group
 from tapeline.emulator.player import play
@@ -48,7 +49,7 @@ async def checkpoints_back(stack: Stack) -> tuple[int, list[str]]:
     async for record in records(
         stack.cluster, changelog("assemble").name, from_beginning=True, exit_at_end=True
     ):
-        if record.value is None:
+        if record.value is None or record.key == ATTEMPT:
             continue
         count += 1
         snapshot = record.value[PREFIX_BYTES:]

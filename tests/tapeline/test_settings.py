@@ -6,17 +6,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from pydantic import ValidationError
 
 import tapeline.settings
 from ingest.config import Buffers, GatewayConfig
 from processors.config import WorkerConfig
 from runtime.cluster import Cluster
+from tapeline.cli import app
 from tapeline.settings import Settings, host_port, usual_port
 
 
 def test_every_setting_is_explained() -> None:
     assert [n for n, f in Settings.model_fields.items() if not f.description] == []
+
+
+def test_every_setting_is_an_option_of_some_command_but_the_password() -> None:
+    def options(command: Any) -> set[str]:
+        below = (options(one) for one in getattr(command, "commands", {}).values())
+        return {option.name for option in command.params}.union(*below)
+
+    assert Settings.model_fields.keys() - options(typer.main.get_command(app)) == {"kafka_password"}
 
 
 def test_the_defaults_are_those_of_the_parts() -> None:
