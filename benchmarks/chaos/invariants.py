@@ -102,6 +102,15 @@ def letters_of_agents(found: Set[Letter], expected: Set[Letter]) -> list[str]:
     return sorted(unexpected) + sorted(f"dead letter missing: {one}" for one in expected - found)
 
 
+def closed_too_early(found: Set[Letter], once: Set[tuple[int | None, int | None]]) -> list[str]:
+    """Return the messages, at the places of ``once``, that came for a stream that had ended without them.
+
+    What comes after its stream's end must repeat what came before: no call here goes on behind its end.
+    """
+    lost = {one for one in found if one.reason == "StreamClosed" and (one.partition, one.offset) in once}
+    return sorted(f"a message that its closed stream did not take: {one}" for one in lost)
+
+
 def letters_of_gateway(found: Iterable[tuple[bytes, str]], sent: Mapping[bytes, str]) -> list[str]:
     """Return the gateway's dead letters that are none of the malformed frames sent, with their reasons.
 

@@ -22,7 +22,7 @@ from processors.storage.store import open_store
 from runtime.cluster import Cluster
 from schemas.dead_letter import parse_headers
 from schemas.identity import identity_in
-from schemas.topics import AGENTS, DEAD_LETTERS, METRICS, RECORDINGS, TRACKS, changelog
+from schemas.topics import AGENTS, DEAD_LETTERS, MESSAGES, METRICS, RECORDINGS, TRACKS, changelog
 from tapeline.checks.audit import audit
 from tapeline.checks.recorded import recordings_in
 from tapeline.checks.verify import against_manifest, against_oracle
@@ -87,8 +87,22 @@ async def _judge_events(report: Report, cluster: Cluster, config: WorkerConfig, 
     report.letters = Counter(f"{letter.component} {letter.reason}" for letter in letters)
     report.letters += Counter(f"gateway {reason}" for _, reason in refused)
     report.faults += abridged(invariants.letters_of_agents(letters, replay.letters))
+    report.faults += abridged(invariants.closed_too_early(letters, await _once(cluster)))
     sent = {frame: _reason(frame) for call in played for frame in call.garbage}
     report.faults += abridged(invariants.letters_of_gateway(refused, sent))
+
+
+async def _once(cluster: Cluster) -> set[tuple[int | None, int | None]]:
+    """Return the places of the messages that say what none before them in their stream did."""
+    said: set[tuple[int, bytes]] = set()
+    places: set[tuple[int | None, int | None]] = set()
+    async for entry in entries(cluster, MESSAGES, None):
+        assert entry.value is not None, f"a message of {MESSAGES.name} does not decode"
+        content = digest(repr((entry.value["type"], entry.value["payload"])).encode())
+        if (entry.value["stream_id"], content) not in said:
+            places.add((entry.raw.partition, entry.raw.offset))
+        said.add((entry.value["stream_id"], content))
+    return places
 
 
 async def _letters(cluster: Cluster) -> tuple[set[Letter], list[tuple[bytes, str]]]:

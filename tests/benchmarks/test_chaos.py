@@ -7,6 +7,7 @@ from benchmarks.chaos.invariants import (
     abridged,
     announcements,
     checkpoints_gone_back,
+    closed_too_early,
     differences,
     letters_of_agents,
     letters_of_gateway,
@@ -91,6 +92,13 @@ def test_letters_that_a_replay_does_not_have_and_those_it_has_alone() -> None:
         "dead letter that an undisturbed run does not have",
         "dead letter missing",
     ]
+
+
+def test_what_comes_for_a_closed_stream_must_repeat_what_came_before() -> None:
+    late = Letter("assemble", "voxology.messages", 3, 118, "StreamClosed")
+    refused = Letter("assemble", "voxology.messages", 3, 119, "TooManyTracks")
+    assert closed_too_early({late, refused}, {(3, 17), (3, 119)}) == []
+    assert len(closed_too_early({late, refused}, {(3, 118), (3, 119)})) == 1
 
 
 def test_a_gateway_refuses_the_malformed_frames_that_were_sent_and_nothing_else() -> None:
