@@ -111,7 +111,8 @@ class Rebuilder:
     """The records of the log in, in its order; recordings into a store.
 
     ``chosen``: the names of the streams that may be selected. ``late``: partition and offset of messages that
-    came for a stream that had ended; where the log has lost that stream, they would begin one.
+    came for a stream that had ended; where the log has lost that stream, they would begin one. One of
+    them may be what closes it, if nothing else came behind its end.
     """
 
     def __init__(
@@ -140,10 +141,12 @@ class Rebuilder:
         """Take a record; return the streams that it closes. Raise what the store raises."""
         if entry.set_aside and entry.partition in self._partitions:
             self._partitions[entry.partition].set_aside(entry.offset, entry.offset + 1, entry.key)
-        if entry.value is None or (entry.partition, entry.offset) in self._late:
+        if entry.value is None:
             return []
         name = _name(entry.value)
         if name not in self._chosen:
+            return []
+        if (entry.partition, entry.offset) in self._late and not self._closes(entry):
             return []
         if entry.partition not in self._partitions:
             self._partitions[entry.partition] = self._partition(entry.partition)
@@ -158,6 +161,15 @@ class Rebuilder:
         partition.opened()  # nothing is saved
         closed = [await self._event(e, entry.timestamp_ms) for e in out if not isinstance(e, Rejected)]
         return [rebuilt for rebuilt in closed if rebuilt is not None]
+
+    def _closes(self, entry: Entry) -> bool:
+        """Return whether a message finds its stream open, and the window after its ``end_stream`` over."""
+        assert entry.value is not None
+        partition = self._partitions.get(entry.partition)
+        stream = partition.processor(_name(entry.value)) if partition is not None else None
+        return isinstance(stream, StreamAssembler) and stream.has_ended_before(
+            entry.value, entry.timestamp_ms
+        )
 
     def left(self) -> list[Rebuilt]:
         """Return the streams that nothing has closed, and those that could not be made again."""

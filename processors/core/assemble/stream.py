@@ -100,7 +100,7 @@ class StreamAssembler(SelfContained):
             return [*self._close()] if silence is not None and self._ends_by(silence) else []
         out: list[Event | Rejected] = []
         at_us = received_us(record)
-        if state.end is not None and self._ms_since_last(timestamp_ms, at_us) > state.settings.window_ms:
+        if state.end is not None and self.has_ended_before(record, timestamp_ms):
             out += self._close()
             if timestamp_ms - state.last_ms > REMEMBERED_MS:
                 state.seen_offset = offset - 1
@@ -205,8 +205,13 @@ class StreamAssembler(SelfContained):
         state.expired |= loses
         return loses
 
-    def _ms_since_last(self, timestamp_ms: int, at_us: int) -> int:
-        return Instant(timestamp_ms, at_us).ms_since(Instant(self._state.last_ms, self._state.last_us))
+    def has_ended_before(self, record: Record, timestamp_ms: int) -> bool:
+        """Return whether a message comes behind the window after ``end_stream``: what comes closes it."""
+        state = self._state
+        if state.end is None:
+            return False
+        at = Instant(timestamp_ms, received_us(record))
+        return at.ms_since(Instant(state.last_ms, state.last_us)) > state.settings.window_ms
 
     # Silence ---------------------------------------------------------------------------------
 

@@ -103,6 +103,10 @@ def written() -> Written:
     log.send([*ours[:3], ours[-1]], BEGAN_MS + 400_100)
     log.send(held[12:], BEGAN_MS + 400_200)
     log.send(call(9, "far")[:5], BEGAN_MS + 400_300)
+    planned = call(6, "far")
+    planned[0]["tracks"] = [{"name": "transfer"}]  # never starts
+    log.send(planned, BEGAN_MS + 400_400)
+    log.send([planned[-2], planned[0]], BEGAN_MS + 403_000)  # the first of them closes it
     log.send(ours, BEGAN_MS + 2 * DAY_MS)
     return log
 
@@ -152,10 +156,10 @@ async def test_the_whole_log_is_what_these_tests_are_about() -> None:
         for manifest in manifests(await stored(store))
         for stream in [StreamIdentity(*(json.loads(manifest)[k] for k in ("sender", "stream_id")), 0)]
     }
-    assert states == {"7@0": "complete", "8@0": "partial", "acme/7@0": "complete"}
-    assert len(made) == 6, "one is still open"
-    assert len(manifests(await stored(store))) == 5
-    assert len(WHOLE.late) == 4
+    assert states == {"6@0": "complete", "7@0": "complete", "8@0": "partial", "acme/7@0": "complete"}
+    assert len(made) == 7, "one is still open"
+    assert len(manifests(await stored(store))) == 6
+    assert len(WHOLE.late) == 6
 
 
 @pytest.mark.parametrize("begins", CUTS)
