@@ -1,7 +1,8 @@
 """Where the tracks of a recording begin on its mix, and by which clock that is known. Pure.
 
 Two clocks tell: the ``start_time`` that a track's stop, or the stream's end, declares, and ``heard_at``, when
-the gateway heard the track's first sample. They are not the same clock, so all tracks are aligned by one.
+the gateway heard the track's first sample. They are not the same clock, so all tracks are aligned by one. The
+first is the sender's word, and is believed as far as the gateway's clock bears it out.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,9 @@ from schemas.schema import Record
 #: How much longer than twice its longest channel a mix may be: beyond that the times are absurd, and would
 #: make a file of silence.
 LONGEST_APART_S = 3600
+#: How far a ``start_time`` may put a track from where ``heard_at`` puts it: the audio of a sender waits no
+#: longer before it is sent, and what says otherwise would make silence of nothing.
+LONGEST_ASTRAY_S = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +33,21 @@ class Alignment:
 def alignment(tracks: Sequence[Track], ended: Sequence[Record | None]) -> Alignment:
     """Return how the tracks lie beside each other, given what ``end_stream`` says of each.
 
-    By ``start_time`` if it is known of every track that has audio, else by ``heard_at``. A clock that puts
-    tracks absurdly far apart is not believed.
+    By ``start_time`` if it is known of every track that has audio, and lies near where each was heard; else
+    by ``heard_at``. A clock that puts tracks absurdly far apart is not believed.
     """
     starts_ms = {
         "start_time": [_declared_ms(*of) for of in zip(tracks, ended, strict=True)],
         "heard_at": [None if track.heard_at is None else track.heard_at / 1000 for track in tracks],
     }
+    heard = _behind_the_earliest(tracks, starts_ms["heard_at"])
     for clock, known in starts_ms.items():
         first_sample = _behind_the_earliest(tracks, known)
-        if first_sample is not None and not _absurd(tracks, first_sample):
+        if (
+            first_sample is not None
+            and not _absurd(tracks, first_sample)
+            and not _astray(tracks, first_sample, heard)
+        ):
             return Alignment(first_sample, clock)
     return Alignment([0] * len(tracks), "assumed")
 
@@ -61,6 +70,21 @@ def _absurd(tracks: Sequence[Track], first_sample: Sequence[int]) -> bool:
     for track in tracks:
         channels_s[track.name] = channels_s.get(track.name, 0.0) + track.samples / track.format.rate_hz
     return mix_s > 2 * max(channels_s.values()) + LONGEST_APART_S
+
+
+def _astray(tracks: Sequence[Track], first_sample: Sequence[int], heard: Sequence[int] | None) -> bool:
+    """Return whether a track would lie far from where it was heard; one without audio, from all that was."""
+    if heard is None:
+        if any(track.samples for track in tracks):
+            return False  # it is not known where
+        heard = [0] * len(tracks)
+    end_s = max((at + t.samples) / t.format.rate_hz for t, at in zip(tracks, heard, strict=True))
+    for track, own, at in zip(tracks, first_sample, heard, strict=True):
+        own_s, at_s = own / track.format.rate_hz, at / track.format.rate_hz
+        latest_s = end_s if track.heard_at is None else at_s
+        if not at_s - LONGEST_ASTRAY_S <= own_s <= latest_s + LONGEST_ASTRAY_S:
+            return True
+    return False
 
 
 def _declared_ms(track: Track, ended: Record | None) -> float | None:

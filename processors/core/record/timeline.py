@@ -11,9 +11,13 @@ from processors.core.record.alignment import alignment
 from processors.core.record.track import Track
 from schemas.schema import Record
 
-#: What a mix may hold in any case, in bytes, and how much more than the tracks themselves.
-_MIX_BYTES = 16 * 1024 * 1024
+#: How much more than the tracks themselves a mix may hold in any case, and how much beside that, in bytes: some
+#: for nothing, and four silent channels of telephony for each second that the gateway saw pass, so that short
+#: talk around a long hold has its mix. Silence costs a sender nothing but that time.
 _TIMES_TRACKS = 8
+_FREE_BYTES = 256 * 1024
+_BYTES_PER_S = 4 * 8000
+_MOST_SILENT_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,20 @@ class Timeline:
         """Whether the mix would be far larger than the tracks: they are many, or lie far apart."""
         tracks = sum(one.track.closed.samples for one in self.placed)
         names = {one.track.name for one in self.placed}
-        return self.samples * len(names) > max(_MIX_BYTES, _TIMES_TRACKS * tracks)
+        silent = min(_FREE_BYTES + _BYTES_PER_S * self._heard_s, _MOST_SILENT_BYTES)
+        return self.samples * len(names) > max(silent, _TIMES_TRACKS * tracks)
+
+    @property
+    def _heard_s(self) -> float:
+        """From the first to the last that was heard of any track, in seconds of the gateway's clock."""
+        heard = [
+            (track.heard_at / 1e6, track.samples / track.format.rate_hz + track.pauses_ms / 1000)
+            for track in (one.track for one in self.placed)
+            if track.heard_at is not None
+        ]
+        if not heard:
+            return 0.0
+        return max(at + length for at, length in heard) - min(at for at, _ in heard)
 
     @property
     def channels(self) -> dict[str, list[Placed]]:

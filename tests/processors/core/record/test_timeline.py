@@ -115,10 +115,39 @@ def test_a_mix_that_would_be_mostly_silence_is_known() -> None:
     assert aligned(*[track(f"{n}", samples=800) for n in range(64)]).is_mostly_silence is False
     long = [track("far", samples=hour, start_time=BEGAN), track("near", start_time="2026-11-18T10:59:00Z")]
     assert aligned(*long).is_mostly_silence is False
-    for samples, mostly in ((2**20, False), (2**20 + 1, True)):  # 16 channels: 16 MiB, and more
-        tracks = [track("far", samples=samples), *(track(f"{n}", samples=1) for n in range(15))]
-        assert aligned(*tracks).is_mostly_silence is mostly
     assert aligned().is_mostly_silence is False
+
+
+@pytest.mark.parametrize(
+    ("tracks", "apart_ms", "mostly"),
+    [
+        # 256 KiB, and 32 kB for each second between the first and the last that was heard.
+        (2, 300_000, False),  # a short call with a hold of five minutes
+        (4, 300_000, False),
+        (5, 0, False),
+        (5, 30_000, False),
+        (5, 60_000, True),
+        (2, 1_048_000, False),  # 16 MiB, and not more
+        (2, 1_049_000, True),
+    ],
+)
+def test_silence_may_last_as_long_as_the_gateway_saw_time_pass(
+    tracks: int, apart_ms: int, mostly: bool
+) -> None:
+    made = [track(f"{n}", samples=1, heard_ms=apart_ms if n else 0) for n in range(tracks)]
+    assert aligned(*made).is_mostly_silence is mostly
+
+
+@given(st.integers(2, 64), st.integers(0, 60_000), st.sampled_from([1_000, 8_000, 384_000]))
+def test_a_mix_of_nothing_is_small_whatever_start_times_say(tracks: int, apart_ms: int, rate_hz: int) -> None:
+    """Many tracks of a sample each, sent in a moment, as far apart as a sender's word is believed."""
+    made = []
+    for number in range(tracks):
+        said = f"2026-11-18T10:{apart_ms // 60_000:02}:{apart_ms % 60_000 / 1000:06.3f}Z" if number else BEGAN
+        made.append(track(f"{number}", samples=1, heard_ms=number * 5, start_time=said))
+        made[-1].format = AudioFormat("ulaw", rate_hz)
+    timeline = aligned(*made)
+    assert timeline.is_mostly_silence or timeline.samples * tracks <= 300_000
 
 
 def test_a_recording_without_tracks_has_a_mix_of_no_samples() -> None:
