@@ -24,6 +24,7 @@ from obstore.store import ObjectStore
 from processors.core.audio.wav import wav_header, wav_padding
 from processors.core.record.location import locations
 from processors.core.record.manifest import MANIFEST, MIX, Outline, encoded
+from processors.core.record.manifest_reader import is_sound
 from processors.core.record.replacement import Keep, Span, facts_in, place
 from processors.core.record.track import InconsistentEventsError, Track
 from processors.storage.mix import interleaved, mixed
@@ -130,7 +131,10 @@ class Recordings:
         return None
 
     async def _standing(self, location: str, last_ms: int) -> dict[str, bytes]:
-        """Return the manifests that may be of a stream's name, by where they lie."""
+        """Return the sound manifests that may be of a stream's name, by where they lie.
+
+        The place of one that is damaged is free: it says of nothing what it is.
+        """
 
         async def below(place: str) -> list[str]:
             return await names(self._store, f"recordings/{place}")
@@ -139,7 +143,7 @@ class Recordings:
         paths = [path for listed in found for path in listed if path.endswith(f"/{MANIFEST}")]
         texts = await asyncio.gather(*(read(self._store, path) for path in paths))
         places = (path.removeprefix("recordings/").removesuffix(f"/{MANIFEST}") for path in paths)
-        return dict(zip(places, texts, strict=True))
+        return {at: text for at, text in zip(places, texts, strict=True) if is_sound(text, at)}
 
     async def _delete_files(self, folder: str, files: Iterable[str]) -> None:
         """Delete files that no manifest names any more."""

@@ -44,5 +44,5 @@ async def recordings_in(store: ObjectStore) -> list[Recording]:
         folder, _, file = path.rpartition("/")
         if file == MANIFEST:
             text = await read(store, path)
-            found.append(Recording(folder, text, facts_in(text)))
+            found.append(Recording(folder, text, facts_in(text, path)))
     return found

@@ -24,11 +24,21 @@ def location(opened_at_ms: int, stream: StreamIdentity, *, continues: bool = Fal
 
     One that ``continues`` another lies in its folder.
     """
-    # Quoted, for who forges records: what the gateway admits as a sender has nothing to quote.
-    sender = "" if stream.sender is None else f"sender={quote(stream.sender, safe='')}/"
     day = datetime.fromtimestamp(opened_at_ms / 1000, UTC).date()
-    folder = f"date={day.isoformat()}/{sender}stream={stream.stream_id}"
+    folder = "/".join([f"date={day.isoformat()}", *_named(stream.sender, stream.stream_id)])
     return further(folder, stream) if continues else folder
+
+
+def _named(sender: str | None, stream_id: int) -> list[str]:
+    # Quoted, for who forges records: what the gateway admits as a sender has nothing to quote.
+    of_sender = [] if sender is None else [f"sender={quote(sender, safe='')}"]
+    return [*of_sender, f"stream={stream_id}"]
+
+
+def is_place_of(path: str, sender: str | None, stream_id: int) -> bool:
+    """Return whether a recording of a name may lie at a path; any may at one that tells no name."""
+    named = [folder for folder in path.split("/") if folder.startswith(("sender=", "stream="))]
+    return not named or named == _named(sender, stream_id)
 
 
 def parts_location(opened_at_ms: int, stream: StreamIdentity) -> str:

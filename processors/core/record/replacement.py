@@ -75,7 +75,8 @@ class Facts(msgspec.Struct):
     @property
     def span(self) -> "Span":
         """Where the stream lies in the log."""
-        return Span(self.stream, self.made_from, self.log.partition, self.log.last_offset)
+        last_offset = max(self.log.first_offset, self.log.last_offset)  # whatever it says
+        return Span(self.stream, self.made_from, self.log.partition, last_offset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +99,10 @@ class Span:
         )
 
 
-def facts_in(text: bytes) -> Facts | None:
+def facts_in(text: bytes, path: str = "") -> Facts | None:
     """Return what a manifest says; None for one that is damaged, or does not say of which log it is."""
     try:
-        read_manifest(text, "it")
+        read_manifest(text, path)
         return msgspec.json.decode(text, type=Facts)
     except (DamagedManifestError, msgspec.MsgspecError, ValueError, RecursionError):
         return None

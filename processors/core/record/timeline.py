@@ -11,9 +11,9 @@ from processors.core.record.alignment import alignment
 from processors.core.record.track import Track
 from schemas.schema import Record
 
-#: How much more than the tracks themselves a mix may hold in any case, and how much beside that, in bytes: some
-#: for nothing, and four silent channels of telephony for each second that the gateway saw pass, so that short
-#: talk around a long hold has its mix. Silence costs a sender nothing but that time.
+#: How much more than the tracks a mix may hold in any case, and how much if that is less, in bytes:
+#: some for nothing, and four silent channels of telephony for each second that the gateway saw pass, so that
+#: short talk around a long hold has its mix. Silence costs a sender nothing but that time.
 _TIMES_TRACKS = 8
 _FREE_BYTES = 256 * 1024
 _BYTES_PER_S = 4 * 8000

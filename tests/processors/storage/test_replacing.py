@@ -130,13 +130,32 @@ async def test_what_another_log_left_stands_and_is_composed_of_nothing(store: Ob
     assert len(await names(store, f"parts/log={LOG.topic_id}")) > 0, "they are the other log's"
 
 
-async def test_a_damaged_manifest_is_left_alone(store: ObjectStore) -> None:
-    await obstore.put_async(store, f"recordings/{BASE}/recording.json", b"{")
-    saved = await compose(store, call())
-    assert isinstance(saved, Saved)
-    assert saved.path == f"recordings/{BASE}/log={LOG.topic_id}-0"
-    assert await read(store, f"recordings/{BASE}/recording.json") == b"{"
-    assert await compose(store, call()) == saved
+@pytest.mark.parametrize(
+    ("way", "value"),
+    [
+        (("stream_id",), -1),
+        (("continues",), -1),
+        (("log", "first_offset"), -(2**70)),
+        (("log", "last_offset"), 2**70),
+        (("log", "last_offset"), -1),
+        (("tracks", 0, "samples"), 2**62),
+        (("tracks", 0, "chunks", "received"), 10**30),
+    ],
+)
+async def test_what_a_damaged_manifest_says_is_not_better_and_it_is_made_again_in_its_place(
+    store: ObjectStore, way: tuple[str | int, ...], value: int
+) -> None:
+    good = await compose(store, call())
+    before = await written(store)
+    said = json.loads(before[f"recordings/{BASE}/recording.json"])
+    at = said
+    for step in way[:-1]:
+        at = at[step]
+    at[way[-1]] = value
+    for damaged in (b"{", json.dumps(said).encode()):
+        await obstore.put_async(store, f"recordings/{BASE}/recording.json", damaged)
+        assert await compose(store, call()) == good
+        assert await written(store) == before
 
 
 @pytest.mark.parametrize("whole_first", [True, False])

@@ -81,6 +81,49 @@ def test_a_file_lies_beside_its_manifest(file: str) -> None:
         read_manifest(changed(("tracks", 0, "file"), file), "a")
 
 
+@pytest.mark.parametrize(
+    ("way", "value"),
+    [
+        (("stream_id",), 2**63),
+        (("state",), "fine"),
+        (("opened_at",), "never"),
+        (("continues",), -1),
+        (("continues",), json.loads(TEXT)["log"]["first_offset"]),
+        (("log", "partition"), -3),
+        (("log", "first_offset"), -(2**70)),
+        (("log", "last_offset"), 2**70),
+        (("log", "last_offset"), 2**63),
+        (("settings",), {"rules": 9, "segment_ms": 0, "window_chunks": 1, "window_ms": 1, "max_gap_ms": 1}),
+        (("settings",), {"rules": 9, "segment_ms": 1, "window_chunks": -1, "window_ms": 1, "max_gap_ms": 1}),
+        (
+            ("settings",),
+            {"rules": 9, "segment_ms": 1, "window_chunks": 1, "window_ms": 2**62, "max_gap_ms": 1},
+        ),
+        (("tracks", 0, "duration_ms"), -1e308),
+        (("tracks", 0, "duration_ms"), 1e308),
+        (("tracks", 0, "samples"), 2**40),
+        (("tracks", 0, "sample_rate_hz"), 10**30),
+        (("tracks", 0, "sample_rate_hz"), 999),
+        (("tracks", 0, "chunks", "received"), 10**30),
+        (("tracks", 0, "chunks", "lost"), -1),
+        (("tracks", 0, "take"), 0),
+        (("tracks", 0, "heard_at"), "yesterday"),
+        (("tracks", 0, "gap_samples"), 2**39),
+        (("tracks", 0, "gaps"), [{"first_sample": 2**39, "samples": 2**39}]),
+    ],
+)
+def test_one_that_says_what_none_says(way: tuple[str | int, ...], value: Any) -> None:
+    with pytest.raises(DamagedManifestError, match=r"^a is damaged: "):
+        read_manifest(changed(way, value), "a")
+
+
+@pytest.mark.parametrize("folder", ["stream=6", "sender=acme/stream=5", "stream=-5/from=7"])
+def test_one_that_lies_where_another_stream_does(folder: str) -> None:
+    assert read_manifest(TEXT, "recordings/date=2026-11-18/stream=5/from=7/recording.json")
+    with pytest.raises(DamagedManifestError, match="and lies elsewhere"):
+        read_manifest(TEXT, f"recordings/date=2026-11-18/{folder}/recording.json")
+
+
 @given(st.binary(max_size=64), st.integers(0, len(TEXT)))
 def test_whatever_stands_in_it_is_read_or_told(bytes_: bytes, at: int) -> None:
     try:
