@@ -41,7 +41,8 @@ TapelineError                      what a person meets, in words
  ├── DamagedLogError               a batch of the log fails its checksum (tapeline.topics.reader)
  ├── TopicCreationError            the broker would not create a topic (tapeline.topics.create)
  ├── NoRecordingError              the store has no such recording (tapeline.report.finding)
- └── AmbiguousStreamError          the store has several of them (tapeline.report.finding)
+ ├── AmbiguousStreamError          the store has several of them (tapeline.report.finding)
+ └── UnshowableError               a recording whose files and manifest do not fit (tapeline.report.call)
 
 The command line catches the root in one place and prints its words.
 """

@@ -32,17 +32,19 @@ def show(
         from tapeline.report.page import html, lines
     except ImportError as error:
         raise CommandError("charts need the extra `show`: pip install 'tapeline[show]'") from error
+    from aiokafka.errors import KafkaError
+
     from processors.storage.store import open_store
     from runtime.clients import BrokerAwayError
     from runtime.registry import registry_from
     from schemas.identity import StreamSelector
     from tapeline.checks.begun import identity_of
-    from tapeline.report.call import MeasuredCall, add_arrivals, measure_call
+    from tapeline.report.call import MeasuredCall, add_arrivals, measure_call, showing
     from tapeline.report.finding import find_recording
 
     selector = StreamSelector.parse(stream)
 
-    async def main() -> MeasuredCall:
+    async def main() -> tuple[MeasuredCall, str]:
         with console().status("reading the recording") as status:
             store = open_store(chosen.store)
             recording, links = await find_recording(store, selector, date, log)
@@ -56,16 +58,18 @@ def show(
                         registry_from(chosen.registry),
                         lambda read: status.update(f"{read} records of the log read"),
                     )
-                except BrokerAwayError as error:
+                except (BrokerAwayError, KafkaError) as error:
                     console().print(f"tapeline: without arrivals: {error}", style="yellow", markup=False)
-        return found
+        return found, recording.folder
 
-    found = run(main())
+    found, folder = run(main())
+    with showing(folder):
+        shown = identity_of(found.manifest).name.replace("/", "-")
+        pages = ((".html", html(found).encode()), (".png", png(found, lines(found))))
     for link in found.links:
         console().print(f"it {link}", markup=False)
     out.mkdir(parents=True, exist_ok=True)
-    shown = identity_of(found.manifest).name.replace("/", "-")
-    for suffix, content in ((".html", html(found).encode()), (".png", png(found, lines(found)))):
+    for suffix, content in pages:
         path = out / f"stream-{shown}{suffix}"
         path.write_bytes(content)
         typer.echo(path)

@@ -5,6 +5,7 @@ runs: the figures are those of its FINAL records.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -21,8 +22,9 @@ from processors.core.measure.conversation import Conversation, ConversationState
 from processors.core.measure.frames import ActivityRun
 from processors.core.measure.kernels import FRAME_MS
 from processors.core.measure.track import TrackMeter
-from processors.storage.store import read
+from processors.storage.store import StoreError, read
 from runtime.cluster import Cluster
+from schemas.errors import TapelineError
 from schemas.events import Delivery, Gap, TrackClosed, TrackOpened, TrackSegment
 from schemas.message import received_us
 from schemas.registry import Registry
@@ -35,6 +37,25 @@ COLUMNS = 1600
 _EPOCH = datetime.fromtimestamp(0, UTC)
 #: Longer than any call: a report has no windows.
 _NO_WINDOW_MS = 10**9
+
+
+class UnshowableError(TapelineError):
+    """A recording whose files and manifest make no call."""
+
+
+@contextmanager
+def showing(folder: str) -> Iterator[None]:
+    """Raise UnshowableError for whatever goes wrong with a recording, but for errors that say themselves."""
+    try:
+        yield
+    except (TapelineError, OSError, StoreError):
+        raise
+    except Exception as error:  # a store may hold anything
+        raise UnshowableError(
+            f"{folder} cannot be shown: its manifest and its files do not fit "
+            f"({type(error).__name__}: {error}); "
+            "`tapeline verify --log` says what differs, and `tapeline rebuild` makes it again"
+        ) from error
 
 
 @dataclass(slots=True)
@@ -78,14 +99,20 @@ class MeasuredCall:
 
 
 async def measure_call(store: ObjectStore, folder: str, manifest: dict[str, Any]) -> MeasuredCall:
-    """Return the recording in a folder, measured, given its manifest. Raise what the store raises."""
-    files = {t["file"]: await read(store, f"{folder}/{t['file']}") for t in manifest["tracks"]}
-    shown = _measured(manifest, files)
-    mix = manifest["mix"]
-    if "file" in mix and len(mix["channels"]) <= 2:
-        shown.sounds = [(" and ".join(mix["channels"]), await read(store, f"{folder}/{mix['file']}"))]
-    else:
-        shown.sounds = [(t["track"], files[t["file"]]) for t in manifest["tracks"] if t["encoding"] in PCM]
+    """Return the recording in a folder, measured, given its manifest.
+
+    Raise UnshowableError if they do not fit, and what the store raises.
+    """
+    with showing(folder):
+        files = {t["file"]: await read(store, f"{folder}/{t['file']}") for t in manifest["tracks"]}
+        shown = _measured(manifest, files)
+        mix = manifest["mix"]
+        if "file" in mix and len(mix["channels"]) <= 2:
+            shown.sounds = [(" and ".join(mix["channels"]), await read(store, f"{folder}/{mix['file']}"))]
+        else:
+            shown.sounds = [
+                (t["track"], files[t["file"]]) for t in manifest["tracks"] if t["encoding"] in PCM
+            ]
     return shown
 
 

@@ -1,11 +1,13 @@
 """What can be looked at of calls that are not two tracks of speech."""
 
+from typing import Any
+
 import pytest
 from support import LOG, call_events, record_all
 
 from processors.storage.recordings import Recordings
 from processors.storage.store import open_store
-from tapeline.report.call import MeasuredCall, measure_call
+from tapeline.report.call import MeasuredCall, UnshowableError, measure_call, showing
 from tapeline.report.chart import png
 from tapeline.report.page import html, lines
 
@@ -42,3 +44,20 @@ async def test_a_track_without_audio() -> None:
     found = await shown(("far",), samples=0)
     assert found.duration_s == 0
     assert png(found, lines(found)).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [{"samples": 2**39}, {"chunks": {"received": 1}}, {"heard_at": None}],
+)
+async def test_what_does_not_fit_is_told_by_its_place(said: dict[str, Any]) -> None:
+    store = open_store("memory://")
+    saved = await record_all(Recordings(store, LOG), call_events(("far",), 24_000)[0])
+    saved.manifest["tracks"][0] |= said
+    with pytest.raises(UnshowableError, match=f"^{saved.path} cannot be shown: .*verify"):
+        await measure_call(store, saved.path, saved.manifest)
+
+
+def test_errors_that_say_themselves_what_is_wrong_are_left_alone() -> None:
+    with pytest.raises(FileNotFoundError), showing("a"):
+        raise FileNotFoundError
