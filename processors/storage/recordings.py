@@ -77,6 +77,12 @@ class Recordings:
         """Delete the parts of a recording that has been composed and announced."""
         await delete_below(self._store, f"{self._parts_root}/{parts}")
 
+    async def check_store(self) -> None:
+        """Write something and delete it. Raise what the store raises: then it takes nothing at all."""
+        folder = f"{self._parts_root}/probe"
+        await put(self._store, f"{folder}/probe", b"\0")
+        await delete_below(self._store, folder)
+
     async def compose(self, location: str, parts: str, tail: Sequence[Event]) -> Saved | Kept:
         """Write a stream's recording from its parts and the events that follow them, the manifest last.
 

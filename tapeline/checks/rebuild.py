@@ -5,7 +5,7 @@ events through the recorder, its parts into the store. Each stream is assembled 
 clock closes one, only what the log holds.
 """
 
-from collections.abc import AsyncIterator, Callable, Set
+from collections.abc import AsyncIterator, Awaitable, Callable, Set
 from dataclasses import dataclass
 
 from processors.config import StorageConfig
@@ -23,7 +23,7 @@ from processors.storage.recordings import Kept, Recordings, Saved
 from processors.storage.store import StoreError
 from runtime.cluster import Cluster
 from schemas.codec import Writer
-from schemas.errors import ENVIRONMENTAL, SchemaError
+from schemas.errors import SchemaError
 from schemas.events import FAILED, Event, StreamClosed, StreamOpened
 from schemas.identity import StreamIdentity, StreamSelector, is_sender, stream_name
 from schemas.registry import Registry
@@ -65,6 +65,8 @@ class _Stream:
     remark: str
     events: int = 0
     composed: Saved | Kept | None = None
+    in_trouble: bool = False
+    """The store did not take something of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,8 @@ class Rebuilt:
     stream: StreamIdentity
     composed: Saved | Kept | None
     remark: str = ""
+    in_trouble: bool = False
+    """Whether the store did not take it where it lies, and takes others."""
 
 
 async def rebuild(
@@ -89,7 +93,7 @@ async def rebuild(
     """Make the selected streams' recordings in a store; yield each when its closing record has been read.
 
     ``begun``: what the streams were assembled by, if it is known already; else ``voxology.tracks`` is asked.
-    Raise BrokerAwayError, and what the store raises.
+    Raise BrokerAwayError, and what a store raises that takes nothing.
     """
     chosen = await _select(cluster, registry, selection)
     if begun is None:
@@ -138,7 +142,7 @@ class Rebuilder:
         self._buffered = BufferedAudio()
 
     async def take(self, entry: Entry) -> list[Rebuilt]:
-        """Take a record; return the streams that it closes. Raise what the store raises."""
+        """Take a record; return the streams that it closes. Raise what a store raises that takes nothing."""
         if entry.set_aside and entry.partition in self._partitions:
             self._partitions[entry.partition].set_aside(entry.offset, entry.offset + 1, entry.key)
         if entry.value is None:
@@ -211,24 +215,40 @@ class Rebuilder:
         if not isinstance(event.payload, StreamClosed):
             return None
         del self._streams[event.stream]
-        return Rebuilt(event.stream, stream.composed, stream.remark)
+        return Rebuilt(event.stream, stream.composed, stream.remark, stream.in_trouble)
 
     async def _store(self, stream: _Stream, part: StorePart) -> None:
-        """Store a part, or compose a recording; remark upon one that cannot be made."""
-        try:
-            if not part.last:
-                await self._recordings.store_part(part.parts, part.events)
-                stream.recorder.stored(part.last_index)
-                return
+        """Store a part, or compose a recording; remark upon one that cannot be made.
+
+        Trouble with the place of one must not stop the others. Raise what the store raises if it takes
+        nothing anywhere.
+        """
+        await self._tried(stream, self._written(stream, part))
+        if part.last:
+            await self._tried(stream, self._recordings.delete_parts(part.parts))
+
+    async def _written(self, stream: _Stream, part: StorePart) -> None:
+        if stream.in_trouble:
+            return  # a part is missing already
+        if part.last:
             stream.composed = await self._recordings.compose(part.location, part.parts, part.events)
+        else:
+            await self._recordings.store_part(part.parts, part.events)
+            stream.recorder.stored(part.last_index)
+
+    async def _tried(self, stream: _Stream, writing: Awaitable[None]) -> None:
+        try:
+            await writing
+        except (OSError, StoreError) as error:
+            await self._recordings.check_store()
+            stream.in_trouble = True
+            stream.remark = f"the store fails at its place: {error}"
+        except MemoryError:
+            raise
         except (IncompletePartsError, InconsistentEventsError, SchemaError) as error:
             stream.remark = f"not recorded: {error}"
-        except (*ENVIRONMENTAL, StoreError):
-            raise
         except Exception as error:  # whatever comes up in one must not stop the others
             stream.remark = f"not recorded: {FAILED}{reason_of(error)}"
-        if part.last:
-            await self._recordings.delete_parts(part.parts)
 
 
 def _encodable(event: Event) -> Event:

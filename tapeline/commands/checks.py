@@ -33,6 +33,7 @@ def rebuild(
     """Make recordings again from Kafka alone, byte for byte the same, in any store.
 
     A recording that stands is replaced by none that is worse: then nothing is written, and the status is 1.
+    The status is 1 as well where the store fails at the place of one; the others are made.
 
     Each stream is assembled by the settings that it began with. Where nothing in Kafka tells them any more,
     those given here are taken, and that is said.
@@ -51,12 +52,12 @@ def rebuild(
     selection = Selection(selectors, frozenset(call or ()), utc_ms(since), utc_ms(until))
     config = chosen.worker()
 
-    async def main() -> tuple[int, int]:
+    async def main() -> tuple[int, int, int]:
         cluster, registry = chosen.cluster(), registry_from(chosen.registry)
         # Parts of its own: a live agent may be writing the same stream's.
         log = await log_identity(cluster, TOOL_PATIENCE_S)
         recordings = Recordings(open_store(chosen.store), log, parts="rebuild")
-        made = kept = 0
+        made = kept = in_trouble = 0
         async with Announcer(cluster, registry) as announcer:
             with console().status("reading the log") as status:
                 async for rebuilt in rebuilding(
@@ -69,6 +70,7 @@ def rebuild(
                     lambda read: status.update(f"{read} messages read"),
                 ):
                     told = [rebuilt.remark] if rebuilt.remark else []
+                    in_trouble += rebuilt.in_trouble
                     standing: Saved | None = None
                     match rebuilt.composed:
                         case Saved() as standing:
@@ -80,12 +82,12 @@ def rebuild(
                     if announce and standing and await announcer.announce(rebuilt.stream, standing):
                         told.append("announced")
                     typer.echo(f"stream {rebuilt.stream} {'; '.join(told)}")
-        return made, kept
+        return made, kept, in_trouble
 
-    made, kept = run(main())
-    if not made and not kept:
+    made, kept, in_trouble = run(main())
+    if not made and not kept and not in_trouble:
         raise CommandError("no closed stream in the log is meant by that")
-    raise typer.Exit(1 if kept else 0)
+    raise typer.Exit(1 if kept or in_trouble else 0)
 
 
 @takes(*CLUSTER, "store", "registry", *ASSEMBLY)
