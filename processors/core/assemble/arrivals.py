@@ -1,6 +1,8 @@
 """The last messages of a track's name, to tell one that comes again. Pure.
 
 Of each message a few numbers are kept, whatever take it was of: so the state is small and of constant size.
+What a gateway publishes twice is told by the last messages; what a sender sends twice, by the last of the
+takes, which duplicates do not use up.
 """
 
 import msgspec
@@ -10,8 +12,8 @@ from processors.core.assemble.state import CHUNK, START, Arrival, Message, NameS
 
 #: The last 64 chunks of a take, its start and its stop.
 REMEMBERED_ARRIVALS = 66
-#: Connections of which it is remembered when their last message was received.
-_REMEMBERED_CONNECTIONS = 8
+#: Connections of which it is remembered when their last message was received: those last used.
+_REMEMBERED_CONNECTIONS = 64
 
 
 class Arrivals:
@@ -41,48 +43,68 @@ class Arrivals:
             return False
         self._name = connection
         state.connection = crc32c(connection.encode())
-        self._last_us = last_us = state.connections.get(state.connection, -1)
-        if last_us < 0:
-            if len(state.connections) >= _REMEMBERED_CONNECTIONS:
-                del state.connections[next(iter(state.connections))]
-        elif received_us <= last_us:
-            return self._is_remembered(message) or self._is_earlier(received_us, last_us)
-        self._last_us = state.connections[state.connection] = received_us
-        return False
+        last_us = state.connections.pop(state.connection, -1)
+        if last_us < 0 and len(state.connections) >= _REMEMBERED_CONNECTIONS:
+            del state.connections[next(iter(state.connections))]
+        self._last_us = state.connections[state.connection] = max(received_us, last_us)
+        if received_us > last_us >= 0:
+            return False
+        return self._is_remembered(message) or (last_us >= 0 and self._is_earlier(message, last_us))
 
     def _is_remembered(self, message: Message) -> bool:
-        return (
-            Arrival(message.sequence_number, digest(message), message.received_us, self.connection)
-            in self._state.arrivals[-REMEMBERED_ARRIVALS:]
-        )
+        one = Arrival(message.sequence_number, digest(message), message.received_us, self.connection)
+        state = self._state
+        return any(one in noted[-REMEMBERED_ARRIVALS:] for noted in (state.arrivals, state.repeated))
 
-    def _is_earlier(self, received_us: int, last_us: int) -> bool:
-        remembered = self._state.arrivals[-REMEMBERED_ARRIVALS:]
+    def _is_earlier(self, message: Message, last_us: int) -> bool:
+        """Tell whether it is earlier than all of its connection, of its kind, that is not forgotten."""
+        state = self._state
+        remembered = (state.repeated if message.kind is START else state.arrivals)[-REMEMBERED_ARRIVALS:]
         if len(remembered) < REMEMBERED_ARRIVALS:
             return False  # nothing is forgotten yet
         own = [arrival.received_us for arrival in remembered if arrival.connection == self.connection]
-        return received_us < min(own, default=last_us)
+        return message.received_us < min(own, default=last_us + 1)
 
     def knows(self, message: Message) -> bool:
-        """Tell whether one of the same number and content came before."""
-        number, of = message.sequence_number, digest(message)
-        return any(
-            arrival.sequence_number == number and arrival.digest == of
-            for arrival in self._state.arrivals[-REMEMBERED_ARRIVALS:]
-        )
+        """Tell whether a take has one of the same number and content."""
+        return self._like(message) is not None
 
-    def remember(self, message: Message) -> None:
-        """Remember a message, after ``is_republished`` was asked for it."""
+    def brought_like(self, message: Message) -> bool:
+        """Tell whether the connection of the last message brought a take one of that number and content."""
+        like = self._like(message)
+        return like is not None and like.connection == self.connection
+
+    def _like(self, message: Message) -> Arrival | None:
+        number, of = message.sequence_number, digest(message)
+        for one in reversed(self._state.arrivals[-REMEMBERED_ARRIVALS:]):
+            if one.sequence_number == number and one.digest == of:
+                return one
+        return None
+
+    def remember(self, message: Message, *, in_take: bool = True) -> None:
+        """Remember a message, after ``is_republished`` was asked for it; ``in_take``: a take has it."""
         state = self._state
-        arrivals = state.arrivals
         of = crc32c(message.body) if message.kind is CHUNK else digest(message)  # type: ignore[arg-type]
-        arrivals.append(Arrival(message.sequence_number, of, message.received_us, state.connection))
+        arrivals = state.arrivals if in_take else state.repeated
+        state.before = arrival = Arrival(message.sequence_number, of, message.received_us, state.connection)
+        arrivals.append(arrival)
         if len(arrivals) > 4 * REMEMBERED_ARRIVALS:
             del arrivals[:-REMEMBERED_ARRIVALS]
 
-    def packed(self) -> list[Arrival]:
-        """Return what is remembered, for a checkpoint."""
-        return self._state.arrivals[-REMEMBERED_ARRIVALS:]
+    def keep(self, message: Message) -> None:
+        """Remember that a take has a message that came before, over the connection of the last."""
+        state = self._state
+        one = Arrival(message.sequence_number, digest(message), message.received_us, state.connection)
+        state.arrivals.append(one)
+
+    def packed(self) -> NameState:
+        """Return the state of the name as a checkpoint holds it."""
+        state = self._state
+        return msgspec.structs.replace(
+            state,
+            arrivals=state.arrivals[-REMEMBERED_ARRIVALS:],
+            repeated=state.repeated[-REMEMBERED_ARRIVALS:],
+        )
 
 
 def digest(message: Message) -> int:

@@ -100,6 +100,8 @@ def _remembered(named: NameState) -> NameState:
         named.arrivals[-REMEMBERED_ARRIVALS:],
         {**named.connections},
         named.connection,
+        repeated=named.repeated[-REMEMBERED_ARRIVALS:],
+        before=named.before,
     )
 
 

@@ -155,9 +155,9 @@ class NameState(msgspec.Struct, array_like=True):
 
     name: str
     arrivals: list[Arrival] = []
-    """The last messages, in order of arrival."""
+    """The last chunks and stops of its takes, in order of arrival."""
     connections: dict[int, int] = {}
-    """When the last message of each of the last connections was received."""
+    """When the last message of each of the last connections was received; in order of use."""
     connection: int = 0
     """That of the last message."""
     start: Message | None = None
@@ -174,6 +174,10 @@ class NameState(msgspec.Struct, array_like=True):
     """Messages of the name since that one."""
     fresh_seq: int = 0
     """The number of the message before, if no other take had the like of it."""
+    repeated: list[Arrival] = []
+    """The last starts and duplicates, in order of arrival."""
+    before: Arrival | None = None
+    """The message before, whatever it was."""
 
 
 class StreamState(msgspec.Struct, array_like=True):

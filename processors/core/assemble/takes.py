@@ -58,7 +58,7 @@ class Takes:
 
     def snapshot(self) -> NameState:
         """Return the state as a checkpoint holds it."""
-        return msgspec.structs.replace(self.state, arrivals=self._arrivals.packed())
+        return self._arrivals.packed()
 
     # A message -------------------------------------------------------------------------------
 
@@ -81,16 +81,18 @@ class Takes:
             self.state.messages += 1
             for take in self._takes:
                 take.state.others += 1
-            self._route(message, known=message.kind is not START and self._arrivals.knows(message))
+            known = message.kind is not START and self._arrivals.knows(message)
+            in_take = self._route(message, known=known)
             if self.state.fresh_seq != message.sequence_number:
                 self.state.fresh_seq = 0
-            self._arrivals.remember(message)
+            self._arrivals.remember(message, in_take=in_take)
         return self._settled()
 
-    def _route(self, message: Message, *, known: bool) -> None:
+    def _route(self, message: Message, *, known: bool) -> bool:
+        """Return whether a take has it, a start aside."""
         if message.kind is START:
             self._start(message)
-            return
+            return False
         number = message.sequence_number
         connection, start = self._arrivals.connection, self.state.start
         take = expecting(self._takes, message, connection)
@@ -102,10 +104,12 @@ class Takes:
         elif known:
             self._takes[-1].state.stats.duplicate += 1
             self._waiting.put_repeat(message)
+            return False
         elif start is None and (late := lost_of(self._takes, number)) is not None:
             late.state.stats.late += 1
         else:
             self._begin_take(message)
+        return True
 
     def _add(self, take: TrackAssembler, message: Message, *, known: bool = False) -> None:
         take.state.last, take.state.others = message.at, 0
@@ -120,18 +124,21 @@ class Takes:
         """Tell whether a stop is a take's own, though another's is alike: it comes right behind its audio."""
         if message.kind is not STOP or message.sequence_number != take.state.next_seq:
             return False
-        before = self.state.arrivals[-1]
+        before = self.state.before
+        if before is None:
+            return False
         own = self.state.fresh_seq > 0 or (before.sequence_number, before.digest) == take.state.last_chunk
         return own and before.connection == self._arrivals.connection
 
     def _add_new(self, take: TrackAssembler, message: Message) -> None:
         """Add a message that no other take had the like of; so are those that it came right behind."""
-        number, before = message.sequence_number, self.state.arrivals[-1:]
+        number, before = message.sequence_number, self.state.before
         if not take.state.begun:
             self._give_start(take, number)
         if (
             number - 1 in take.state.spares
-            and before[0].sequence_number == number - 1 != self.state.fresh_seq
+            and before is not None
+            and before.sequence_number == number - 1 != self.state.fresh_seq
         ):
             take.use_spares(number)
         take.add(message)
@@ -194,6 +201,7 @@ class Takes:
         self._give_start(take, message.sequence_number)
         for repeat in self._waiting.take_repeats():
             take.spare(repeat)
+            self._arrivals.keep(repeat)
             self._takes[-2].state.stats.duplicate -= 1
         self._add_new(take, message)
 

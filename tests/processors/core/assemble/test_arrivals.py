@@ -39,6 +39,30 @@ def test_what_is_earlier_than_all_that_is_remembered_was_published_before() -> N
     assert not arrivals.is_republished(chunk(999, 0), "another")
 
 
+def test_what_is_not_later_than_a_connections_last_message_was_published_before_if_that_is_forgotten() -> (
+    None
+):
+    arrivals = arrived(*(chunk(number, number) for number in range(40)))
+    for number in range(100):
+        assert not arrivals.is_republished(chunk(number, number), "d")
+        arrivals.remember(chunk(number, number))
+    assert arrivals.is_republished(chunk(39, 39), "c")
+    assert arrivals.is_republished(chunk(38, 38), "c")
+    assert not arrivals.is_republished(chunk(40, 40), "c")
+
+
+@given(st.integers(1, 63))
+def test_of_the_last_64_connections_it_is_known_when_their_last_message_came(others: int) -> None:
+    arrivals = arrived(*(chunk(number, number) for number in range(40)))
+    for connection in range(others):
+        for number in range(70):
+            assert not arrivals.is_republished(chunk(number, number), f"d{connection}")
+            arrivals.remember(chunk(number, number))
+            assert arrivals.is_republished(chunk(39, 39), "c"), "one that is used is not forgotten"
+    for number in range(40):
+        assert arrivals.is_republished(chunk(number, number), "c")
+
+
 def test_the_connections_are_remembered_apart() -> None:
     """Their gateways' clocks may differ."""
     arrivals = arrived(*(chunk(number, 10**6 + number) for number in range(100)))
@@ -57,6 +81,16 @@ def test_of_the_last_64_chunks_the_content_is_known() -> None:
     assert not arrivals.knows(chunk(99, 999, b"other"))
 
 
+@given(st.lists(st.integers(0, 63), max_size=300))
+def test_no_duplicate_takes_the_place_of_a_chunk(again: list[int]) -> None:
+    last = [chunk(number, number) for number in range(64)]
+    arrivals = arrived(*last)
+    for at, number in enumerate(again, 100):
+        arrivals.remember(chunk(number, at), in_take=False)
+        arrivals.remember(Message(1, Kind.START, 0, 0, at, 0, {}), in_take=False)
+    assert all(map(arrivals.knows, last))
+
+
 def test_stops_are_known_by_what_they_say() -> None:
     stop = Message(5, Kind.STOP, 0, 0, 1, 0, {"duration": 20})
     arrivals = arrived(stop)
@@ -70,10 +104,10 @@ def test_a_restart_changes_nothing_and_the_state_is_of_constant_size(drawn: list
     arrivals = Arrivals(state)
     for number, connection in drawn:
         message = chunk(number, number)
-        snapshot = msgspec.msgpack.encode(msgspec.structs.replace(state, arrivals=arrivals.packed()))
-        assert len(snapshot) < 3000
+        snapshot = msgspec.msgpack.encode(arrivals.packed())
+        assert len(snapshot) < 6000
         again = Arrivals(msgspec.msgpack.decode(snapshot, type=NameState))
         assert arrivals.knows(message) is again.knows(message)
         assert arrivals.is_republished(message, connection) is again.is_republished(message, connection)
         assert arrivals.connection == again.connection
-        arrivals.remember(message)
+        arrivals.remember(message, in_take=number % 3 > 0)

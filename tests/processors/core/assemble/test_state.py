@@ -65,15 +65,14 @@ CHECKPOINT: list[Any] = [
         [
             "far",
             [
-                [1, -1, 1_001_000, CONNECTION],
-                *(
-                    [number, crc32c(bytes([number]) * 5), 1_000_000 + number * 1000, CONNECTION]
-                    for number in (2, 4, 6, 5, 7, 8, 13, 11)
-                ),
+                [number, crc32c(bytes([number]) * 5), 1_000_000 + number * 1000, CONNECTION]
+                for number in (2, 4, 6, 5, 7, 8, 13, 11)
             ],
             {CONNECTION: 1_013_000},
             CONNECTION,
             *(None, 0, {}, None, 6, 11),
+            [[1, -1, 1_001_000, CONNECTION]],
+            [11, crc32c(b"\x0b" * 5), 1_011_000, CONNECTION],
         ]
     ],
     *([], [], 1_000_000, 1_000_000, "", False, 153, False),

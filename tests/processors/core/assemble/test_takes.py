@@ -275,6 +275,29 @@ def test_a_sender_that_reconnects_may_repeat_what_it_sent() -> None:
     assert heard.closed.messages_duplicate == 4
 
 
+@given(times=st.integers(1, 3), back=st.integers(0, 64))
+def test_a_sender_may_repeat_the_last_64_chunks_however_often_each_was_sent(times: int, back: int) -> None:
+    text = "".join(map(chr, range(58, 126)))
+    sent = [one for one in chunks(text) for _ in range(times)]
+    again = over("c2", start(), *chunks(text)[len(text) - back :], *chunks("!?", 2 + len(text)))
+    heard = call(start(), *sent, *again, stop(4 + len(text)))
+    assert (heard.texts, heard.reasons) == ([text + "!?"], [])
+    assert heard.closed.messages_duplicate == (times - 1) * len(text) + back + 1
+
+
+def test_a_spool_that_is_read_again_behind_a_reconnect_is_known_from_its_first_connection_to_its_last() -> (
+    None
+):
+    text = "".join(map(chr, range(35, 126))) * 2
+    sent = [*over("c1", *take(text)[:41]), *over("c2", *take(text)[41:])]
+    sent = [one | {"received_at": at} for at, one in enumerate(sent, 10**6)]
+    for first in (0, 20, 40, 41):
+        for again in (sent[first:], [sent[40]]):
+            heard = call(*sent, *again)
+            assert (heard.texts, heard.reasons) == ([text], [])
+            assert heard.closed.messages_duplicate == len(again)
+
+
 def test_a_take_that_is_sent_twice_is_one() -> None:
     heard = call(*take("abc"), *over("c2", *take("abc")))
     assert (heard.texts, heard.reasons) == (["abc"], [])
