@@ -65,21 +65,15 @@ class Arrivals:
         own = [arrival.received_us for arrival in remembered if arrival.connection == self.connection]
         return message.received_us < min(own, default=last_us + 1)
 
-    def knows(self, message: Message) -> bool:
-        """Tell whether a take has one of the same number and content."""
-        return self._like(message) is not None
-
-    def brought_like(self, message: Message) -> bool:
-        """Tell whether the connection of the last message brought a take one of that number and content."""
-        like = self._like(message)
-        return like is not None and like.connection == self.connection
-
-    def _like(self, message: Message) -> Arrival | None:
+    def knows(self, message: Message, connection: int | None = None) -> bool:
+        """Tell whether a take has one of the same number and content, which a connection brought, if any."""
         number, of = message.sequence_number, digest(message)
-        for one in reversed(self._state.arrivals[-REMEMBERED_ARRIVALS:]):
-            if one.sequence_number == number and one.digest == of:
-                return one
-        return None
+        return any(
+            arrival.sequence_number == number
+            and arrival.digest == of
+            and connection in (None, arrival.connection)
+            for arrival in self._state.arrivals[-REMEMBERED_ARRIVALS:]
+        )
 
     def remember(self, message: Message, *, in_take: bool = True) -> None:
         """Remember a message, after ``is_republished`` was asked for it; ``in_take``: a take has it."""

@@ -178,6 +178,10 @@ class NameState(msgspec.Struct, array_like=True):
     """The last starts and duplicates, in order of arrival."""
     before: Arrival | None = None
     """The message before, whatever it was."""
+    start_connection: int = 0
+    """Over which the start that waits came; 0 if an open take may explain what repeats behind it."""
+    anew: list[int] = []
+    """Numbers of the repeats behind it that came over the connection that brought the like of them."""
 
 
 class StreamState(msgspec.Struct, array_like=True):

@@ -104,6 +104,10 @@ class Takes:
         elif known:
             self._takes[-1].state.stats.duplicate += 1
             self._waiting.put_repeat(message)
+            if self._open:
+                self._waiting.is_explained()
+            elif self._arrivals.knows(message, connection):
+                self._waiting.put_anew(message, connection)
             return False
         elif start is None and (late := lost_of(self._takes, number)) is not None:
             late.state.stats.late += 1
@@ -153,6 +157,8 @@ class Takes:
         if not self._takes:
             self._begin_take(message)
             return
+        if self._waiting.is_anew():
+            self._begin_anew()
         if self._takes[-1].state.next_seq == number - 1:
             self._takes[-1].use_spare_stop()
         self._takes[-1].use_spares_if_whole(number)
@@ -160,7 +166,7 @@ class Takes:
             self._add(self._takes[-1], message)  # it has a number of its own in the middle of a take
         else:
             last = next((t.state.start_seq for t in reversed(self._takes) if t.state.started), 0)
-            self._waiting.put_start(message, last, len(self._takes))
+            self._waiting.put_start(message, last, len(self._takes), self._arrivals.connection)
             self._takes[-1].state.stats.duplicate += 1
             for take in self._open:
                 self._give_start(take)
@@ -196,7 +202,7 @@ class Takes:
         if before is not None and before.finished:
             take.state.goes_on_at = before.next_seq
         if message.kind is START:
-            (take.start if message.sequence_number == 1 else take.add)(message)
+            (take.start if message.sequence_number == 1 or before else take.add)(message)
             return
         self._give_start(take, message.sequence_number)
         for repeat in self._waiting.take_repeats():
@@ -204,6 +210,29 @@ class Takes:
             self._arrivals.keep(repeat)
             self._takes[-2].state.stats.duplicate -= 1
         self._add_new(take, message)
+
+    def _begin_anew(self) -> None:
+        """Begin a take with what waits, though it repeats another; if there are too many, it is late."""
+        start, repeats = self._waiting.take_start(), self._waiting.take_repeats()
+        if start is None:
+            return
+        earlier = self._takes[-1].state.stats
+        self._takes[self.state.start_take - 1].state.stats.duplicate -= 1
+        earlier.duplicate -= len(repeats)
+        try:
+            self._begin_take(start)
+        except TooManyTracksError:
+            earlier.late += 1 + len(repeats)
+            return
+        take = self._takes[-1]
+        for repeat in sorted(repeats, key=lambda one: one.sequence_number):
+            if not take.wants(repeat.sequence_number):
+                earlier.duplicate += 1
+                continue
+            self._arrivals.keep(repeat)
+            take.add(repeat)
+            if repeat.kind is CHUNK:
+                take.state.last_chunk = (repeat.sequence_number, digest(repeat))
 
     # The window ------------------------------------------------------------------------------
 
@@ -222,6 +251,9 @@ class Takes:
 
     def _give_up(self) -> None:
         """Drop what began nothing; what goes on in another format than before is a take, though."""
+        if self._waiting.is_anew():
+            self._begin_anew()
+            return
         self._waiting.take_repeats()
         start = self._waiting.take_start()
         if start is None:
@@ -238,7 +270,9 @@ class Takes:
 
     def close(self) -> list[Payload]:
         """End the takes with what there is."""
-        while self._open:
+        while self._open or self._waiting.is_anew():
+            if not self._open:
+                self._begin_anew()
             for take in self._open:
                 self._give_start(take, overdue=True)
                 take.close()

@@ -73,6 +73,7 @@ CHECKPOINT: list[Any] = [
             *(None, 0, {}, None, 6, 11),
             [[1, -1, 1_001_000, CONNECTION]],
             [11, crc32c(b"\x0b" * 5), 1_011_000, CONNECTION],
+            *(0, []),
         ]
     ],
     *([], [], 1_000_000, 1_000_000, "", False, 153, False),

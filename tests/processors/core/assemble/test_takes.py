@@ -159,6 +159,47 @@ def test_a_chunk_of_the_first_leg_that_comes_again_is_no_audio_of_the_second() -
     assert heard.closed.messages_duplicate == 1
 
 
+@given(
+    first=st.integers(3, 64),
+    silent=st.integers(0, 64),
+    spoken=st.sampled_from(["", "a", "abcdefgh"]),
+    step_ms=st.sampled_from([20, 180]),
+    conn=st.sampled_from(["c1", "c2"]),
+)
+def test_a_leg_that_begins_with_the_silence_of_the_first_is_a_take(
+    first: int, silent: int, spoken: str, step_ms: int, conn: str
+) -> None:
+    """However long it is silent, over its connection; a sender sends again only over a new one."""
+    second = "_" * silent + spoken
+    messages = [*take("_" * first), *over(conn, *take(second)), *over(conn, *take("xyz"))]
+    heard = Heard([begin(), *messages, end()], step_ms)
+    heard.check_counts()
+    if conn == "c1":
+        assert (heard.texts, heard.reasons) == (["_" * first, second, "xyz"], [])
+    elif second == "_" * first:
+        assert (heard.texts, heard.reasons) == (["_" * first, "xyz"], [])
+
+
+@pytest.mark.parametrize("text", ["", "_", "__", "_" * 30])
+def test_legs_that_are_all_alike_are_takes_over_the_same_connection_only(text: str) -> None:
+    assert call(*take(text), *take(text), *take(text)).texts == [text] * 3
+    again = [*over("c2", *take(text)), *over("c3", *take(text))]
+    heard = call(*take(text), *again)
+    assert (heard.texts, heard.reasons) == ([text], [])
+    assert heard.closed.messages_duplicate == len(again)
+
+
+def test_each_message_twice_is_no_second_leg() -> None:
+    heard = call(*(one for one in take("abcdef") for _ in range(2)))
+    assert (heard.texts, heard.reasons) == (["abcdef"], [])
+
+
+def test_too_many_legs_that_are_alike_are_late() -> None:
+    heard = call(*take("___") * (MAX_TRACKS + 1))
+    assert heard.texts == ["___"] * MAX_TRACKS
+    assert heard.reasons == ["late:far"]
+
+
 def test_a_leg_without_audio_is_a_take() -> None:
     heard = call(*take("abc"), *take(""), *take("d"))
     assert (heard.texts, heard.reasons) == (["abc", "", "d"], [])
