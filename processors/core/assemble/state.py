@@ -129,7 +129,7 @@ class TrackState(msgspec.Struct, array_like=True):
     partial: Partial = Partial()
     """Only in a snapshot; else the segment buffer holds it."""
     rivalled: dict[int, bool] = {}
-    """Numbers that it wanted when another take got a chunk that may be its own; whether both followed alike."""
+    """Numbers that it wanted when another take got a chunk that may be its own; whether both were as near."""
     uncertain: bool = False
     """Whether it and another take may have each other's chunk."""
 

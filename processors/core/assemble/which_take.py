@@ -12,8 +12,8 @@ NEAR = 3
 def expecting(takes: Sequence[TrackAssembler], message: Message, connection: int) -> TrackAssembler | None:
     """Return the open take that a message is of: the one whose numbers it follows most closely.
 
-    Of two that it follows alike, one of its connection; else one that had begun when it was received; else the
-    later, since that goes on. A stop is rather the earlier's.
+    Of two that it follows alike, one of its connection; else one that had begun when it was received; else
+    the later, since that goes on. A stop is rather the earlier's.
     """
     number = message.sequence_number
     sign = -1 if message.kind is STOP else 1
