@@ -154,13 +154,19 @@ class Takes:
             and before.sequence_number == number - 1 != self.state.fresh_seq
         ):
             take.use_spares(number)
-        alike = take.state.rivalled.pop(number, None)
-        is_guess = alike or (alike is False and number != take.state.next_seq)
+        take.state.uncertain |= self._is_guess(take, message)
         take.add(message)
         if message.kind is CHUNK:
             take.state.last_chunk = (number, digest(message))
-            take.state.uncertain |= bool(is_guess)
         self.state.fresh_seq = number
+
+    def _is_guess(self, take: TrackAssembler, message: Message) -> bool:
+        """Tell whether a take may have got what another take should have, and the other this."""
+        number, state = message.sequence_number, take.state
+        alike = state.rivalled.pop(number, None)
+        if alike is None or (message.kind is STOP and not take.awaits_gap(number)):
+            return False
+        return alike or number != state.next_seq
 
     # Starts ----------------------------------------------------------------------------------
 

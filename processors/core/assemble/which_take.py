@@ -13,13 +13,14 @@ def expecting(takes: Sequence[TrackAssembler], message: Message, connection: int
     """Return the open take that a message is of: the one whose numbers it follows most closely.
 
     Of two that it follows alike, one of its connection; else one that had begun when it was received; else
-    the later, since that goes on. A stop is rather the earlier's.
+    the later, since that goes on. A stop is rather the earlier's, but no take's that has what lies behind it.
     """
     number = message.sequence_number
     sign = -1 if message.kind is STOP else 1
     return max(
         (take for take in takes if take.wants(number) and not _is_older(takes, take, message, connection)),
         key=lambda take: (
+            not (message.kind is STOP and take.awaits_gap(number)),
             take.number_before(number),
             take.state.connection == connection,
             message.received_us >= take.state.began_us,
@@ -35,7 +36,7 @@ def note_rivals(
     """Note in other takes that a chunk that went to one may as well be theirs: nothing tells, so far."""
     number = message.sequence_number
     before = chosen.number_before(number)
-    fills_gap = any(other > number for other in chosen.state.pending)
+    fills_gap = chosen.awaits_gap(number)
     for take in takes:
         if take is chosen or not take.wants(number) or take.number_before(number) < before - NEAR:
             continue
