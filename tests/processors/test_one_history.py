@@ -121,9 +121,8 @@ def check_nothing_is_lost_in_silence(chain: Chain, name: str, events: list[Event
     ends = [e.payload for e in events if isinstance(e.payload, StreamClosed)]
     reasons = [reason for one in ends for reason in one.reasons]
     logged = [entry.value for entry in chain.kafka.logs["messages"]]
-    letters = {letter.offset for letter in chain.kafka.letters}
     for offset, record in enumerate(logged):
-        if name_of(record) != name or record["type"] != "live_track" or offset in letters:
+        if name_of(record) != name or record["type"] != "live_track":
             continue
         track = record["payload"]["name"]
         kept = b"".join(s.audio for s in segments if s.track == track)
@@ -132,7 +131,7 @@ def check_nothing_is_lost_in_silence(chain: Chain, name: str, events: list[Event
             assert any(r in named or r.endswith(f":{track}") for r in reasons), (offset, reasons)
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, derandomize=True)  # to draw anew, take that out and raise the number
 @given(scripts(), LIVES, st.lists(HAPPENINGS, max_size=40), st.data())
 def test_what_was_sent_is_recorded_or_said_to_be_missing(
     script: tuple[list[Record], dict[str, Sent]],
@@ -151,14 +150,16 @@ def test_what_was_sent_is_recorded_or_said_to_be_missing(
         chain.kafka.begins["messages"] = cut
     chain.come_to_rest()
     told = events_of(chain)
+    logged = [entry.value for entry in chain.kafka.logs["messages"]]
     for name, stream in streams.items():
         events = told[name]
         if cut is not None and not events:
             continue  # all of it was deleted before anybody read it
         check_nothing_is_lost_in_silence(chain, name, events)
         ends = [e.payload for e in events if isinstance(e.payload, StreamClosed)]
+        too_late = {name_of(logged[letter.offset]) for letter in chain.kafka.letters}
         if len(ends) > 1:
             assert all(one.reasons for one in ends)  # silence closed it in the middle
-        elif cut is None:
+        elif cut is None and name not in too_late:
             assert ends[0].reasons == []
             assert takes_of(events) == stream.takes
