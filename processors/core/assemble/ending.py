@@ -41,7 +41,6 @@ def what_is_lacking(state: StreamState) -> list[str]:
         *(f"chunks_lost:{t.name}" for t in tracks if t.stats.lost),
         *(f"gap_capped:{t.name}" for t in tracks if t.capped_samples),
         *(f"numbers_reused:{t.name}" for t in tracks if t.reused),
-        *(f"takes_uncertain:{t.name}" for t in tracks if t.uncertain),
         *(f"late:{t.name}" for t in tracks if t.stats.late),
         *([f"too_many_tracks:{state.too_many}"] if state.too_many else []),
     ]

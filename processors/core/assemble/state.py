@@ -128,10 +128,6 @@ class TrackState(msgspec.Struct, array_like=True):
     duplicates."""
     partial: Partial = Partial()
     """Only in a snapshot; else the segment buffer holds it."""
-    rivalled: dict[int, bool] = {}
-    """Numbers that it wanted when another take got a chunk that may be its own; whether both were as near."""
-    uncertain: bool = False
-    """Whether it and another take may have each other's chunk."""
 
     @property
     def begun(self) -> bool:
@@ -186,8 +182,6 @@ class NameState(msgspec.Struct, array_like=True):
     """Over which the start that waits came; 0 if an open take may explain what repeats behind it."""
     anew: list[int] = []
     """Numbers of the repeats behind it that came over the connection that brought the like of them."""
-    rivalled: dict[int, bool] = {}
-    """As in ``TrackState``: of the take that it may begin."""
 
 
 class StreamState(msgspec.Struct, array_like=True):

@@ -22,7 +22,7 @@ from processors.core.assemble.instant import Instant
 from processors.core.assemble.state import CHUNK, START, STOP, Message, NameState
 from processors.core.assemble.track import TrackAssembler
 from processors.core.assemble.waiting import Waiting, window_is_over
-from processors.core.assemble.which_take import expecting, lost_of, note_rivals
+from processors.core.assemble.which_take import expecting, lost_of
 from schemas.errors import TapelineError
 from schemas.events import Payload, StreamSettings
 
@@ -100,8 +100,6 @@ class Takes:
             take.use_spares_if_whole()  # then it is the first chunk behind the start that waits
             take = expecting(self._takes, message, connection)
         if take is not None:
-            if message.kind is CHUNK and not known:
-                self._note_rivals(take, message)
             self._add(take, message, known=known)
         elif known:
             self._takes[-1].state.stats.duplicate += 1
@@ -116,13 +114,6 @@ class Takes:
         else:
             self._begin_take(message)
         return True
-
-    def _note_rivals(self, take: TrackAssembler, message: Message) -> None:
-        """Note that nothing tells a chunk of a take from another's, if it is so."""
-        connection, of_start = self._arrivals.connection, self.state.start_connection
-        note_rivals(self._open, take, message, connection)
-        by_connection = take.state.connection == connection != of_start > 0
-        self._waiting.note_rival(message, by_connection=by_connection)
 
     def _add(self, take: TrackAssembler, message: Message, *, known: bool = False) -> None:
         take.state.last, take.state.others = message.at, 0
@@ -154,19 +145,10 @@ class Takes:
             and before.sequence_number == number - 1 != self.state.fresh_seq
         ):
             take.use_spares(number)
-        take.state.uncertain |= self._is_guess(take, message)
         take.add(message)
         if message.kind is CHUNK:
             take.state.last_chunk = (number, digest(message))
         self.state.fresh_seq = number
-
-    def _is_guess(self, take: TrackAssembler, message: Message) -> bool:
-        """Tell whether a take may have got what another take should have, and the other this."""
-        number, state = message.sequence_number, take.state
-        alike = state.rivalled.pop(number, None)
-        if alike is None or (message.kind is STOP and not take.awaits_gap(number)):
-            return False
-        return alike or number != state.next_seq
 
     # Starts ----------------------------------------------------------------------------------
 
@@ -204,7 +186,6 @@ class Takes:
             self._waiting.take_start()
             self._takes[self.state.start_take - 1].state.stats.duplicate -= 1
             state.began_us = min(state.began_us, start.received_us)
-            take.state.rivalled |= self.state.rivalled
             take.start(start)
 
     def _begin_take(self, message: Message) -> None:

@@ -45,10 +45,6 @@ class TrackAssembler:
         """Return the last number before one that it wants which has come, or is waited for no longer."""
         return max([self.state.next_seq - 1, *(other for other in self.state.pending if other < number)])
 
-    def awaits_gap(self, number: int) -> bool:
-        """Tell whether what lies behind a number waits for it."""
-        return any(other > number for other in self.state.pending)
-
     def lost(self, number: int) -> bool:
         """Tell whether a number was declared lost."""
         return any(first <= number < end for first, end in self.state.lost_ranges)

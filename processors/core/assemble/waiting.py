@@ -11,7 +11,6 @@ from processors.core.assemble.arrivals import REMEMBERED_ARRIVALS
 from processors.core.assemble.instant import Instant
 from processors.core.assemble.reorder_buffer import size
 from processors.core.assemble.state import STOP, Message, NameState
-from processors.core.assemble.which_take import NEAR
 from schemas.events import StreamSettings
 
 #: So many chunks behind a start are no single messages that happen to come twice.
@@ -39,15 +38,7 @@ class Waiting:
         other = state.start
         if other is None or not start.sequence_number == last_start != other.sequence_number:
             state.start, state.start_take, state.since = start, last_take, None
-            state.start_connection, state.anew, state.rivalled = connection, [], {}
-
-    def note_rival(self, message: Message, *, by_connection: bool) -> None:
-        """Note that a chunk that went to a take may be of the one that the start begins."""
-        state = self._state
-        if state.start is not None and not by_connection and message.received_us >= state.start.received_us:
-            place = message.sequence_number - state.start.sequence_number
-            if 0 < place <= NEAR:
-                state.rivalled[message.sequence_number] = place == 1
+            state.start_connection, state.anew = connection, []
 
     def take_start(self) -> Message | None:
         """Let the start wait no longer, and return it."""

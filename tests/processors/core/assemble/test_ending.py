@@ -80,7 +80,6 @@ def test_all_is_there_when_it_is_known_what_should_come_and_it_has_ended(
         (stream(track("a", stats=DeliveryStats(late=1))), ["late:a"]),
         (stream(track("a", capped_samples=1)), ["gap_capped:a"]),
         (stream(track("a"), track("a", take=2, reused=True)), ["numbers_reused:a"]),
-        (stream(track("a"), track("a", take=2, uncertain=True)), ["takes_uncertain:a"]),
         (stream(*(track("a", take=take, finished=False) for take in (1, 2))), ["track_unfinished:a"]),
         (stream(track("a"), rejected=2, too_many="b"), ["too_many_tracks:b"]),
         (

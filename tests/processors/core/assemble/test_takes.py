@@ -200,54 +200,6 @@ def test_too_many_legs_that_are_alike_are_late() -> None:
     assert heard.reasons == ["late:far"]
 
 
-LEFT_OVER = (take("abcdefghijklm"), take("ABCDEFGHIJKLMNOPQRST"))
-"""Two legs: the first one's chunk 11 comes behind the second one's 10."""
-
-
-@pytest.mark.parametrize("swapped", [False, True])
-def test_of_two_takes_that_a_late_chunk_may_be_of_the_reasons_tell_if_nothing_else_does(
-    swapped: bool,
-) -> None:
-    first, second = LEFT_OVER
-    late, second = first[10], [*second]
-    if swapped:
-        second[9:11] = second[10], second[9]
-    place = 11 if swapped else 10
-    messages = [*first[:10], *first[11:], *second[:place], late, *second[place:]]
-    assert call(*messages).reasons == ["takes_uncertain:far"]
-
-
-def test_of_two_takes_the_connection_and_the_time_of_receipt_tell_whose_a_late_chunk_is() -> None:
-    first, second = LEFT_OVER
-    texts = ["abcdefghijklm", "ABCDEFGHIJKLMNOPQRST"]
-    left, late = [*first[:10], *first[11:]], first[10]
-    by_connection = call(*left, *over("c2", *second[:10]), late, *over("c2", *second[10:]))
-    assert (by_connection.texts, by_connection.reasons) == (texts, [])
-    left, second = (
-        [one | {"received_at": at} for at, one in enumerate(leg, n)]
-        for leg, n in ((left, 100), (second, 200))
-    )
-    by_time = call(*left, *second[:10], late | {"received_at": 199}, *second[10:])
-    assert (by_time.texts, by_time.reasons) == (texts, [])
-
-
-@given(
-    lengths=st.tuples(st.integers(1, 20), st.integers(1, 20)),
-    at=st.integers(0, 45),
-    places=st.integers(1, 30),
-)
-def test_no_take_has_a_chunk_of_another_unless_the_reasons_tell(
-    lengths: tuple[int, int], at: int, places: int
-) -> None:
-    """One message comes late."""
-    texts = ["".join(map(chr, range(35, 35 + lengths[0]))), "".join(map(chr, range(65, 65 + lengths[1])))]
-    messages = [*take(texts[0]), *take(texts[1])]
-    at %= len(messages)
-    messages.insert(at + places, messages.pop(at))
-    heard = call(*messages)
-    assert heard.texts == texts or heard.reasons
-
-
 def test_a_leg_without_audio_is_a_take() -> None:
     heard = call(*take("abc"), *take(""), *take("d"))
     assert (heard.texts, heard.reasons) == (["abc", "", "d"], [])

@@ -8,7 +8,7 @@ from processors.core.assemble.config import AssemblyConfig
 from processors.core.assemble.gap_limit import GapLimit
 from processors.core.assemble.state import Kind, Message, TrackState, settings_of
 from processors.core.assemble.track import TrackAssembler
-from processors.core.assemble.which_take import expecting, lost_of, note_rivals
+from processors.core.assemble.which_take import expecting, lost_of
 
 SETTINGS = settings_of(AssemblyConfig())
 
@@ -62,35 +62,6 @@ def test_what_an_earlier_takes_connection_brought_before_a_take_began_is_not_of_
 ) -> None:
     both = takes({"closed": True, "connection": 7}, {"connection": 8, "began_us": 100})
     assert number_of(expecting(both, message(5, received_us=received_us), connection)) == of
-
-
-@pytest.mark.parametrize(("received_us", "of"), [(99, 1), (100, 2)])
-def test_of_two_takes_alike_one_that_had_begun_when_it_was_received(received_us: int, of: int) -> None:
-    both = takes({"next_seq": 5}, {"next_seq": 5, "began_us": 100})
-    assert number_of(expecting(both, message(5, received_us=received_us), 0)) == of
-
-
-@pytest.mark.parametrize(
-    ("chosen", "other", "rivalled"),
-    [
-        ({}, {}, {5: True}),
-        ({"connection": 7}, {"connection": 8}, {}),
-        ({"connection": 8}, {"connection": 7}, {5: True}),
-        ({}, {"began_us": 1001}, {}),
-        ({}, {"began_us": 1000}, {5: True}),
-        ({}, {"next_seq": 6}, {}),
-        ({}, {"closed": True}, {}),
-        ({}, {"next_seq": 2}, {5: False}),
-        ({"pending": {7: message(7)}}, {"next_seq": 2}, {5: True}),
-        ({"pending": {7: message(7)}}, {"next_seq": 1}, {}),
-    ],
-)
-def test_a_chunk_is_a_guess_if_another_take_follows_it_about_as_closely_and_nothing_else_tells(
-    chosen: dict[str, Any], other: dict[str, Any], rivalled: dict[int, bool]
-) -> None:
-    both = takes({"next_seq": 5} | chosen, {"next_seq": 5} | other)
-    note_rivals(both, both[0], message(5), 7)
-    assert (both[0].state.rivalled, both[1].state.rivalled) == ({}, rivalled)
 
 
 def test_what_comes_over_a_later_takes_connection_is_no_older_than_a_take() -> None:
