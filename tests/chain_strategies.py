@@ -81,23 +81,31 @@ def scripts(draw: st.DrawFn) -> tuple[list[Record], set[str]]:
 
 # What happens ---------------------------------------------------------------------------------
 
-LIVES = st.builds(
-    Life,
-    batches=st.lists(st.integers(1, 8), min_size=1, max_size=3),
-    lag=st.integers(0, 3),
-    job_every=st.integers(1, 3),
-    assembly=st.builds(
+
+def lives(assembly: st.SearchStrategy[AssemblyConfig]) -> st.SearchStrategy[Life]:
+    """Return how workers may be set up, whose streams begin with such settings."""
+    return st.builds(
+        Life,
+        batches=st.lists(st.integers(1, 8), min_size=1, max_size=3),
+        lag=st.integers(0, 3),
+        job_every=st.integers(1, 3),
+        assembly=assembly,
+        saving=st.builds(
+            CheckpointConfig, every_ms=st.sampled_from([0, 50, 2000]), hold_ms=st.sampled_from([100, 5000])
+        ),
+        window_ms=st.sampled_from([15, 40, 65]),
+        part_ms=st.sampled_from([20, 100, 1000]),
+    )
+
+
+LIVES = lives(
+    st.builds(
         AssemblyConfig,
         window_chunks=st.sampled_from([2, 4]),
         window_ms=st.sampled_from([100, 200]),
         segment_ms=st.sampled_from([20, 35, 50]),
         idle_ms=st.just(IDLE_MS),
-    ),
-    saving=st.builds(
-        CheckpointConfig, every_ms=st.sampled_from([0, 50, 2000]), hold_ms=st.sampled_from([100, 5000])
-    ),
-    window_ms=st.sampled_from([15, 40, 65]),
-    part_ms=st.sampled_from([20, 100, 1000]),
+    )
 )
 NAMES = st.sampled_from(sorted(AGENTS))
 #: Below a stall, beyond it, beyond the idle time-out. For a day, closed streams are remembered.

@@ -17,7 +17,7 @@ from schemas.events import Event
 from schemas.identity import is_sender, stream_name
 from schemas.schema import Record
 from schemas.silence import TYPE, Silence
-from schemas.topics import MESSAGES, TRACKS, key_of
+from schemas.topics import MESSAGES, TRACKS
 
 #: An event as it is sent, or an audio segment that is yet to be encoded.
 Encoded = Outgoing | Event
@@ -79,14 +79,7 @@ class Assemble(StreamAgent[Record, Encoded]):
     async def append_silences(self, owned: OwnedPartition[Record, Encoded], silences: list[Silence]) -> None:
         """Append silences to ``voxology.messages``, and wait until Kafka has acknowledged them all."""
         now_us = time.time_ns() // 1000
-        await owned.producer.send_all(
-            MESSAGES.name,
-            (
-                (
-                    key_of(silence.stream.stream_id),
-                    self._log_writer.encode(silence.to_record(now_us)),
-                    self._log_writer.headers(TYPE),
-                )
-                for silence in silences
-            ),
+        records = (
+            self._log_writer.outgoing(one.stream.stream_id, one.to_record(now_us), TYPE) for one in silences
         )
+        await owned.producer.send_all(MESSAGES.name, records)

@@ -141,8 +141,8 @@ class Partition(Generic[A, B]):
         """Feed a record to its stream's processor, a new one for a new stream; return its outputs, encoded.
 
         A record that was fed before gives none. At one that a processor raises for, or whose outputs do not
-        encode, its stream is closed.
-        What is no fault of the record is raised (``ENVIRONMENTAL``): nothing may be saved after that.
+        encode, its stream is closed. What is no fault of the record is raised (``ENVIRONMENTAL``): nothing
+        may be saved after that.
         """
         if offset < self.next_offset:
             return ()

@@ -33,6 +33,8 @@ class Batch:
     """Records as ``BareRecords`` decodes them: offset, timestamp, key, value, headers."""
     fetched_s: float
     """``time.monotonic()`` when the fetch was answered that brought the records, or showed the end."""
+    damaged: DamagedBatchError | None = None
+    """Kafka's batch that begins or goes on at ``start`` fails its checksum; the partition is held."""
 
     def one_by_one(self) -> Iterator["Batch"]:
         """Yield it in batches of one record each, and what lies behind the last one."""
@@ -42,9 +44,6 @@ class Batch:
             start = record.offset + 1
         if not self.records or start < self.next_offset:
             yield replace(self, start=start, records=[])
-
-    damaged: DamagedBatchError | None = None
-    """Kafka's batch that begins or goes on at ``start`` fails its checksum; the partition is held."""
 
     @property
     def shows_end(self) -> bool:

@@ -12,7 +12,7 @@ from runtime.cluster import Cluster
 from schemas.codec import Writer
 from schemas.identity import StreamIdentity, identity_in
 from schemas.registry import Registry
-from schemas.topics import RECORDINGS, key_of
+from schemas.topics import RECORDINGS
 from tapeline.topics.reader import entries
 
 #: What tells one recording from another: its path, and the hash of its manifest.
@@ -30,6 +30,7 @@ class Announcer:
         self._registry = registry
         self._last: dict[StreamIdentity, Word | None] = {}
         self._producer: AIOKafkaProducer | None = None
+        self._writer: Writer | None = None
         self._open = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -50,12 +51,12 @@ class Announcer:
         if self._producer is None:
             self._producer = await connected(AIOKafkaProducer, self._cluster, TOOL_PATIENCE_S, acks="all")
             self._open.push_async_callback(disconnected, self._producer)
-        writer = Writer(RECORDINGS, self._registry)
+        if self._writer is None:
+            self._writer = Writer(RECORDINGS, self._registry)
         call_id = saved.manifest["call_id"]
         said = recording_saved(stream, call_id, saved.path, saved.manifest, saved.manifest_sha256)
-        await self._producer.send_and_wait(
-            RECORDINGS.name, writer.encode(said), key_of(stream.stream_id), headers=writer.headers(SAVED)
-        )
+        key, value, headers = self._writer.outgoing(stream.stream_id, said, SAVED)
+        await self._producer.send_and_wait(RECORDINGS.name, value, key, headers=headers)
         self._last[stream] = saved.path, saved.manifest_sha256
         return True
 

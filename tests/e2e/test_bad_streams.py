@@ -3,9 +3,8 @@
 import itertools
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,17 +26,6 @@ def a_call(stream_id: int) -> Call:
     source = random.Random(stream_id)
     tracks = [SourceTrack(name, source.randbytes(16_000)) for name in ("caller", "agent")]
     return Call(stream_id, tracks, datetime(2026, 11, 18, tzinfo=UTC), 176)
-
-
-@pytest.fixture
-async def alone(tmp_path: Path) -> AsyncIterator[Stack]:
-    """Run a broker of its own, whose log the bad streams are in."""
-    stack = Stack(tmp_path, settings={"TAPELINE_PARTITIONS": "1", "TAPELINE_IDLE_TIMEOUT_S": "5"})
-    try:
-        await stack.start_broker()
-        yield stack
-    finally:
-        await stack.stop_all()
 
 
 async def append(stack: Stack, streams: Iterable[tuple[int, list[bytes]]]) -> None:

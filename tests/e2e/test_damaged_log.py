@@ -1,8 +1,6 @@
 """A byte that changed in the broker's log is met by Kafka's checksum, and nothing is made of it."""
 
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -15,17 +13,6 @@ from tapeline.local.stack import Stack
 from tapeline.topics.reader import entries
 
 AUDIO = bytes(range(160))
-
-
-@pytest.fixture
-async def alone(tmp_path: Path) -> AsyncIterator[Stack]:
-    """Run a broker of its own, whose files are changed."""
-    stack = Stack(tmp_path, settings={"TAPELINE_PARTITIONS": "1", "TAPELINE_IDLE_TIMEOUT_S": "5"})
-    try:
-        await stack.start_broker()
-        yield stack
-    finally:
-        await stack.stop_all()
 
 
 def message(stream_id: int, kind: str, number: int | None = None) -> str:

@@ -23,26 +23,16 @@ from chain import Chain
 from chain_checks import IDLE_MS, check_recordings, key
 from chain_model import Life, name_of
 from chain_strategies import NAMES as AGENT_NAMES
+from chain_strategies import lives
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
 from processors.core.assemble.config import AssemblyConfig
-from processors.core.partition import CheckpointConfig
 from schemas.events import Event, StreamClosed, TrackOpened, TrackSegment
 from schemas.identity import stream_name
 from schemas.schema import Record
 
-LIVES = st.builds(
-    Life,
-    batches=st.lists(st.integers(1, 8), min_size=1, max_size=3),
-    lag=st.integers(0, 3),
-    job_every=st.integers(1, 3),
-    assembly=st.builds(AssemblyConfig, segment_ms=st.sampled_from([20, 35]), idle_ms=st.just(IDLE_MS)),
-    saving=st.builds(
-        CheckpointConfig, every_ms=st.sampled_from([0, 50, 2000]), hold_ms=st.sampled_from([100, 5000])
-    ),
-    part_ms=st.sampled_from([20, 1000]),
-)
+LIVES = lives(st.builds(AssemblyConfig, segment_ms=st.sampled_from([20, 35]), idle_ms=st.just(IDLE_MS)))
 HAPPENINGS = st.one_of(
     st.tuples(st.just("publish"), st.integers(1, 20), st.sampled_from([0, 5, 60])),
     st.tuples(st.just("publish"), st.integers(1, 20), st.sampled_from([0, 5, 60])),

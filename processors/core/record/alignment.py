@@ -40,13 +40,12 @@ def alignment(tracks: Sequence[Track], ended: Sequence[Record | None]) -> Alignm
         "start_time": [_declared_ms(*of) for of in zip(tracks, ended, strict=True)],
         "heard_at": [None if track.heard_at is None else track.heard_at / 1000 for track in tracks],
     }
-    heard = _behind_the_earliest(tracks, starts_ms["heard_at"])
-    for clock, known in starts_ms.items():
-        first_sample = _behind_the_earliest(tracks, known)
+    first_samples = {clock: _behind_the_earliest(tracks, known) for clock, known in starts_ms.items()}
+    for clock, first_sample in first_samples.items():
         if (
             first_sample is not None
             and not _absurd(tracks, first_sample)
-            and not _astray(tracks, first_sample, heard)
+            and not _astray(tracks, first_sample, first_samples["heard_at"])
         ):
             return Alignment(first_sample, clock)
     return Alignment([0] * len(tracks), "assumed")
