@@ -42,6 +42,7 @@ class Spooler:
         self._turns = Turns()
         self._look_s = -float("inf")
         """When to look next."""
+        self._connected = False
         self._outbox = outbox
         self._on_change = on_change
         self._thread = ThreadPoolExecutor(1, "spool")
@@ -66,8 +67,13 @@ class Spooler:
             log.info("spool_found", records=self._spool.count, bytes=self._spool.bytes)
         self._spooling = self._outbox.spooling
         while not self._stopping:
-            if time.monotonic() >= self._look_s:
+            # When Kafka is back, a look comes first: the last one may be older than what another process holds.
+            connects = self._outbox.connected and not self._connected
+            if connects or time.monotonic() >= self._look_s:
+                self._connected = self._outbox.connected
                 await self._take_turns()
+                continue
+            self._connected = self._outbox.connected
             spooling = self._outbox.spooling
             job = self._outbox.spool_job(time.monotonic())
             self._log_spooling()
