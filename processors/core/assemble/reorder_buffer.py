@@ -26,7 +26,7 @@ class ReorderBuffer:
         self.size = sum(map(size, messages.values()))
         """Bytes that the messages take in a checkpoint, at most."""
         self._oldest: Instant | None = None
-        """The lowest times of the messages, each clock's by itself, if they are known."""
+        """``oldest``, if it is known."""
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -43,6 +43,17 @@ class ReorderBuffer:
     def last(self) -> int:
         """The highest sequence number; 0 when there is none."""
         return max(self._messages, default=0)
+
+    @property
+    def oldest(self) -> Instant:
+        """The lowest times of the messages, each clock's by itself. Only for a buffer that holds messages."""
+        if self._oldest is None:
+            waiting = self._messages.values()
+            self._oldest = Instant(
+                min([message.timestamp_ms for message in waiting]),
+                min([message.received_us for message in waiting]),
+            )
+        return self._oldest
 
     def add(self, message: Message) -> None:
         """Let a message wait."""
@@ -75,13 +86,7 @@ class ReorderBuffer:
             return False
         if len(self._messages) > self._max_messages:
             return True
-        if self._oldest is None:
-            waiting = self._messages.values()
-            self._oldest = Instant(
-                min([message.timestamp_ms for message in waiting]),
-                min([message.received_us for message in waiting]),
-            )
-        if now.ms_since(self._oldest) < self._max_wait_ms:
+        if now.ms_since(self.oldest) < self._max_wait_ms:
             return False  # mostly
         return any(now.ms_since(message.at) >= self._max_wait_ms for message in self._messages.values())
 

@@ -126,7 +126,8 @@ class StreamAssembler(SelfContained):
         waiting = 0
         for takes in self._takes.by_name.values():
             if takes.undecided:
-                payloads += takes.advance(Instant(timestamp_ms, at_us))
+                if timestamp_ms >= takes.look_ms:
+                    payloads += takes.advance(Instant(timestamp_ms, at_us))
                 waiting += takes.waiting_bytes
         if waiting > MAX_WAITING_BYTES:
             payloads += self._takes.wait_for_less()

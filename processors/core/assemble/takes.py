@@ -13,7 +13,7 @@ tell, and the start that came before: never a clock, nor ``stream_sequence_numbe
   track again.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
@@ -25,6 +25,8 @@ from processors.core.assemble.waiting import Waiting, window_is_over
 from processors.core.assemble.which_take import expecting, lost_of
 from schemas.errors import TapelineError
 from schemas.events import Payload, StreamSettings
+
+_NEVER_MS = 2**63
 
 
 class TooManyTracksError(TapelineError):
@@ -54,6 +56,9 @@ class Takes:
         """The one that is open, when there is nothing else to decide."""
         self.undecided = False
         """Whether the time that passes decides anything."""
+        self.look_ms = 0
+        """Kafka's timestamp before which ``advance`` has nothing to decide, if no message of the name comes."""
+        self._waiting_bytes: int | None = None
         self._settle()
 
     def snapshot(self) -> NameState:
@@ -247,7 +252,18 @@ class Takes:
             last, others = take.state.last, take.state.others
             if take is not self._takes[-1] and window_is_over(self._settings, last, others, now):
                 take.close()
-        return self._settled()
+        payloads = self._settled()
+        self.look_ms = min(self._waiting_since_ms(), default=_NEVER_MS) + self._settings.window_ms
+        return payloads
+
+    def _waiting_since_ms(self) -> Iterator[int]:
+        """Yield what the windows are measured from, by Kafka's clock, or something earlier."""
+        if self.state.since is not None:
+            yield self.state.since.kafka_ms
+        for take in self._open:
+            yield from take.waiting_since_ms()
+            if take is not self._takes[-1]:
+                yield take.state.last.kafka_ms
 
     def _give_up(self) -> None:
         """Drop what began nothing; what goes on in another format than before is a take, though."""
@@ -286,7 +302,9 @@ class Takes:
     @property
     def waiting_bytes(self) -> int:
         """What waits adds to a checkpoint, at most."""
-        return sum([take.waiting_bytes for take in self._open]) + self._waiting.size
+        if self._waiting_bytes is None:
+            self._waiting_bytes = sum([take.waiting_bytes for take in self._open]) + self._waiting.size
+        return self._waiting_bytes
 
     @property
     def waits_since(self) -> int:
@@ -327,6 +345,7 @@ class Takes:
 
     def _settle(self) -> None:
         """Note what there is to decide."""
+        self.look_ms, self._waiting_bytes = 0, None
         self._open = [take for take in self._takes if not take.state.closed]
         self._only = None
         if len(self._open) == 1 and not self._waiting:

@@ -5,6 +5,8 @@ example messages 2 to 7). What arrives ahead of its turn waits in the reorder bu
 before it has been waited for long enough, it is declared lost.
 """
 
+from collections.abc import Iterator
+
 from processors.core.assemble.gap_limit import GapLimit
 from processors.core.assemble.instant import Instant
 from processors.core.assemble.reorder_buffer import ReorderBuffer, size
@@ -106,6 +108,13 @@ class TrackAssembler:
     def waiting_bytes(self) -> int:
         """What waits adds to a checkpoint, at most."""
         return self._reorder.size + sum(map(size, self.state.spares.values()))
+
+    def waiting_since_ms(self) -> Iterator[int]:
+        """Yield when what waits came, by Kafka's clock; of what is in the reorder buffer, the first."""
+        if self.state.pending:
+            yield self._reorder.oldest.kafka_ms
+        for message in self.state.spares.values():
+            yield message.timestamp_ms
 
     @property
     def waits_since(self) -> int | None:
