@@ -67,7 +67,7 @@ class Spooler:
             log.info("spool_found", records=self._spool.count, bytes=self._spool.bytes)
         self._spooling = self._outbox.spooling
         while not self._stopping:
-            # When Kafka is back, a look comes first: the last one may be older than what another process holds.
+            # When Kafka is back, a look comes first: the last one may be older than what another holds.
             connects = self._outbox.connected and not self._connected
             if connects or time.monotonic() >= self._look_s:
                 self._connected = self._outbox.connected

@@ -7,8 +7,8 @@ dead or cut off: after ``PATIENCE_S`` it is waited for no longer, until it moves
 
 The slack lets all of them publish large batches though their records are of the same time. By it, or by
 ``OLD_US`` and a look or two when turns end, a record may overtake others of its track. Both are within the
-reorder buffer of assemble, which takes 64 messages, for chunks of 10 ms: the shortest that telephony uses
-(RFC 3551, 4.2), where the platform's own example has 176.
+window of assemble, 2 s and 256 messages, for chunks of 10 ms: the shortest that telephony uses (RFC 3551,
+4.2), where the platform's own example has 176.
 """
 
 from collections.abc import Mapping

@@ -66,6 +66,7 @@ class StreamSettings(msgspec.Struct, frozen=True):
     window_chunks: int
     window_ms: int
     max_gap_ms: int
+    max_rate_hz: int
 
 
 class StreamOpened(Payload, frozen=True):

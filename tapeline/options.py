@@ -23,7 +23,7 @@ CLUSTER = (
     *("kafka_ca", "kafka_certificate", "kafka_key"),
 )
 LOGGING = ("log_level", "log_format")
-ASSEMBLY = ("segment_ms", "window_chunks", "window_ms", "max_gap_s")
+ASSEMBLY = ("segment_ms", "window_chunks", "window_ms", "max_gap_s", "max_rate_hz")
 
 
 class CommandError(TapelineError):

@@ -14,6 +14,7 @@ from ingest.address import networks
 from ingest.config import Buffers, GatewayConfig, Limits
 from processors.config import StorageConfig, WorkerConfig
 from processors.core.assemble.config import AssemblyConfig
+from processors.core.audio.formats import RATES_HZ
 from processors.core.config import CheckpointConfig
 from runtime.cluster import Cluster, Mechanism, Security
 from schemas.topics import MAX_RECORD_BYTES
@@ -166,7 +167,7 @@ class Settings(BaseModel):
     segment_ms: Annotated[int, Field(gt=0, le=10_000)] = Field(
         _ASSEMBLY.segment_ms,
         description="Length of a track segment, in milliseconds; at most 16,384 samples, or 4,096 beyond the "
-        "16th track. A stream keeps this and the next three as they were when it began.",
+        "16th track. A stream keeps this and the next four as they were when it began.",
     )
     window_chunks: Annotated[int, Field(gt=0, le=1024)] = Field(
         _ASSEMBLY.window_chunks,
@@ -178,6 +179,11 @@ class Settings(BaseModel):
     max_gap_s: Annotated[int, Field(gt=0, le=14_400)] = Field(
         _ASSEMBLY.max_gap_ms // 1000,
         description="The most silence that one gap is filled with, in seconds.",
+    )
+    max_rate_hz: Annotated[int, Field(ge=RATES_HZ.start, le=RATES_HZ.stop - 1)] = Field(
+        _ASSEMBLY.max_rate_hz,
+        description="The highest sample rate that a track may declare, in Hz; for one above, or below 8000, "
+        "8000 is assumed.",
     )
     idle_timeout_s: Annotated[int, Field(gt=0, le=86_400)] = Field(
         _ASSEMBLY.idle_ms // 1000,
@@ -278,6 +284,7 @@ class Settings(BaseModel):
                 segment_ms=self.segment_ms,
                 idle_ms=self.idle_timeout_s * 1000,
                 max_gap_ms=self.max_gap_s * 1000,
+                max_rate_hz=self.max_rate_hz,
             ),
             checkpoints=CheckpointConfig(every_ms=self.checkpoint_s * 1000),
             storage=StorageConfig(

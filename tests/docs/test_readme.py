@@ -115,7 +115,7 @@ def test_the_agents_settings_have_the_defaults_and_bounds_that_are_documented() 
     text = re.sub(r"(?<=\d),(?=\d{3})", "", (ROOT / "docs" / "operations.md").read_text())
     agents = text.partition("For the agents:")[2]
     table = re.findall(r"^\| `TAPELINE_(\w+)` \| (\d+) \| (\d+) \|", agents, re.MULTILINE)
-    assert len(table) == 8
+    assert len(table) == 9
     for name, default, most in table:
         field = Settings.model_fields[name.lower()]
         assert field.default == int(default)

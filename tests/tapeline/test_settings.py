@@ -59,7 +59,7 @@ def test_every_number_of_the_parts_that_can_be_set_reaches_them() -> None:
     # With SASL and TLS alone these mean something.
     apart |= {name for name in Settings.model_fields if name.startswith("kafka_")}
     other: dict[type, Any] = {bool: True, str: "x", int: 7, float: 7.5}
-    special = {"listen": "h:1", "trusted_proxies": "10.0.0.0/8", "processes": 2}
+    special = {"listen": "h:1", "trusted_proxies": "10.0.0.0/8", "processes": 2, "max_rate_hz": 9000}
     usual = (Settings().gateway(), Settings().worker())
     for name, declared in Settings.model_fields.items():
         if name not in apart:

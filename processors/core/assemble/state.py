@@ -263,4 +263,11 @@ def check_rules(rules: int) -> None:
 
 def settings_of(config: AssemblyConfig) -> StreamSettings:
     """Return what a stream that begins now is assembled by."""
-    return StreamSettings(RULES, config.segment_ms, config.window_chunks, config.window_ms, config.max_gap_ms)
+    return StreamSettings(
+        RULES,
+        config.segment_ms,
+        config.window_chunks,
+        config.window_ms,
+        config.max_gap_ms,
+        config.max_rate_hz,
+    )

@@ -57,7 +57,7 @@ class Takes:
         self.undecided = False
         """Whether the time that passes decides anything."""
         self.look_ms = 0
-        """Kafka's timestamp before which ``advance`` has nothing to decide, if no message of the name comes."""
+        """Kafka's timestamp before which ``advance`` decides nothing, unless a message of the name comes."""
         self._waiting_bytes: int | None = None
         self._settle()
 

@@ -37,7 +37,7 @@ class TrackAudio:
 
     def has_format_of(self, start: Message) -> bool:
         """Tell whether a start declares the take's own format."""
-        declared = _declared_format(start)
+        declared = self._declared_format(start)
         return (declared.encoding, declared.rate_hz) == (self._state.encoding, self._state.rate_hz)
 
     def start(self, message: Message) -> None:
@@ -136,7 +136,7 @@ class TrackAudio:
             return
         state.opened = True
         if start is not None and not state.continues:
-            found = _declared_format(start)
+            found = self._declared_format(start)
             state.encoding, state.rate_hz, state.assumed = found.encoding, found.rate_hz, found.assumed
             self._segments = SegmentBuffer(state, self._settings)
         self._out.append(
@@ -150,6 +150,11 @@ class TrackAudio:
                 take=state.take,
             )
         )
+
+    def _declared_format(self, start: Message) -> AudioFormat:
+        declared = start.body.get("media_format") or {}  # type: ignore[union-attr]
+        rate_hz = declared.get("sample_rate")
+        return audio_format(declared.get("encoding"), rate_hz, self._settings.max_rate_hz)
 
     def _fill(self, chunks: int, behind: Message) -> None:
         """Fill a gap with silence, as far as there is room; a message lies behind it."""
@@ -174,8 +179,3 @@ class TrackAudio:
                 state.length_declared = True
                 return int(declared - end)
         return samples
-
-
-def _declared_format(start: Message) -> AudioFormat:
-    declared = start.body.get("media_format") or {}  # type: ignore[union-attr]
-    return audio_format(declared.get("encoding"), declared.get("sample_rate"))

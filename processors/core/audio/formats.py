@@ -11,8 +11,10 @@ _LAWS = {
 ULAW = "ulaw"
 ALAW = "alaw"
 
-#: A declared rate outside this range is ignored.
-RATES_HZ = range(1_000, 384_001)
+#: A declared rate outside this range is ignored: telephony has none of them.
+RATES_HZ = range(8_000, 384_001)
+#: The highest that is taken by default: what WebRTC and Opus (RFC 7587) have.
+MAX_RATE_HZ = 48_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +48,14 @@ class AudioFormat:
 ASSUMED = AudioFormat(ULAW, 8000, assumed=True)
 
 
-def audio_format(encoding: str | None, rate_hz: int | None) -> AudioFormat:
-    """Return the format that a ``media_format`` declares; what it leaves open is assumed."""
-    assumed = encoding is None or rate_hz not in RATES_HZ
+def audio_format(encoding: str | None, rate_hz: int | None, max_rate_hz: int = MAX_RATE_HZ) -> AudioFormat:
+    """Return the format that a ``media_format`` declares; what it leaves open is assumed.
+
+    So is a rate that telephony does not have, or above the highest that is taken.
+    """
+    has_rate = rate_hz in RATES_HZ and rate_hz <= max_rate_hz
+    assumed = encoding is None or not has_rate
     declared = (encoding or ULAW).lower()
     name = next((law for law, (names, _) in _LAWS.items() if declared in names), declared)
-    rate = rate_hz if rate_hz is not None and rate_hz in RATES_HZ else ASSUMED.rate_hz
+    rate = rate_hz if has_rate and rate_hz is not None else ASSUMED.rate_hz
     return AudioFormat(name, rate, assumed)

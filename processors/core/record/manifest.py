@@ -25,6 +25,9 @@ FORMAT = "tapeline-recording/1"
 MANIFEST = "recording.json"
 MIX = "mix.wav"
 
+#: How many times as long an indented manifest may be.
+_MOST_INDENTED = 3
+
 
 class IncompletePartsError(TapelineError):
     """The stored events do not reach from the stream's first to its last."""
@@ -219,8 +222,13 @@ class Outline:
 
 
 def encoded(manifest: dict[str, Any]) -> bytes:
-    """Return the text of a manifest: the bytes of ``recording.json``."""
-    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    """Return the text of a manifest: the bytes of ``recording.json``.
+
+    Indented, unless that is most of it: a sender may nest what it says a hundred deep.
+    """
+    compact = msgspec.json.encode(manifest)
+    indented = msgspec.json.format(compact, indent=2)
+    return (indented if len(indented) <= _MOST_INDENTED * len(compact) else compact) + b"\n"
 
 
 def _declared(said: Record | None) -> dict[str, Any] | None:

@@ -89,6 +89,7 @@ class _Settings(msgspec.Struct):
     window_chunks: _Setting
     window_ms: _Setting
     max_gap_ms: _Setting
+    max_rate_hz: _Rate
 
 
 class _Manifest(msgspec.Struct):

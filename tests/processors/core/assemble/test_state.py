@@ -42,7 +42,14 @@ MESSAGES = [
 CONNECTION = crc32c(b"connection")
 #: As the first version wrote it: values by their place, no names but those of the settings.
 CHECKPOINT: list[Any] = [
-    {"rules": 1, "segment_ms": 1, "window_chunks": 2, "window_ms": 2000, "max_gap_ms": 3_600_000},
+    {
+        "rules": 1,
+        "segment_ms": 1,
+        "window_chunks": 2,
+        "window_ms": 2000,
+        "max_gap_ms": 3_600_000,
+        "max_rate_hz": 48_000,
+    },
     *(7, 3, "c", "s", 6, 0, 110, 110, 1100, 12, 0, 0, 0, ["far"], None, {"tracks": []}),
     *(False, False, None),
     [

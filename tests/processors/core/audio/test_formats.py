@@ -28,7 +28,8 @@ def test_another_encoding_is_carried_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rate", "taken"), [(999, 8000), (1_000, 1_000), (384_000, 384_000), (384_001, 8000), (None, 8000)]
+    ("rate", "taken"),
+    [(7_999, 8000), (8_001, 8_001), (48_000, 48_000), (48_001, 8000), (None, 8000), (-(2**63), 8000)],
 )
 def test_a_rate_that_no_audio_has_is_not_believed(rate: int | None, taken: int) -> None:
     assert audio_format("alaw", rate) == AudioFormat("alaw", taken, assumed=rate != taken)

@@ -5,6 +5,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support import LOG, call_events
 
 from processors.core.record.manifest import IncompletePartsError, Outline, encoded
@@ -24,6 +26,7 @@ from schemas.events import (
 )
 from schemas.schema import Record
 
+SETTINGS = StreamSettings(1, 1000, 64, 2000, 3_600_000, 48_000)
 HEARD_AT_US = 1_795_000_000_123_456
 DELIVERY = Delivery(3, 1, 4, 5, 6, 360, 80, 160, 20_000, 21_000, 22_000, 23_000)
 INIT: Record = {
@@ -115,7 +118,7 @@ def test_all_that_is_known_of_a_stream_is_said() -> None:
     outline = Outline()
     for event in numbered(
         [
-            StreamOpened(1_795_000_000_001, INIT, StreamSettings(1, 1000, 64, 2000, 3_600_000), 4, 10),
+            StreamOpened(1_795_000_000_001, INIT, SETTINGS, 4, 10),
             TrackOpened("far", 0, "ulaw", 8000, True, START),
             *track_events("far", 0, 8000, stopped)[1:],
             StreamClosed(
@@ -147,6 +150,7 @@ def test_all_that_is_known_of_a_stream_is_said() -> None:
             "window_chunks": 64,
             "window_ms": 2000,
             "max_gap_ms": 3_600_000,
+            "max_rate_hz": 48_000,
         },
         "init_stream": {
             "app_id": "app",
@@ -489,3 +493,13 @@ def test_what_comes_again_or_behind_the_end_is_refused(again: int, says: str) ->
     told.insert(2 if again > 0 else len(told), told[1])
     with pytest.raises(InconsistentEventsError, match=says):
         add_all(told)
+
+
+@given(st.integers(0, 90), st.integers(0, 90), st.integers(1, 4000))
+def test_a_manifest_is_no_longer_than_a_few_times_what_was_said(outer: int, inner: int, items: int) -> None:
+    """A sender may nest what it says, and each line is indented by as much."""
+    nested = "[" * outer + ",".join(["[" * inner + "]" * inner or "1"] * items) + "]" * outer
+    said = msgspec.json.decode(nested) if outer else nested
+    text = encoded({"init_stream": {"stream_data": said}})
+    assert msgspec.json.decode(text) == {"init_stream": {"stream_data": said}}
+    assert len(text) <= 3 * len(nested) + 1000

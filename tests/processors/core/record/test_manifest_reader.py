@@ -11,6 +11,15 @@ from support import LOG, call_events
 from processors.core.record.manifest import Outline, encoded
 from processors.core.record.manifest_reader import DamagedManifestError, read_manifest
 
+SETTINGS = {
+    "rules": 9,
+    "segment_ms": 1,
+    "window_chunks": 1,
+    "window_ms": 1,
+    "max_gap_ms": 1,
+    "max_rate_hz": 1,
+}
+
 
 def written() -> bytes:
     """Return a manifest as it is stored."""
@@ -93,12 +102,10 @@ def test_a_file_lies_beside_its_manifest(file: str) -> None:
         (("log", "first_offset"), -(2**70)),
         (("log", "last_offset"), 2**70),
         (("log", "last_offset"), 2**63),
-        (("settings",), {"rules": 9, "segment_ms": 0, "window_chunks": 1, "window_ms": 1, "max_gap_ms": 1}),
-        (("settings",), {"rules": 9, "segment_ms": 1, "window_chunks": -1, "window_ms": 1, "max_gap_ms": 1}),
-        (
-            ("settings",),
-            {"rules": 9, "segment_ms": 1, "window_chunks": 1, "window_ms": 2**62, "max_gap_ms": 1},
-        ),
+        (("settings",), SETTINGS | {"segment_ms": 0}),
+        (("settings",), SETTINGS | {"window_chunks": -1}),
+        (("settings",), SETTINGS | {"window_ms": 2**62}),
+        (("settings",), SETTINGS | {"max_rate_hz": 0}),
         (("tracks", 0, "duration_ms"), -1e308),
         (("tracks", 0, "duration_ms"), 1e308),
         (("tracks", 0, "samples"), 2**40),
