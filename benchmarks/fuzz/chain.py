@@ -53,12 +53,13 @@ Write = Callable[[str, bytes], bytes]
 class Chain:
     """A sender's streams on their way from the gateway to their pages. Whatever raises here is a fault."""
 
-    def __init__(self, source: Random) -> None:
-        self._source = source
+    def __init__(self, source: Random, *, silent_in: int = SILENT_IN, stored_in: int = STORED_IN) -> None:
+        self._source, self._silent_in, self._stored_in = source, silent_in, stored_in
         self._sessions: dict[str, Session] = {}
         self._streams: dict[int, _Stream] = {}
         self._offset = 0
         self.outcomes: Counter[str] = Counter()
+        self.rejected_bytes = 0
         self.written: list[tuple[str, bytes]] = []
         """What the topics hold, with their names."""
 
@@ -68,6 +69,7 @@ class Chain:
         decision = session.receive(frame.text, frame.received_us)
         if isinstance(decision, Rejection):
             decision.letter.headers()
+            self.rejected_bytes += len(decision.value)
             self.outcomes[decision.letter.reason] += 1
             return
         self.outcomes["accepted"] += 1
@@ -77,7 +79,7 @@ class Chain:
         await self._append(
             content.encode(_MESSAGES.header) if live else _MESSAGES.encode(content), frame.timestamp_ms
         )
-        if not self._source.randrange(SILENT_IN):
+        if not self._source.randrange(self._silent_in):
             await self._be_silent(decision.stream_id)
 
     async def end(self) -> None:
@@ -85,6 +87,10 @@ class Chain:
         for stream_id, stream in [*self._streams.items()]:
             await self._be_silent(stream_id)
             await stream.look()
+
+    def stored(self) -> int:
+        """Return how many bytes of recordings the stores hold."""
+        return sum(stream.stored() for stream in self._streams.values())
 
     async def _be_silent(self, stream_id: int) -> None:
         stream = self._streams[stream_id]
@@ -98,7 +104,9 @@ class Chain:
         stream_id = record["stream_id"]
         stream = self._streams.get(stream_id)
         if stream is None:
-            stream = self._streams[stream_id] = _Stream(self._source, self._write, self.outcomes)
+            stream = self._streams[stream_id] = _Stream(
+                self._source, self._write, self.outcomes, stored=not self._source.randrange(self._stored_in)
+            )
         await stream.handle(record, self._offset, timestamp_ms)
         self._offset += 1
 
@@ -111,12 +119,12 @@ class Chain:
 class _Stream:
     """What the three agents hold of a stream, and its store."""
 
-    def __init__(self, source: Random, write: Write, outcomes: Counter[str]) -> None:
+    def __init__(self, source: Random, write: Write, outcomes: Counter[str], *, stored: bool) -> None:
         self._source, self._write, self._outcomes = source, write, outcomes
         self._assembler: StreamAssembler | None = None
         self._meter, self._recorder = StreamMeter(WINDOW_MS), StreamRecorder(PART_MS)
         self._store = MemoryStore()
-        self._recordings = None if source.randrange(STORED_IN) else Recordings(self._store, LOG)
+        self._recordings = Recordings(self._store, LOG) if stored else None
         self._outline = Outline()
         self._saved: Saved | None = None
         self._events = 0
@@ -184,6 +192,10 @@ class _Stream:
         assert self._assembler is not None
         closed = self._assembler.closed
         return None if closed else self._assembler.silence.to_record(BEGAN_MS * 1000)
+
+    def stored(self) -> int:
+        """Return how many bytes of recordings the store holds."""
+        return sum(found["size"] for listed in self._store.list("recordings") for found in listed)
 
     async def look(self) -> None:
         """Make the report of the last recording."""

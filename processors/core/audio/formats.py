@@ -53,9 +53,9 @@ def audio_format(encoding: str | None, rate_hz: int | None, max_rate_hz: int = M
 
     So is a rate that telephony does not have, or above the highest that is taken.
     """
-    has_rate = rate_hz in RATES_HZ and rate_hz <= max_rate_hz
-    assumed = encoding is None or not has_rate
+    if rate_hz is not None and not (rate_hz in RATES_HZ and rate_hz <= max_rate_hz):
+        rate_hz = None
+    assumed = encoding is None or rate_hz is None
     declared = (encoding or ULAW).lower()
     name = next((law for law, (names, _) in _LAWS.items() if declared in names), declared)
-    rate = rate_hz if has_rate and rate_hz is not None else ASSUMED.rate_hz
-    return AudioFormat(name, rate, assumed)
+    return AudioFormat(name, ASSUMED.rate_hz if rate_hz is None else rate_hz, assumed)
