@@ -16,6 +16,7 @@ from schemas.events import (
     Delivery,
     Event,
     Gap,
+    Pause,
     Payload,
     StreamClosed,
     StreamOpened,
@@ -312,6 +313,51 @@ def test_a_duration_in_whole_milliseconds_agrees_with_samples_that_are_none() ->
             opened = TrackOpened("far", 0, "ulaw", 8000, False, None)
             (track,) = outlined([opened, audio, closed]).manifest(LOG, {"far.wav": ""}, {})["tracks"]
             assert track["declared_duration_agrees"] is agree
+
+
+def test_what_few_tracks_have_is_said_where_it_is_so() -> None:
+    """A length that the stop told, pauses, and audio that fits no WAV file."""
+    *audio, closed = track_events("far", 0, 8000, None)
+    assert isinstance(closed, TrackClosed)
+    closed = msgspec.structs.replace(
+        closed, length_declared=True, pauses=[Pause(160, 2980), Pause(800, 1001)]
+    )
+    outline = outlined([*audio, closed])
+    outline.tracks[0].wav_skipped = "too long"
+    (track,) = outline.manifest(LOG, {"far.wav": ""}, {})["tracks"]
+    assert track["length"] == "declared"
+    assert track["pauses"] == [
+        {"first_sample": 160, "duration_ms": 2980},
+        {"first_sample": 800, "duration_ms": 1001},
+    ]
+    assert track["wav_skipped"] == "too long"
+
+
+@pytest.mark.parametrize(
+    ("takes", "named", "durations"),
+    [
+        (1, [7], [7]),
+        (1, [7, 8], [7]),
+        (1, [], [None]),
+        (2, [7, 8], [7, 8]),
+        (2, [7], [None, None]),
+        (2, [7, 8, 9], [None, None]),
+        (3, [7, 8, 9], [7, 8, 9]),
+    ],
+)
+def test_what_the_end_says_is_of_a_take_if_it_names_the_track_as_often(
+    takes: int, named: list[int], durations: list[int | None]
+) -> None:
+    """The first is of the only take; else all of them are told, or none."""
+    tracks: list[Payload] = []
+    for at in range(takes):
+        silent = TrackClosed("far", at, 0, 0.0, False, None, 0, DELIVERY, 0, -1, -1, take=at + 1)
+        tracks += [TrackOpened("far", at, "ulaw", 8000, True, None, take=at + 1), silent]
+    said = end() | {"tracks": [{"name": "far"} | times(one, None) for one in named]}
+    outline = outlined(tracks, ended_by(said))
+    manifest = outline.manifest(LOG, {track.file: "" for track in outline.tracks}, {})
+    declared = [track["declared"]["end_stream"] for track in manifest["tracks"]]
+    assert [one and one["duration"] for one in declared] == durations
 
 
 def test_an_end_without_tracks_declares_nothing_of_them() -> None:

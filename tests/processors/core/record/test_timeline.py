@@ -138,6 +138,23 @@ def test_silence_may_last_as_long_as_the_gateway_saw_time_pass(
     assert aligned(*made).is_mostly_silence is mostly
 
 
+@pytest.mark.parametrize(("samples", "mostly"), [(8, False), (9, True)])
+@pytest.mark.parametrize(("apart_ms", "pauses"), [(32_767, []), (36_767, [Pause(0, 1_000)])])
+def test_a_mix_is_mostly_silence_by_the_first_byte_beyond_what_is_free(
+    apart_ms: int, pauses: list[Pause], samples: int, mostly: bool
+) -> None:
+    """The time seen lasts until the last sample, and a pause in it, though the mix has none there."""
+    made = [track(f"{n}", samples=samples, heard_ms=5_000) for n in range(4)]
+    made.append(track("last", samples=samples, heard_ms=5_000 + apart_ms, pauses=pauses))
+    assert aligned(*made).is_mostly_silence is mostly
+
+
+@pytest.mark.parametrize(("samples", "mostly"), [(4_096, False), (4_097, True)])
+def test_of_tracks_never_heard_no_time_was_seen_to_pass(samples: int, mostly: bool) -> None:
+    made = [track(f"{n}", samples=0 if n else samples) for n in range(64)]
+    assert aligned(*made).is_mostly_silence is mostly
+
+
 @given(st.integers(2, 64), st.integers(0, 60_000), st.sampled_from([1_000, 8_000, 384_000]))
 def test_a_mix_of_nothing_is_small_whatever_start_times_say(tracks: int, apart_ms: int, rate_hz: int) -> None:
     """Many tracks of a sample each, sent in a moment, as far apart as a sender's word is believed."""
