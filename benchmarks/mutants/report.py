@@ -66,7 +66,7 @@ class Score:
             self.killed += 1
         elif not mutant.survived:
             self.untried += 1
-        elif mutant.rewords_assertion:
+        elif mutant.rewords_assertion or mutant.loosens_zip:
             self.equivalent += 1
         elif reason is None:
             self.survived += 1
@@ -128,7 +128,7 @@ def report(mutants: Iterable[Mutant], known: Sequence[Reason]) -> Report:
         reason = next((one for one in known if one.explains(mutant)), None) if mutant.survived else None
         made.files.setdefault(mutant.file, Score()).add(mutant, reason)
         made.total.add(mutant, reason)
-        if mutant.survived and not mutant.rewords_assertion and reason is None:
+        if mutant.survived and reason is None and not (mutant.rewords_assertion or mutant.loosens_zip):
             made.unexplained.append(mutant)
         used.add(reason)
         if mutant.status is not None:

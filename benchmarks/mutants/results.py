@@ -16,6 +16,8 @@ _KILLED = {1, 3, 24, 36, 152, 255, -24, -9, -11}
 _UNTESTED = {5, 33}
 #: Between an assertion and its message.
 _ASSERTION = re.compile(r', (?=f?")')
+#: How a ``zip`` asks that all are of one length, and what mutmut leaves of it.
+_STRICT = re.compile(r", (strict=\w+)?\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,12 @@ class Mutant:
         """Whether the change is only in what an assertion says when it fails, which nothing goes by."""
         (before, *message), (after, *_) = _ASSERTION.split(self.before), _ASSERTION.split(self.after)
         return bool(message) and before == after and before.startswith("assert ")
+
+    @property
+    def loosens_zip(self) -> bool:
+        """Whether a ``zip`` is only no longer strict: what is of one length by our own doing stays so."""
+        before, after = (_STRICT.sub(")", text) for text in (self.before, self.after))
+        return before == after and ", strict=True)" in self.before
 
     @property
     def untested(self) -> bool:

@@ -159,6 +159,15 @@ def test_what_an_assertion_says_is_nobodys_concern() -> None:
     assert report([mutant(0, 'assert a > 1, "one"', 'assert a > 2, "one"')], []).total.survived == 1
 
 
+@pytest.mark.parametrize("strict", ["strict=None", "strict=False", ""])
+def test_a_zip_that_is_strict_no_longer_is_nobodys_concern(strict: str) -> None:
+    before = "for a, b in zip(one, other, strict=True):"
+    made = report([mutant(0, before, f"for a, b in zip(one, other, {strict}):")], [])
+    assert (made.total.equivalent, made.passed) == (1, True)
+    assert report([mutant(0, before, f"for a, b in zip(one, None, {strict}):")], []).total.survived == 1
+    assert report([mutant(0, before, "for a, b in zip(one, strict=True):")], []).total.survived == 1
+
+
 def test_every_reason_is_of_a_file_that_is_there_and_says_something() -> None:
     for known in reasons(SURVIVORS.read_text()):
         assert (ROOT / known.file).exists()

@@ -162,6 +162,21 @@ def test_a_start_time_far_from_where_a_track_was_heard_is_not_believed(apart_ms:
     assert alignment(early).aligned_by == how
 
 
+@pytest.mark.parametrize(("start_ms", "how"), [(61_000, "start_time"), (61_001, "heard_at")])
+def test_a_track_without_audio_may_lie_a_minute_behind_the_end_of_what_was_heard(
+    start_ms: int, how: str
+) -> None:
+    empty = track("b", at(start_ms), heard_ms=None, samples=0)
+    assert alignment([track("a", at(0)), empty]).aligned_by == how
+
+
+@pytest.mark.parametrize(("start_us", "how"), [(60_000_000, "start_time"), (60_000_100, "assumed")])
+def test_tracks_that_are_all_empty_lie_no_more_than_a_minute_apart(start_us: int, how: str) -> None:
+    starts = [(BEGAN + timedelta(microseconds=us)).isoformat() for us in (0, start_us)]
+    tracks = [track(start, start, heard_ms=None, samples=0) for start in starts]
+    assert alignment(tracks).aligned_by == how
+
+
 @pytest.mark.parametrize("minutes", [-17, 17])
 def test_a_track_without_audio_makes_no_silence(minutes: int) -> None:
     empty = track("b", at(minutes * 60_000), heard_ms=None, samples=0)

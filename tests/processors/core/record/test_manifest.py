@@ -386,6 +386,31 @@ def test_tracks_of_one_name_have_files_of_their_own(
     assert [track.format.encoding for track in outline.tracks] == [encoding] * len(names)
 
 
+TAKES_AND_FILES = {
+    "takes of names that a file system may take for one": (
+        [("far", 1), ("Far", 1), ("far", 2), ("Far", 2), ("far", 3)],
+        ["far.wav", "Far-2.wav", "far.take-2.wav", "Far-2.take-2.wav", "far.take-3.wav"],
+    ),
+    "takes that go on behind a silence, whose first is not in the stream": (
+        [("far", 2), ("Far", 2)],
+        ["far.take-2.wav", "Far-2.take-2.wav"],
+    ),
+    "a take twice, which assemble never writes": ([("far", 2), ("far", 2)], ["far.take-2.wav", "far-2.wav"]),
+}
+
+
+@pytest.mark.parametrize(("takes", "files"), TAKES_AND_FILES.values(), ids=TAKES_AND_FILES)
+def test_a_take_has_the_file_name_of_its_track_and_its_number(
+    takes: list[tuple[str, int]], files: list[str]
+) -> None:
+    opened = [TrackOpened(name, at, "ulaw", 8000, True, None, take) for at, (name, take) in enumerate(takes)]
+    outline = Outline()
+    for event in numbered([StreamOpened(0, None), *opened]):
+        outline.add(event)
+    assert [track.file for track in outline.tracks] == files
+    assert [(track.name, track.take) for track in outline.tracks] == takes
+
+
 def test_a_recording_is_compared_by_what_its_manifest_says() -> None:
     tracks = [*track_events("far", 0, 8000, stop()), *track_events("near", 1, 8000, None)]
     outline = outlined(tracks, ended_by(end()))
