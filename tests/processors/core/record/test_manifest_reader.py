@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support import LOG, call_events
 
 from processors.core.record.manifest import Outline, encoded
-from processors.core.record.manifest_reader import DamagedManifestError, read_manifest
+from processors.core.record.manifest_reader import DamagedManifestError, is_sound, read_manifest
 
 SETTINGS = {
     "rules": 9,
@@ -129,6 +129,43 @@ def test_one_that_lies_where_another_stream_does(folder: str) -> None:
     assert read_manifest(TEXT, "recordings/date=2026-11-18/stream=5/from=7/recording.json")
     with pytest.raises(DamagedManifestError, match="and lies elsewhere"):
         read_manifest(TEXT, f"recordings/date=2026-11-18/{folder}/recording.json")
+
+
+def test_a_gap_may_reach_to_the_end_of_its_track_and_be_all_of_it() -> None:
+    samples = json.loads(TEXT)["tracks"][0]["samples"]
+    for gap in ({"first_sample": 1, "samples": samples - 1}, {"first_sample": 0, "samples": samples}):
+        text = changed(("tracks", 0, "gaps"), [gap])
+        assert read_manifest(text, "a")["tracks"][0]["gaps"] == [gap]
+    assert read_manifest(changed(("tracks", 0, "gap_samples"), samples), "a")
+
+
+@pytest.mark.parametrize(
+    ("way", "value", "says"),
+    [
+        (("tracks", 0, "gaps"), [{"first_sample": 24_000, "samples": 1}], "behind the 24000 samples of"),
+        (("tracks", 0, "gap_samples"), 24_001, "more samples in gaps than the 24000 of track 'caller'"),
+        (("continues",), 3, "continues the stream from offset 3, and begins at 0"),
+    ],
+)
+def test_what_contradicts_itself_is_told_with_its_values(
+    way: tuple[str | int, ...], value: Any, says: str
+) -> None:
+    with pytest.raises(DamagedManifestError, match=says):
+        read_manifest(changed(way, value), "a")
+
+
+def test_one_of_a_sender_lies_in_its_folder() -> None:
+    text = changed(("sender",), "acme")
+    assert read_manifest(text, "recordings/date=2026-11-18/sender=acme/stream=5/recording.json")
+    for folder in ("stream=5", "sender=other/stream=5"):
+        with pytest.raises(DamagedManifestError, match="of stream 5 of sender 'acme', and lies elsewhere"):
+            read_manifest(text, f"recordings/date=2026-11-18/{folder}/recording.json")
+
+
+def test_one_can_be_relied_on_if_it_is_read_where_it_lies() -> None:
+    assert is_sound(TEXT, "stream=5/recording.json")
+    assert not is_sound(TEXT, "stream=6/recording.json")
+    assert not is_sound(TEXT[:-9], "stream=5/recording.json")
 
 
 @given(st.binary(max_size=64), st.integers(0, len(TEXT)))
