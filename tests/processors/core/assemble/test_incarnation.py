@@ -306,6 +306,7 @@ def test_settings_that_are_known_come_first_and_others_rules_are_refused() -> No
 # What is kept -------------------------------------------------------------------------------
 
 
+@pytest.mark.scale
 def test_what_a_closed_stream_keeps_is_small_and_nothing_of_one_that_ended() -> None:
     names = [f"track {number}" for number in range(MAX_TRACKS)]
     log = Log().add(init(*names, *(f"more {n}" for n in range(1000))))

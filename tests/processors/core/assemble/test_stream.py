@@ -844,11 +844,13 @@ def largest_snapshot(messages: Iterable[Record], every: int, config: AssemblyCon
     return max(largest, len(stream.snapshot()))
 
 
+@pytest.mark.scale
 def test_the_smallest_chunks_fit_a_checkpoint() -> None:
     chunks = (bare("live_track", "far", number, media=b"x") for number in range(2, 262_000))
     assert largest_snapshot(chunks, 8191) < 40_000
 
 
+@pytest.mark.scale
 @pytest.mark.parametrize("rate_hz", [8000, 384_000])
 @pytest.mark.parametrize("gaps", [False, True])
 @pytest.mark.parametrize("size", [1, 100, 8000])
