@@ -4,15 +4,14 @@ A refusal is a status for the caller, a reason for the metric and the log, and a
 part of a secret was wrong.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
-from ingest.address import Network, client_address
-from ingest.auth import Token, given_tokens, sender_of
-from ingest.config import Limits
-from ingest.limits import ConnectionCounts
+from ingest.address import Network, address_of, client_address, is_in
+from ingest.auth import Token, given_tokens, valid_token
+from ingest.limits import ConnectionCounts, Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +27,8 @@ class Handshake:
     forwarded_for: Sequence[str] = ()
     """The values of X-Forwarded-For."""
     trusted_proxies: Sequence[Network] = ()
+    origins: Sequence[str] = ()
+    """The values of Origin: a browser says by it which web page is calling (RFC 6454, section 7)."""
 
     @property
     def address(self) -> str:
@@ -41,6 +42,8 @@ class Admitted:
 
     sender: str | None
     """Whose token was given; None where no token is asked for."""
+    token: Token | None = field(default=None, compare=False)
+    """The token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,9 @@ TOO_MANY_OF_ADDRESS = Refusal(
     "too_many_connections_of_address",
     "too many connections of this address\n",
 )
+FOREIGN_ORIGIN = Refusal(
+    HTTPStatus.FORBIDDEN, "foreign_origin", "web pages may not call this gateway (TAPELINE_ORIGINS)\n"
+)
 WRONG_PATH = Refusal(HTTPStatus.NOT_FOUND, "wrong_path", "nothing is here\n")
 UNAUTHORIZED = Refusal(
     HTTPStatus.UNAUTHORIZED,
@@ -77,42 +83,56 @@ UNAUTHORIZED = Refusal(
     "a valid token is needed\n",
     (("WWW-Authenticate", 'Basic realm="tapeline"'),),
 )
+HANDSHAKE_TOO_LARGE = Refusal(
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    "handshake_too_large",
+    "a handshake may have 16 KiB in all\n",
+)
 HANDSHAKE_TIMEOUT = Refusal(HTTPStatus.REQUEST_TIMEOUT, "handshake_timeout", "no handshake came in time\n")
 NOT_HTTP = Refusal(HTTPStatus.BAD_REQUEST, "not_http", "this is no WebSocket handshake\n")
+
+
+def accept(peer: str, counts: ConnectionCounts, trusted_proxies: Sequence[Network]) -> Place | Refusal:
+    """Decide on a connection of which nothing but the other end's address is known; count it if it may go on.
+
+    Those of a trusted proxy are limited by its clients' addresses, once it has told them.
+    """
+    if counts.full():
+        return TOO_MANY_CONNECTIONS
+    address = None if is_in(peer, trusted_proxies) else address_of(peer)
+    if counts.full_from(address):
+        return TOO_MANY_OF_ADDRESS
+    return Place(counts, address)
 
 
 def admit(
     handshake: Handshake,
     *,
     closed: str | None,
-    counts: ConnectionCounts,
+    place: Place,
     path: str,
+    origins: Collection[str],
     tokens: Iterable[Token] | None,
     now_s: float,
 ) -> Admitted | Refusal:
     """Decide on an opening handshake; the first check that fails is the reason.
 
     ``closed`` says why nobody is admitted now (the metric's label), None otherwise. ``path`` is the one
-    served. ``tokens`` are those in force, None where none is asked for; ``now_s`` is seconds since the
-    epoch, by which they expire.
+    served. ``origins``: of which pages a browser may call, `*` of any. ``tokens`` are those in force, None
+    where none is asked for; ``now_s`` is seconds since the epoch, by which they expire.
     """
     if closed is not None:
         return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, closed, "not now, try again\n")
-    if counts.full():
-        return TOO_MANY_CONNECTIONS
-    if counts.full_from(handshake.address):
+    if not place.may_move(handshake.address):
         return TOO_MANY_OF_ADDRESS
     if not _is_served(handshake.target, path.rstrip("/")):
         return WRONG_PATH
+    if "*" not in origins and any(origin not in origins for origin in handshake.origins):
+        return FOREIGN_ORIGIN
     if tokens is None:
         return Admitted(None)
-    sender = sender_of(tokens, given_tokens(handshake.target, handshake.authorizations), now_s)
-    return UNAUTHORIZED if sender is None else Admitted(sender)
-
-
-def too_many_handshakes(handlers: int, limits: Limits) -> bool:
-    """Return whether a new socket is closed unread, with so many connections open or about to be."""
-    return handlers >= 2 * limits.max_connections
+    token = valid_token(tokens, given_tokens(handshake.target, handshake.authorizations), now_s)
+    return UNAUTHORIZED if token is None else Admitted(token.sender, token)
 
 
 def fault_of(status: int) -> str:

@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import Enum, auto
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from schemas.errors import TapelineError
@@ -37,6 +38,10 @@ class Token:
     sha256: bytes
     expires_at: float | None = None
     """Seconds since the epoch; None: never."""
+
+    def has_expired(self, now_s: float) -> bool:
+        """Return whether it admits nobody any more, in seconds since the epoch."""
+        return self.expires_at is not None and now_s >= self.expires_at
 
 
 def parse_tokens(text: str) -> list[Token]:
@@ -96,16 +101,32 @@ def _not_a_sender(name: str) -> str:
     )
 
 
-def sender_of(tokens: Iterable[Token], given: Iterable[str], now_s: float) -> str | None:
-    """Return the sender of one of the given tokens that is valid now, in seconds since the epoch."""
-    digests = [hashlib.sha256(token.encode()).digest() for token in given]
-    found: str | None = None
+def valid_token(tokens: Iterable[Token], given: Iterable[str], now_s: float) -> Token | None:
+    """Return one of the given tokens that is valid now, in seconds since the epoch."""
+    digests = [hashlib.sha256(token.encode(errors="surrogatepass")).digest() for token in given]
+    found: Token | None = None
     for token in tokens:
-        valid = token.expires_at is None or now_s < token.expires_at
         for digest in digests:
-            if hmac.compare_digest(token.sha256, digest) and valid:
-                found = token.sender
+            if hmac.compare_digest(token.sha256, digest) and not token.has_expired(now_s):
+                found = token
     return found
+
+
+class Standing(Enum):
+    """What has become of the token that admitted a connection."""
+
+    VALID = auto()
+    EXPIRED = auto()
+    """Its calls may end."""
+    REMOVED = auto()
+
+
+def standing(token: Token, tokens: Iterable[Token], now_s: float) -> Standing:
+    """Return what has become of a token, by the tokens that there are now."""
+    same = [t for t in tokens if (t.sender, t.sha256) == (token.sender, token.sha256)]
+    if not same:
+        return Standing.REMOVED
+    return Standing.EXPIRED if all(t.has_expired(now_s) for t in same) else Standing.VALID
 
 
 def given_tokens(path: str, authorizations: Iterable[str]) -> list[str]:
@@ -114,7 +135,7 @@ def given_tokens(path: str, authorizations: Iterable[str]) -> list[str]:
     try:
         url = urlsplit(path)
         found += parse_qs(url.query, max_num_fields=20).get("token", [])
-        found.append(unquote(url.path).rpartition("/")[2])
+        found.append(unquote(url.path).rstrip("/").rpartition("/")[2])
     except ValueError:
         pass  # no URL, so no token in it
     return [token for token in found if 0 < len(token) <= _LONGEST_TOKEN]

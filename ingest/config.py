@@ -49,6 +49,8 @@ class GatewayConfig:
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     trusted_proxies: tuple[Network, ...] = ()
+    origins: tuple[str, ...] = ()
+    """Of which web pages browsers may call."""
     drain_s: float = 25.0
     shares_port: bool = False
     """Whether other processes listen on the same port."""

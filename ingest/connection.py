@@ -4,38 +4,43 @@ A refusal is counted and logged, at most one line a minute for an address and re
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any
 
 import structlog
 from websockets import exceptions
-from websockets.asyncio.server import ServerConnection
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
-from websockets.frames import Frame, Opcode
+from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import Event
 
+from ingest.address import address_of
 from ingest.admission import (
     HANDSHAKE_TIMEOUT,
+    HANDSHAKE_TOO_LARGE,
     NOT_HTTP,
     Handshake,
     Refusal,
     admit,
     fault_of,
-    too_many_handshakes,
 )
 from ingest.auth import Token
+from ingest.bounded import CLOSE_S, COMPRESSED_SLICE_BYTES, SLICE_BYTES, BoundedConnection
 from ingest.config import GatewayConfig, Limits
 from ingest.credentials import Certificate
-from ingest.limits import ConnectionCounts
+from ingest.limits import ConnectionCounts, Place
 from runtime import telemetry
 from runtime.throttle import LogThrottle
 
 log = structlog.get_logger()
+
+#: How long the socket of a connection that was refused is left open, so that the answer arrives.
+REFUSED_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,71 +63,66 @@ class ConnectionContext:
             log.warning("connection_refused", address=address, reason=reason, **more)
 
 
-class Connection(ServerConnection):
+class Connection(BoundedConnection):
     """A WebSocket connection that knows who is calling.
 
     What it leans on in websockets is checked by ``websockets_internals``.
     """
 
-    def __init__(self, *args: Any, context: ConnectionContext, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, context: ConnectionContext, place: Place, peer: str, **kwargs: Any
+    ) -> None:
+        """``place``: its own among the connections counted; ``peer``: the address of the other end."""
         super().__init__(*args, **kwargs)
         self._context = context
-        self._counted = False
-        """Whether it is among the connections counted."""
-        self._connected = False
-        """Whether websockets has its transport: not before TLS."""
-        self._refused = False
-        self._answered = False
-        """Whether something that is no HTTP was told so."""
-        self._upgrading: asyncio.Task[None] | None = None
-        self.address = "unknown"
+        self._place = place
+        self._peer = peer
+        self._last_moment: asyncio.TimerHandle | None = None
+        self.refused = False
+        """Whether it was told something else than that it may go on."""
+        self.address = address_of(peer)
         self.sender: str | None = None
-        self.fast_path: Callable[[str], bool] = lambda text: False
+        self.token: Token | None = None
+        """The one that admitted it."""
+        self.fast_path: Callable[[str], bool] = _no_fast_path
         """Takes a text message at once, or says that it does not: then ``recv`` gives it."""
 
-    # TLS comes first, if there is a certificate --------------------------------------------------
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take a TCP connection; make it a TLS one, where a certificate is at hand."""
-        transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but name
-        context = self._context
-        peer = transport.get_extra_info("peername")
-        self.address = str(peer[0]) if peer else "unknown"
-        if too_many_handshakes(len(self.server.handler_tasks), context.config.limits):
-            context.report_refusal(self.address, "too_many_handshakes")
-            transport.abort()
-        elif context.certificate is None:
-            self._connected = True
-            super().connection_made(transport)
-        else:
-            transport.pause_reading()
-            self._upgrading = self.loop.create_task(self._upgrade(transport, context.certificate))
-
-    async def _upgrade(self, transport: asyncio.Transport, certificate: Certificate) -> None:
-        try:
-            encrypted = await self.loop.start_tls(
-                transport,
-                self,
-                certificate.context(),
-                server_side=True,
-                ssl_handshake_timeout=self._context.config.limits.open_timeout_s,
-            )
-        except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
-            detail = getattr(error, "reason", None) or type(error).__name__
-            self._context.report_refusal(self.address, "tls_handshake_failed", detail=detail)
-            transport.abort()
-            return
-        if encrypted is not None:
-            self._connected = True
-            super().connection_made(encrypted)
+    def eof_received(self) -> None:
+        """Give up its place when the peer has ended: it may come again before this socket is closed."""
+        self._let_go(CLOSE_S)
+        super().eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Clean up after a connection, wherever it had come to."""
-        if self._counted:
-            self._counted = False
-            self._context.counts.leave(self.address)
-        if self._connected:
-            super().connection_lost(exc)
+        self._place.leave()
+        if self._last_moment is not None:
+            self._last_moment.cancel()
+            self._last_moment = None
+        self.fast_path = _no_fast_path
+        super().connection_lost(exc)
+
+    def _let_go(self, seconds: float) -> None:
+        """Give up its place, and let what was written arrive for so long."""
+        self._place.linger()
+        if self._last_moment is None:
+            self._last_moment = self.loop.call_later(seconds, self.transport.abort)
+
+    def never_began(self) -> None:
+        """Clean up after a connection that never got a transport."""
+        self._place.leave()
+        self.protocol.parser.close()
+
+    def report_stall(self) -> None:
+        """Count a peer that does not read."""
+        telemetry.LIMITED.labels("unread").inc()
+
+    @property
+    def ended_with(self) -> int:
+        """The close code of who closed first (RFC 6455, section 7.4); 1006 where nobody said one."""
+        protocol = self.protocol
+        first = protocol.close_rcvd if protocol.close_rcvd_then_sent else protocol.close_sent
+        said = first or protocol.close_rcvd
+        return int(said.code if said is not None else CloseCode.ABNORMAL_CLOSURE)
 
     # Messages ------------------------------------------------------------------------------------
 
@@ -147,54 +147,56 @@ class Connection(ServerConnection):
         """Let a handshake pass (None), or refuse it: websockets' ``process_request``."""
         context = self._context
         handshake = Handshake(
-            self.address,
+            self._peer,
             request.path,
             request.headers.get_all("Authorization"),
             request.headers.get_all("X-Forwarded-For"),
             context.config.trusted_proxies,
+            request.headers.get_all("Origin"),
         )
         self.address = handshake.address
         decision = admit(
             handshake,
             closed=context.closed(),
-            counts=context.counts,
+            place=self._place,
             path=context.config.path,
+            origins=context.config.origins,
             tokens=context.tokens() if context.tokens is not None else None,
             now_s=time.time(),
         )
         if not isinstance(decision, Refusal):
-            self.sender = decision.sender
+            self.sender, self.token = decision.sender, decision.token
+            self._place.move(self.address)
             return None
-        self._refused = True
-        context.report_refusal(self.address, decision.reason)
+        self._refused_for(decision.reason)
         response = self.respond(decision.status, decision.text)
         for name, value in decision.headers:
             response.headers[name] = value
         return response
 
     def process_response(self, request: Request, response: Response) -> None:
-        """Count who was admitted, and why others were not: websockets' ``process_response``."""
-        if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
-            self._counted = True
-            self._context.counts.enter(self.address)
-        elif not self._refused:
-            self._context.report_refusal(self.address, fault_of(response.status_code))
+        """Count why others were not admitted: websockets' ``process_response``."""
+        if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS and not self.refused:
+            self._refused_for(fault_of(response.status_code))
 
-    async def handshake(self, *args: Any, **kwargs: Any) -> None:
+    async def handshake(self, *_: Any) -> None:
         """Do the opening handshake; answer when none comes in time, and count what was no request."""
         try:
-            await super().handshake(*args, **kwargs)
+            await super().handshake(
+                Connection.process_request,  # type: ignore[arg-type]
+                Connection.process_response,  # type: ignore[arg-type]
+                None,  # no header Server
+            )
         except asyncio.CancelledError:
-            self._context.report_refusal(self.address, HANDSHAKE_TIMEOUT.reason)
-            with suppress(OSError, RuntimeError):
-                self.transport.write(HANDSHAKE_TIMEOUT.to_http())
+            if not self.refused:
+                self._answer(HANDSHAKE_TIMEOUT)
             raise
-        if self.request is None and not self._answered:
+        if self.request is None and not self.refused:
             match self.protocol.handshake_exc:
                 case exceptions.RequestLineTooLong():
-                    self._context.report_refusal(self.address, "uri_too_long")
+                    self._refused_for("uri_too_long")
                 case exceptions.HeaderLineTooLong() | exceptions.TooManyHeaders():
-                    self._context.report_refusal(self.address, "header_too_large")
+                    self._refused_for("header_too_large")
                 case _:
                     # A load balancer's probe does that all day: counted, and not worth a line.
                     telemetry.REFUSED.labels("gone_before_handshake").inc()
@@ -203,22 +205,39 @@ class Connection(ServerConnection):
         """Send what the protocol wants sent, and an answer to what is no HTTP: the protocol has none."""
         if (
             self.request is None
-            and not self._answered
+            and not self.refused
             and isinstance(self.protocol.handshake_exc, exceptions.InvalidMessage)
             and not isinstance(self.protocol.handshake_exc.__cause__, EOFError)
         ):
-            self._answered = True
-            self._context.report_refusal(self.address, NOT_HTTP.reason)
-            self.transport.write(NOT_HTTP.to_http())
+            self._answer(NOT_HTTP)
         super().send_data()
 
+    def refuse_handshake(self) -> None:
+        """Answer a handshake that is too large."""
+        if not self.refused:
+            self._answer(HANDSHAKE_TOO_LARGE)
+            self.transport.pause_reading()
 
-def server_options(limits: Limits) -> dict[str, Any]:
-    """Return the options of ``websockets.asyncio.server.serve`` that the limits ask for."""
+    def _answer(self, refusal: Refusal) -> None:
+        """Give the whole of an answer ourselves."""
+        self._refused_for(refusal.reason)
+        with suppress(OSError, RuntimeError):
+            self.transport.write(refusal.to_http())
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+
+    def _refused_for(self, reason: str) -> None:
+        """Count and log a refusal. Its socket is left open a moment at most."""
+        self.refused = True
+        self._context.report_refusal(self.address, reason)
+        self._let_go(REFUSED_S)
+
+
+def protocol_options(limits: Limits) -> dict[str, Any]:
+    """Return the options of ``websockets.server.ServerProtocol`` that the limits ask for."""
     return {
         # µ-law in base64 hardly deflates. Where it is wanted, small windows bound what a connection
         # holds, and `max_size` bounds what a bomb inflates to.
-        "compression": None,
         "extensions": [
             ServerPerMessageDeflateFactory(
                 server_max_window_bits=11, client_max_window_bits=11, compress_settings={"memLevel": 4}
@@ -227,8 +246,19 @@ def server_options(limits: Limits) -> dict[str, Any]:
         if limits.compression
         else None,
         "max_size": limits.max_message_bytes,
-        "open_timeout": limits.open_timeout_s,
+        "logger": logging.getLogger("websockets.server"),
+    }
+
+
+def connection_options(limits: Limits) -> dict[str, Any]:
+    """Return the options of a ``BoundedConnection`` that the limits ask for."""
+    return {
         "ping_interval": limits.ping_interval_s,
         "ping_timeout": limits.ping_timeout_s,
-        "server_header": None,
+        "stall_s": limits.ping_timeout_s,
+        "slice_bytes": COMPRESSED_SLICE_BYTES if limits.compression else SLICE_BYTES,
     }
+
+
+def _no_fast_path(_: str) -> bool:
+    return False

@@ -4,17 +4,16 @@ import asyncio
 import signal
 import time
 from contextlib import suppress
-from functools import partial
 
 import structlog
-from websockets.asyncio.server import Server, serve
 from websockets.frames import CloseCode
 
 from ingest.address import is_loopback
 from ingest.config import GatewayConfig
-from ingest.connection import Connection, ConnectionContext, server_options
+from ingest.connection import Connection, ConnectionContext
 from ingest.credentials import Certificate, TokensFile
 from ingest.limits import ConnectionCounts
+from ingest.listener import Listener
 from ingest.publisher import Publisher
 from ingest.receiver import Receiver
 from ingest.websockets_internals import check_websockets
@@ -65,7 +64,7 @@ class Gateway:
         self._sessions = self._receiver.sessions
         self._publishing: asyncio.Task[None] | None = None
         self._housekeeping: asyncio.Task[None] | None = None
-        self._server: Server | None = None
+        self._listener: Listener | None = None
         self._draining = False
 
     async def start(self) -> None:
@@ -81,16 +80,8 @@ class Gateway:
             await asyncio.wait({waiting, self._publishing}, return_when=asyncio.FIRST_COMPLETED)
             if self._publishing.done():
                 await self._publishing
-        self._server = await serve(
-            self._receiver.handle,
-            self._config.host,
-            self._config.port,
-            create_connection=partial(Connection, context=self._context),  # type: ignore[arg-type]
-            process_request=Connection.process_request,  # type: ignore[arg-type]
-            process_response=Connection.process_response,  # type: ignore[arg-type]
-            reuse_port=self._config.shares_port or None,
-            **server_options(self._config.limits),
-        )
+        self._listener = Listener(self._receiver.handle, self._context, shares_port=self._config.shares_port)
+        await self._listener.open(self._config.host, self._config.port)
         self._housekeeping = asyncio.create_task(self._run_housekeeping())
         scheme = "wss" if self._config.tls_certificate else "ws"
         log.info("gateway_listening", url=f"{scheme}://{self._config.host}:{self.port}{self._config.path}")
@@ -98,9 +89,8 @@ class Gateway:
     @property
     def port(self) -> int:
         """The port listened on; differs from the setting when that is 0."""
-        assert self._server is not None
-        port: int = next(iter(self._server.sockets)).getsockname()[1]
-        return port
+        assert self._listener is not None
+        return self._listener.port
 
     async def failed(self) -> None:
         """Wait for a failure that ends the gateway. Raise it: TopicsError, SpoolError."""
@@ -114,9 +104,9 @@ class Gateway:
         """
         self._draining = True
         telemetry.READY.labels("gateway").set(0)
-        if self._server is None:
+        if self._listener is None:
             return
-        self._server.close(close_connections=False)
+        self._listener.close()
         log.info("gateway_draining", connections=len(self._sessions), deadline_s=self._config.drain_s)
         with suppress(TimeoutError):
             async with asyncio.timeout(self._config.drain_s):
@@ -131,10 +121,10 @@ class Gateway:
         self.publisher.close()
         if self._housekeeping is not None:
             self._housekeeping.cancel()
-        if self._server is not None:
-            self._server.close()
+        if self._listener is not None:
+            self._listener.close()
             await asyncio.gather(*(self._close(connection) for connection in list(self._sessions)))
-            await self._server.wait_closed()
+            await self._listener.wait_closed()
         await self.publisher.stop(FLUSH_S)
         log.info(
             "gateway_stopped",
@@ -147,7 +137,7 @@ class Gateway:
 
     @staticmethod
     async def _close(connection: Connection) -> None:
-        await connection.close(CloseCode.SERVICE_RESTART, "gateway stops")
+        await connection.end(CloseCode.SERVICE_RESTART, "gateway stops")
 
     # Once a second ---------------------------------------------------------------------------
 
@@ -163,7 +153,7 @@ class Gateway:
                     telemetry.LIMITED.labels("idle").inc()
                     reason = f"no message for {limit_s:.0f} s"
                     closing[connection] = asyncio.create_task(
-                        connection.close(CloseCode.POLICY_VIOLATION, reason)
+                        connection.end(CloseCode.POLICY_VIOLATION, reason)
                     )
             await asyncio.sleep(HOUSEKEEPING_INTERVAL_S)
 

@@ -5,7 +5,6 @@ import secrets
 import time
 
 import structlog
-from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 
@@ -19,6 +18,9 @@ from runtime import telemetry
 from runtime.throttle import LogThrottle
 
 log = structlog.get_logger()
+
+#: The close codes that are counted by themselves: the registered ones. A peer may send 2000 others.
+CLOSE_CODES = frozenset(CloseCode)
 
 
 class Receiver:
@@ -37,9 +39,8 @@ class Receiver:
         received, self._received = self._received, 0
         return received
 
-    async def handle(self, connection: ServerConnection) -> None:
+    async def handle(self, connection: Connection) -> None:
         """Receive what comes over a connection until it is closed."""
-        assert isinstance(connection, Connection)
         limits = self._limits
         session = Session(
             secrets.token_hex(8), connection.sender, limits, last_frame_us=time.time_ns() // 1000
@@ -57,11 +58,11 @@ class Receiver:
                 self._reject(connection, session, session.receive_oversized(closed.sent.reason))
         finally:
             del self.sessions[connection]
-            code = connection.close_code or CloseCode.ABNORMAL_CLOSURE
-            telemetry.CLOSED.labels(str(int(code))).inc()
+            code = connection.ended_with
+            telemetry.CLOSED.labels(str(code) if code in CLOSE_CODES else "other").inc()
             bound.info(
                 "connection_closed",
-                code=int(code),
+                code=code,
                 frames=session.frames,
                 rejected=session.rejected,
                 open_streams=len(session.open_streams),
@@ -87,7 +88,8 @@ class Receiver:
             if session.over_error_budget:
                 telemetry.LIMITED.labels("dead_letters").inc()
                 reason = f"{session.rejected} messages could not be used"
-                await connection.close(CloseCode.POLICY_VIOLATION, reason)
+                await connection.end(CloseCode.POLICY_VIOLATION, reason)
+                return
             if publisher.full:
                 began_s = time.monotonic()
                 await publisher.wait_for_capacity()

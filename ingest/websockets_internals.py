@@ -12,20 +12,24 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from websockets import exceptions
-from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.asyncio.server import ServerConnection
 from websockets.server import ServerProtocol
 from websockets.version import version
 
 from schemas.errors import TapelineError
 
-#: What ``Connection`` overrides, by the function of websockets that calls it.
+#: What ``Connection`` overrides, and what it needs of a server, by the function of websockets that calls it.
 CALLS = {
     "data_received": ("process_event", "send_data"),
     "eof_received": ("send_data",),
-    "serve": ("handshake",),
+    "connection_made": ("handler", "handler_tasks"),
+    "handshake": ("is_serving",),
 }
 #: What it overrides for asyncio, or calls.
-METHODS = ("connection_made", "connection_lost", "handshake", "process_event", "respond", "send_data")
+METHODS = (
+    *("connection_made", "connection_lost", "pause_writing", "resume_writing", "start_keepalive"),
+    *("handshake", "process_event", "respond", "send_data", "set_connection_exc"),
+)
 #: What ended a handshake that is no request: ``ServerProtocol.handshake_exc``.
 EXCEPTIONS = ("HeaderLineTooLong", "InvalidMessage", "RequestLineTooLong", "TooManyHeaders")
 #: What it reads of a new connection, and what is there.
@@ -33,7 +37,14 @@ ATTRIBUTES: dict[str, Callable[[Any], bool]] = {
     "ServerConnection.request": lambda made: made.request is None,
     "ServerConnection.transport": lambda made: isinstance(made.transport, asyncio.Transport),
     "ServerConnection.loop": lambda made: made.loop is asyncio.get_running_loop(),
-    "ServerConnection.server.handler_tasks": lambda made: len(made.server.handler_tasks) == 0,
+    "ServerConnection.paused": lambda made: made.paused is False,
+    "ServerConnection.protocol.close_sent": lambda made: made.protocol.close_sent is None,
+    "ServerConnection.protocol.close_rcvd": lambda made: made.protocol.close_rcvd is None,
+    "ServerConnection.protocol.close_rcvd_then_sent": lambda made: made.protocol.close_rcvd_then_sent is None,
+    "ServerConnection.protocol.parser": lambda made: callable(made.protocol.parser.close),
+    "ServerConnection.protocol.reader.buffer": lambda made: made.protocol.reader.buffer == b"",
+    "ServerConnection.recv_messages.pause": lambda made: callable(made.recv_messages.pause),
+    "ServerConnection.recv_messages.resume": lambda made: callable(made.recv_messages.resume),
     "ServerConnection.protocol.handshake_exc": lambda made: made.protocol.handshake_exc is None,
     "ServerConnection.recv_messages.frames": lambda made: len(made.recv_messages.frames) == 0,
 }
@@ -53,16 +64,14 @@ class UnsupportedWebsocketsError(TapelineError):
 
 async def check_websockets(
     connection: type[ServerConnection] = ServerConnection,
-    server: type[Server] = Server,
     protocol: type[ServerProtocol] = ServerProtocol,
-    serving: Callable[..., Any] = serve,
     errors: ModuleType = exceptions,
     found: str = version,
 ) -> None:
     """Check that websockets has all that the gateway leans on. Raise UnsupportedWebsocketsError."""
-    missing = list(_missing_names(connection, serving, errors))
+    missing = list(_missing_names(connection, errors))
     try:
-        made: Any = connection(protocol(), server(_never, _never))
+        made: Any = connection(protocol(), _NoServer())  # type: ignore[arg-type]
         # Not its own: that would start a handshake.
         super(ServerConnection, made).connection_made(_NoTransport())
     except (AttributeError, TypeError):
@@ -75,12 +84,12 @@ async def check_websockets(
         raise UnsupportedWebsocketsError(found, missing)
 
 
-def _missing_names(connection: type, serving: Callable[..., Any], errors: ModuleType) -> Iterator[str]:
+def _missing_names(connection: type, errors: ModuleType) -> Iterator[str]:
     for name in METHODS:
         if not callable(getattr(connection, name, None)):
             yield f"ServerConnection.{name}"
     for caller, called in CALLS.items():
-        function = serving if caller == "serve" else getattr(connection, caller, None)
+        function = getattr(connection, caller, None)
         names = _names_in(getattr(function, "__code__", None))
         for name in called:
             if name not in names:
@@ -121,9 +130,8 @@ async def _shows_its_reader(made: Any) -> bool:
         return False
 
 
-async def _never(*_: Any) -> Any:
-    """Stand in for what a server would call, and this one does not."""
-    raise AssertionError
+class _NoServer:
+    """A server without connections."""
 
 
 class _NoTransport(asyncio.Transport):

@@ -99,6 +99,11 @@ class Settings(BaseModel):
         "",
         description="Addresses or networks, comma-separated, whose X-Forwarded-For is believed.",
     )
+    origins: str = Field(
+        "",
+        description="Origins, comma-separated, as https://example.com, of web pages that may call; * is any. "
+        "Unset: a handshake with an Origin is refused (403), so that no page that somebody visits can write.",
+    )
     max_message_bytes: Annotated[int, Field(gt=0, le=MAX_MESSAGE_BYTES)] = Field(
         _LIMITS.max_message_bytes,
         description="Largest WebSocket message taken; a larger one closes its connection (1009).",
@@ -265,6 +270,7 @@ class Settings(BaseModel):
             tls_certificate=self.tls_certificate,
             tls_key=self.tls_key,
             trusted_proxies=networks(self.trusted_proxies),
+            origins=tuple(origin.strip() for origin in self.origins.split(",") if origin.strip()),
             drain_s=self.drain_s,
             shares_port=self.processes > 1,
             limits=Limits(**{name: getattr(self, name) for name in Limits.__slots__}),

@@ -45,7 +45,7 @@ def topics(chosen: Settings) -> None:
 @takes(
     *CLUSTER,
     *("listen", "path", "processes", "operations", "registry", "tokens", "insecure"),
-    *("tls_certificate", "tls_key", "trusted_proxies"),
+    *("tls_certificate", "tls_key", "trusted_proxies", "origins"),
     *(
         "max_message_bytes",
         "max_metadata_bytes",

@@ -12,7 +12,9 @@ from support import token_of
 
 from ingest.address import networks
 from ingest.admission import (
+    FOREIGN_ORIGIN,
     HANDSHAKE_TIMEOUT,
+    HANDSHAKE_TOO_LARGE,
     NOT_HTTP,
     TOO_MANY_CONNECTIONS,
     TOO_MANY_OF_ADDRESS,
@@ -21,13 +23,13 @@ from ingest.admission import (
     Admitted,
     Handshake,
     Refusal,
+    accept,
     admit,
     fault_of,
-    too_many_handshakes,
 )
 from ingest.auth import parse_tokens
 from ingest.config import Limits
-from ingest.limits import ConnectionCounts
+from ingest.limits import ConnectionCounts, Place
 
 WEST, WEST_ENTRY = token_of("west")
 EAST, EAST_ENTRY = token_of("east")
@@ -48,9 +50,14 @@ def counts(*addresses: str) -> ConnectionCounts:
     return made
 
 
+def place(*others: str, address: str | None = None) -> Place:
+    """Return the place of a connection among others; without an address, of a trusted proxy's."""
+    return Place(counts(*others), address)
+
+
 def decide(handshake: Handshake = PLAIN, **changes: Any) -> Admitted | Refusal:
-    facts: dict[str, Any] = {"closed": None, "counts": counts(), "path": "/", "tokens": None, "now_s": NOW_S}
-    return admit(handshake, **(facts | changes))
+    facts: dict[str, Any] = {"closed": None, "place": place(), "path": "/", "tokens": None, "now_s": NOW_S}
+    return admit(handshake, **({"origins": ()} | facts | changes))
 
 
 def basic(user: str, password: str) -> str:
@@ -62,9 +69,9 @@ def basic(user: str, password: str) -> str:
 #: Each fault alone, in the order of the checks: the facts of it, and what is said.
 FAULTS: list[tuple[dict[str, Any], Refusal]] = [
     ({"closed": "full"}, CLOSED),
-    ({"counts": counts("a", "b", "c")}, TOO_MANY_CONNECTIONS),
-    ({"counts": counts(PLAIN.peer, PLAIN.peer)}, TOO_MANY_OF_ADDRESS),
+    ({"place": place(PLAIN.peer, PLAIN.peer)}, TOO_MANY_OF_ADDRESS),
     ({"path": "/calls"}, WRONG_PATH),
+    ({"handshake": replace(PLAIN, origins=["https://example.com"])}, FOREIGN_ORIGIN),
     ({"tokens": TOKENS}, UNAUTHORIZED),
 ]
 
@@ -97,6 +104,8 @@ def test_the_first_fault_is_the_reason(first: int) -> None:
         (UNAUTHORIZED, 401, "unauthorized", "a valid token is needed\n"),
         (HANDSHAKE_TIMEOUT, 408, "handshake_timeout", "no handshake came in time\n"),
         (NOT_HTTP, 400, "not_http", "this is no WebSocket handshake\n"),
+        (FOREIGN_ORIGIN, 403, "foreign_origin", "web pages may not call this gateway (TAPELINE_ORIGINS)\n"),
+        (HANDSHAKE_TOO_LARGE, 431, "handshake_too_large", "a handshake may have 16 KiB in all\n"),
     ],
 )
 def test_what_a_refusal_says(refusal: Refusal, status: int, reason: str, text: str) -> None:
@@ -161,26 +170,59 @@ def test_the_root_is_served_and_one_part_below_it(target: str, served: bool) -> 
 # Limits, and whose they are --------------------------------------------------------------------
 
 
-def test_the_last_connection_is_admitted() -> None:
-    assert decide(counts=counts("a", "b")) == Admitted(None)
-    assert decide(counts=counts("a", PLAIN.peer)) == Admitted(None)
+def test_connections_are_bounded_before_anything_is_known_of_them() -> None:
+    assert isinstance(accept("c", counts("a", "b"), ()), Place)
+    assert accept("d", counts("a", "b", "c"), ()) == TOO_MANY_CONNECTIONS
+    assert isinstance(accept("a", counts("a", "b"), ()), Place)
+    assert accept("a", counts("a", "a"), ()) == TOO_MANY_OF_ADDRESS
+    assert accept("::ffff:192.0.2.1", counts("192.0.2.1", "192.0.2.1"), ()) == TOO_MANY_OF_ADDRESS
+
+
+def test_those_of_a_trusted_proxy_are_bounded_by_its_clients() -> None:
+    trusted = networks("10.0.0.0/8")
+    assert isinstance(accept("10.0.0.1", counts("10.0.0.1", "10.0.0.1"), trusted), Place)
+    assert accept("10.0.0.1", counts("10.0.0.1", "10.0.0.1"), ()) == TOO_MANY_OF_ADDRESS
+    assert accept("10.0.0.1", counts("a", "b", "c"), trusted) == TOO_MANY_CONNECTIONS
+
+
+def test_a_connection_does_not_stand_in_its_own_way() -> None:
+    taken = accept(PLAIN.peer, counts("a", PLAIN.peer), ())
+    assert isinstance(taken, Place)
+    assert decide(place=taken) == Admitted(None)
 
 
 def test_an_address_behind_a_trusted_proxy_has_its_own_limit() -> None:
     assert PROXIED.address == "198.51.100.1"
-    assert decide(PROXIED, counts=counts("10.0.0.1", "10.0.0.1")) == Admitted(None)
-    assert decide(PROXIED, counts=counts("198.51.100.1", "198.51.100.1")) == TOO_MANY_OF_ADDRESS
+    assert decide(PROXIED, place=place("10.0.0.1", "10.0.0.1")) == Admitted(None)
+    assert decide(PROXIED, place=place("198.51.100.1", "198.51.100.1")) == TOO_MANY_OF_ADDRESS
 
 
 def test_a_proxy_that_nobody_trusts_is_the_client() -> None:
-    untrusted = replace(PROXIED, trusted_proxies=())
-    assert untrusted.address == "10.0.0.1"
-    assert decide(untrusted, counts=counts("10.0.0.1", "10.0.0.1")) == TOO_MANY_OF_ADDRESS
-    assert decide(untrusted, counts=counts("198.51.100.1", "198.51.100.1")) == Admitted(None)
+    assert replace(PROXIED, trusted_proxies=()).address == "10.0.0.1"
 
 
-def test_handshakes_are_limited_to_twice_the_connections() -> None:
-    assert [too_many_handshakes(handlers, LIMITS) for handlers in (0, 5, 6, 7)] == [False, False, True, True]
+# Web pages -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "configured", "admitted"),
+    [
+        ([], (), True),
+        (["https://example.com"], (), False),
+        (["null"], (), False),
+        ([""], (), False),
+        (["https://example.com"], ("https://example.com",), True),
+        (["https://example.com.evil.net"], ("https://example.com",), False),
+        (["https://example.com", "https://evil.net"], ("https://example.com",), False),
+        (["https://evil.net"], ("*",), True),
+    ],
+)
+def test_a_web_page_may_call_only_where_it_is_named(
+    said: list[str], configured: tuple[str, ...], admitted: bool
+) -> None:
+    for tokens, target in ((None, "/"), (TOKENS, f"/{WEST}")):
+        decision = decide(Handshake("a", target, origins=said), origins=configured, tokens=tokens)
+        assert isinstance(decision, Admitted) if admitted else decision == FOREIGN_ORIGIN
 
 
 # Tokens ----------------------------------------------------------------------------------------
@@ -192,6 +234,7 @@ def test_handshakes_are_limited_to_twice_the_connections() -> None:
         (f"/?token={WEST}", [], "west"),
         (f"/?x=1&token={EAST}", [], "east"),
         (f"/{WEST}", [], "west"),
+        (f"/{WEST}/", [], "west"),
         ("/", [basic("anybody", WEST)], "west"),
         ("/", [basic("", EAST)], "east"),
         ("/", [f"Bearer {WEST}"], "west"),
@@ -201,7 +244,6 @@ def test_handshakes_are_limited_to_twice_the_connections() -> None:
         ("/", [], None),
         ("/?token=wrong", [], None),
         ("/wrong", [], None),
-        (f"/{WEST}/", [], None),
         ("/", ["Bearer wrong"], None),
         ("/", [basic(WEST, "")], None),
         ("/", ["Basic %%%"], None),

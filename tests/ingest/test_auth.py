@@ -7,10 +7,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import token_of
 
-from ingest.auth import TokensError, given_tokens, new_token, parse_tokens, sender_of
+from ingest.auth import (
+    Standing,
+    Token,
+    TokensError,
+    given_tokens,
+    new_token,
+    parse_tokens,
+    standing,
+    valid_token,
+)
 
 SECRET, ENTRY = token_of("voxology")
 (TOKEN,) = parse_tokens(ENTRY)
+
+
+def sender_of(tokens: list[Token], given: list[str], now_s: float) -> str | None:
+    found = valid_token(tokens, given, now_s)
+    return found and found.sender
 
 
 def basic(user: str, password: str) -> str:
@@ -28,6 +42,8 @@ def basic(user: str, password: str) -> str:
         (f"/calls?x=1&token={SECRET}", []),
         (f"/{SECRET}", []),
         (f"/calls/{SECRET}", []),
+        (f"/calls/{SECRET}/", []),
+        (f"/{SECRET}/?x=1", []),
         ("/", ["Bearer wrong", f"Bearer {SECRET}"]),
     ],
 )
@@ -49,7 +65,7 @@ def test_a_token_is_taken_in_each_of_its_ways(path: str, authorizations: list[st
         ("/", ["Basic !!!"]),
         ("/", ["Basic " + base64.b64encode(b"\xff\xfe").decode()]),
         (f"/?Token={SECRET}", []),
-        (f"/{SECRET}/", []),
+        (f"/{SECRET}/x", []),
         ("/?" + "&".join(["token=x"] * 50), []),
         ("//[bad", []),
         ("/" + "x" * 10_000, []),
@@ -75,6 +91,19 @@ def test_a_token_expires() -> None:
     assert token.expires_at == 1_767_225_600
     assert sender_of([token], [SECRET], 1_767_225_599) == "voxology"
     assert sender_of([token], [SECRET], 1_767_225_600) is None
+
+
+def test_what_has_become_of_a_token() -> None:
+    expiring = parse_tokens(ENTRY + "expires = 2026-01-01T00:00:00Z\n")
+    before, after = 1_767_225_599, 1_767_225_600
+    assert standing(TOKEN, [TOKEN], after) is Standing.VALID
+    assert standing(TOKEN, expiring, before) is Standing.VALID
+    assert standing(TOKEN, expiring, after) is Standing.EXPIRED
+    assert standing(TOKEN, [*expiring, TOKEN], after) is Standing.VALID
+    assert standing(TOKEN, [], after) is Standing.REMOVED
+    assert standing(TOKEN, parse_tokens(new_token("voxology")[1]), after) is Standing.REMOVED
+    other = [Token("other", TOKEN.sha256)]
+    assert standing(TOKEN, other, after) is Standing.REMOVED, "its streams would be another sender's"
 
 
 @pytest.mark.parametrize("name", ["a b", 'a"b', "a/b", "", "x" * 65, "ü", "a\\nb", "a\n"])

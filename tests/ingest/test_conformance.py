@@ -1,19 +1,14 @@
-"""RFC 6455 and 7692, by the Autobahn cases, against an echo served with the gateway's own options.
+"""RFC 6455 and 7692, by the Autobahn cases, against the gateway's front as a process, plain and with TLS.
 
 The whole of section 12 and 13 (compression) takes five minutes; here it is its smallest messages:
 ``python -m benchmarks conformance`` runs every case.
 """
 
+from pathlib import Path
+
 import pytest
-from kosoku import FailureError, run_fuzzingclient
-from websockets.asyncio.server import ServerConnection, serve
-from websockets.exceptions import ConnectionClosed
 
-from ingest.config import Limits
-from ingest.connection import server_options
-
-#: The cases' largest messages have 16 MiB.
-ROOM = 16 * 1024 * 1024
+from benchmarks.conformance import echoing, failed, results, through_tls
 
 EXPECTED = {
     # After a close frame, websockets does not look at what comes: the case wants the second fragment of
@@ -25,33 +20,25 @@ EXPECTED = {
 }
 
 
-async def echo(connection: ServerConnection) -> None:
-    try:
-        async for message in connection:
-            await connection.send(message)
-    except ConnectionClosed:
-        pass
-
-
-async def failures(limits: Limits, **chosen: list[str]) -> set[str]:
-    async with serve(echo, "127.0.0.1", 0, **server_options(limits)) as server:
-        port = next(iter(server.sockets)).getsockname()[1]
-        try:
-            results = await run_fuzzingclient(f"ws://127.0.0.1:{port}", concurrency=4, **chosen)
-        except FailureError as error:
-            results = error.results
-    assert len(results) > 30
-    return {result.case_id for result in results if result.behavior.value in ("FAILED", "ERROR")}
-
-
 @pytest.mark.timeout(150)
 async def test_every_case_without_compression() -> None:
-    failed = await failures(Limits(max_message_bytes=ROOM), exclude_cases=["12.*", "13.*"])
-    assert failed == EXPECTED
+    async with echoing() as port:
+        found = await results(port, exclude_cases=["12.*", "13.*"])
+    assert len(found) > 200
+    assert failed(found) == EXPECTED
 
 
 async def test_compression_on_small_messages() -> None:
     cases = [f"{section}.{number}" for section in ("12.1", "12.2", "13.1", "13.3") for number in range(1, 5)]
     chosen = [*cases, *(f"12.{n}.1" for n in range(3, 6)), *(f"13.{n}.1" for n in range(2, 8)), "1.1.*"]
-    limits = Limits(max_message_bytes=ROOM, compression=True)
-    assert await failures(limits, cases=chosen) == set()
+    async with echoing("--compression") as port:
+        found = await results(port, cases=chosen)
+    assert len(found) > 30
+    assert failed(found) == set()
+
+
+async def test_tls_on_all_but_large_messages(tmp_path: Path) -> None:
+    async with through_tls(tmp_path) as port:
+        found = await results(port, exclude_cases=["9.*", "12.*", "13.*"])
+    assert len(found) > 150
+    assert failed(found) <= EXPECTED

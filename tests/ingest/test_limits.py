@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.config import Limits
-from ingest.limits import BURST_S, ConnectionCounts, TokenBucket
+from ingest.limits import BURST_S, MAX_LINGERING, ConnectionCounts, Place, TokenBucket
 
 
 def test_connections_are_limited_in_all_and_by_address() -> None:
@@ -26,6 +26,46 @@ def test_addresses_that_have_left_take_no_memory() -> None:
         counts.enter(str(number))
         counts.leave(str(number))
     assert counts.total == 0
+    assert not counts._by_address
+
+
+def test_a_place_is_given_up_once_and_moves_with_its_address() -> None:
+    counts = ConnectionCounts(Limits(max_connections=9, max_connections_per_address=1))
+    place = Place(counts, None)
+    Place(counts, "a")
+    assert not place.may_move("a")
+    assert place.may_move("b")
+    place.move("b")
+    assert place.may_move("b")
+    assert counts.full_from("b")
+    for _ in range(2):
+        place.leave()
+    assert counts.total == 1
+    assert not counts.full_from("b")
+
+
+def test_so_many_that_are_being_closed_cost_no_place() -> None:
+    counts = ConnectionCounts(Limits())
+    places = [Place(counts, "a") for _ in range(MAX_LINGERING + 3)]
+    for place in places:
+        place.linger()
+        place.linger()
+    assert (counts.total, counts.lingering) == (3, MAX_LINGERING)
+    for place in places:
+        place.leave()
+    assert (counts.total, counts.lingering) == (0, 0)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["move", "linger", "leave"])), max_size=60))
+def test_whatever_happens_to_places_each_is_counted_once(steps: list[tuple[int, str]]) -> None:
+    counts = ConnectionCounts(Limits())
+    places = [Place(counts, str(number % 3)) for number in range(10)]
+    for number, step in steps:
+        places[number].move("x") if step == "move" else getattr(places[number], step)()
+        assert counts.total + counts.lingering <= 10
+    for place in places:
+        place.leave()
+    assert (counts.total, counts.lingering) == (0, 0)
     assert not counts._by_address
 
 

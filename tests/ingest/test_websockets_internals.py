@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from websockets.asyncio.messages import Assembler, SimpleQueue
-from websockets.asyncio.server import Server, ServerConnection
+from websockets.asyncio.server import ServerConnection
 from websockets.server import ServerProtocol
 
 from ingest.websockets_internals import EXCEPTIONS, UnsupportedWebsocketsError, check_websockets
@@ -39,7 +39,7 @@ class ForgetsItsRequest(ServerConnection):
 class TakesMore(ServerConnection):
     """One that is made otherwise."""
 
-    def __init__(self, protocol: ServerProtocol, server: Server, settings: object) -> None:
+    def __init__(self, protocol: ServerProtocol, server: Any, settings: object) -> None:
         super().__init__(protocol, server)
 
 
@@ -65,14 +65,6 @@ class QueuesOtherwise(ServerConnection):
         self._messages.frames = OtherQueue()
 
 
-class CountsElsewhere(Server):
-    """A server without its handlers' tasks."""
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        del self.handler_tasks
-
-
 class ForgetsItsFault(ServerProtocol):
     """A protocol that does not say what ended the handshake."""
 
@@ -81,8 +73,11 @@ class ForgetsItsFault(ServerProtocol):
         del self.handshake_exc
 
 
-def shakes_no_hands() -> None:
-    """Serve without a handshake."""
+class ServesElsewhere(ServerConnection):
+    """One that knows its server by other names."""
+
+    def connection_made(self, transport: Any) -> None:
+        self.server.begin(self)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -93,9 +88,11 @@ def shakes_no_hands() -> None:
         ({"connection": ForgetsItsRequest}, "ServerConnection.request"),
         ({"connection": TakesMore}, "ServerConnection(protocol, server)"),
         ({"connection": QueuesOtherwise}, "ServerConnection.recv_messages.frames.get_waiter"),
-        ({"server": CountsElsewhere}, "ServerConnection.server.handler_tasks"),
         ({"protocol": ForgetsItsFault}, "ServerConnection.protocol.handshake_exc"),
-        ({"serving": shakes_no_hands}, "a call of handshake in serve"),
+        (
+            {"connection": ServesElsewhere},
+            "a call of handler in connection_made, a call of handler_tasks in connection_made",
+        ),
     ],
 )
 async def test_what_is_missing_is_named_with_what_to_do(changes: dict[str, Any], missing: str) -> None:
@@ -108,6 +105,6 @@ async def test_what_is_missing_is_named_with_what_to_do(changes: dict[str, Any],
 
 async def test_all_that_is_missing_is_named() -> None:
     with pytest.raises(UnsupportedWebsocketsError) as error:
-        await check_websockets(server=CountsElsewhere, errors=ModuleType("exceptions"))
+        await check_websockets(connection=ServesElsewhere, errors=ModuleType("exceptions"))
     for name in ("handler_tasks", *EXCEPTIONS):
         assert name in str(error.value)
