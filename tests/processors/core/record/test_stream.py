@@ -1,10 +1,12 @@
 """When a stream's events are stored, and as what."""
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support import DELIVERY
 
+from processors.core.kept import MAX_TRACKS, TooMuchKeptError
 from processors.core.record.location import location
 from processors.core.record.stream import (
     BufferedAudio,
@@ -13,7 +15,8 @@ from processors.core.record.stream import (
     StorePart,
     StreamRecorder,
 )
-from schemas.events import Event, Payload, StreamClosed, StreamOpened, TrackOpened, TrackSegment
+from processors.core.record.track import InconsistentEventsError
+from schemas.events import Event, Payload, StreamClosed, StreamOpened, TrackClosed, TrackOpened, TrackSegment
 from schemas.identity import StreamIdentity
 
 DAY_MS = 1_795_000_000_000
@@ -318,3 +321,37 @@ def test_a_snapshot_says_when_the_last_event_came() -> None:
         recorder.handle(event, at, 1000 + at)
     assert recorder.last_ms == 1000 + len(events(1)) - 1
     assert StreamRecorder.restore(recorder.snapshot(), 10_000).last_ms == recorder.last_ms
+
+
+TRACK_CLOSED = TrackClosed("t", 0, 0, 0.0, True, None, 0, DELIVERY, 0, 1, 2)
+MISPLACED: dict[str, tuple[int, Payload]] = {
+    "StreamOpened": (1, StreamOpened(DAY_MS, None)),
+    "TrackOpened": (0, TrackOpened("t", 0, "ulaw", 8000, False, None)),
+    "TrackClosed": (0, TRACK_CLOSED),
+    "StreamClosed": (0, StreamClosed(True, [], DAY_MS, None, None, 0, 9, 0, 0, 0, 0, 9)),
+}
+
+
+@pytest.mark.parametrize("kind", MISPLACED)
+def test_a_stream_that_opens_elsewhere_than_at_its_first_event_is_refused(kind: str) -> None:
+    index, payload = MISPLACED[kind]
+    recorder = StreamRecorder(10_000)
+    for event in events(1)[:index]:
+        recorder.handle(event, 0, 0)
+    with pytest.raises(InconsistentEventsError, match=f"^event {index} of a stream is a {kind}$"):
+        recorder.handle(Event(5, None, 0, index, "c", 0, index, payload), index, 0)
+
+
+def test_a_track_that_ends_in_its_place_is_taken() -> None:
+    told = events(1, tracks=1)
+    told[-1] = msgspec.structs.replace(told[-1], payload=TRACK_CLOSED)
+    assert record_all(told) == []
+
+
+def test_of_a_stream_as_many_tracks_are_recorded_as_are_kept() -> None:
+    *told, _ = events(0, tracks=MAX_TRACKS + 1)
+    recorder = StreamRecorder(10_000)
+    for event in told[:-1]:
+        recorder.handle(event, 0, 0)
+    with pytest.raises(TooMuchKeptError, match=f"^{MAX_TRACKS + 1} tracks"):
+        recorder.handle(told[-1], 0, 0)
