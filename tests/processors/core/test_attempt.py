@@ -122,3 +122,36 @@ def test_what_was_committed_past_a_suspect_is_forgotten(before: Attempt, committ
     assert attempt.taking == -1
     assert attempt.suspect == -1 or attempt.suspect >= committed
     assert attempt.careful or attempt.suspect == -1
+
+
+@pytest.mark.parametrize(
+    ("before", "begins"),
+    [
+        (None, Attempt(10)),
+        (Attempt(10), Attempt(10, 1)),
+        (Attempt(10, 2), Attempt(10, 3)),
+        (Attempt(10, 2, ended=True), Attempt(10, 2)),
+        (Attempt(9, 2), Attempt(10)),
+        # One died at a noted record: anew, at another one than before, at the same again.
+        (Attempt(10, 3, taking=17), Attempt(10, 3, suspect=17, deaths_at_suspect=1)),
+        (Attempt(10, 3, 17, suspect=16, deaths_at_suspect=1), Attempt(10, 3, -1, 17, 1)),
+        (Attempt(10, 3, 17, suspect=17, deaths_at_suspect=1), Attempt(10, 3, -1, 17, 2)),
+        (Attempt(10, 3, -1, suspect=17, deaths_at_suspect=1), Attempt(10, 3, -1, 17, 1)),
+        (Attempt(10, 3, 17, ended=True), Attempt(10, 3)),
+    ],
+)
+def test_what_a_worker_left_tells_the_next_how_to_go_on(before: Attempt | None, begins: Attempt) -> None:
+    assert begun(before, 10) == begins
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_the_first_records_of_a_log_may_kill_a_worker_too(first: int) -> None:
+    assert begun(Attempt(0, 3, taking=first), 0) == Attempt(0, 3, -1, first, 1)
+
+
+def test_an_attempt_is_careful_until_its_suspect_has_been_passed() -> None:
+    careful = Attempt(10, 3, -1, suspect=17, deaths_at_suspect=1)
+    assert careful.after(17, 12) == careful
+    assert careful.after(18, 10) == careful, "nothing was committed"
+    assert careful.after(18, 12) == Attempt(12)
+    assert careful.take(17).end() == Attempt(10, 3, -1, 17, 1, ended=True)
