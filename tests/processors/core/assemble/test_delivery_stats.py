@@ -71,7 +71,7 @@ def test_another_gateways_clock_may_be_behind() -> None:
     assert found.delivery().spacing_max_us == 20_000
 
 
-@pytest.mark.parametrize("sizes", [[160], [1408, 1408, 64], [1, 5, 3]])
+@pytest.mark.parametrize("sizes", [[160], [1408, 1408, 64], [1, 5, 3], [5, 1, 3]])
 def test_sizes(sizes: list[int]) -> None:
     found = DeliveryStats()
     for size in sizes:

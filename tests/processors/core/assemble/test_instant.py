@@ -17,6 +17,10 @@ def test_it_is_no_more_than_either_clock_says_and_never_below_0(earlier: Instant
     assert passed_ms == 0 or earlier.ms_since(later) == 0
 
 
+def test_of_a_millisecond_that_has_begun_nothing_has_passed() -> None:
+    assert [Instant(9, us).ms_since(Instant()) for us in (999, 1000, 1999)] == [0, 1, 1]
+
+
 @given(INSTANTS, INSTANTS, MS)
 def test_a_pause_of_kafka_or_a_spool_that_empties_is_no_time(
     earlier: Instant, later: Instant, more_ms: int
