@@ -9,6 +9,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 import secrets
 import tomllib
 from collections.abc import Iterable
@@ -45,17 +46,26 @@ class Token:
 
 
 def parse_tokens(text: str) -> list[Token]:
-    """Parse a TOML file of tables ``[[token]]``: sender, sha256 and, if it ends, expires.
+    """Parse a TOML file of tables ``[[token]]``, if there are any: sender, sha256 and, if it ends, expires.
 
     Raise TokensError that names the entry at fault, and none of its hash.
     """
     try:
-        entries = tomllib.loads(text).get("token", [])
+        content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise TokensError(f"it is not TOML: {error}") from error
-    if not isinstance(entries, list) or not entries:
-        raise TokensError("it has no [[token]]; `tapeline token SENDER` makes one")
+        raise TokensError(f"it is not TOML: {_without_text(error)}") from None
+    entries = content.pop("token", [])
+    if content:
+        raise TokensError(f"it has {', '.join(sorted(content))[:80]!r}; known: [[token]]")
+    if not isinstance(entries, list):
+        raise TokensError("token is no list of tables; `tapeline token SENDER` makes [[token]]")
     return [_parse(number, entry) for number, entry in enumerate(entries, 1)]
+
+
+def _without_text(error: Exception) -> str:
+    """Return what is wrong and where, without what stands there: it may be a token that was written down."""
+    where = re.search(r"\(at .*\)$", str(error))
+    return f"a syntax error {where[0] if where else ''}"
 
 
 def _parse(number: int, entry: object) -> Token:
@@ -78,7 +88,9 @@ def _parse(number: int, entry: object) -> Token:
     if expires is None:
         return Token(sender, sha256)
     if not isinstance(expires, datetime):
-        raise TokensError(f"token {number} of {sender}: expires must be a date and time")
+        raise TokensError(
+            f"token {number} of {sender}: expires must be a date and time, as 2027-01-31T23:00:00Z"
+        )
     return Token(sender, sha256, (expires if expires.tzinfo else expires.replace(tzinfo=UTC)).timestamp())
 
 

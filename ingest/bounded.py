@@ -19,7 +19,7 @@ COMPRESSED_SLICE_BYTES = 1024
 #: Frames that wait in websockets' queue before nothing more is given to it: none.
 QUEUED_FRAMES = 0
 #: How long a close waits for the peer, before the connection is aborted.
-CLOSE_S = 5.0
+CLOSE_S = 3.0
 
 
 class BoundedConnection(ServerConnection):
@@ -49,7 +49,7 @@ class BoundedConnection(ServerConnection):
     async def end(self, code: int, reason: str) -> None:
         """Close the connection; abort it when the peer takes no notice for long."""
         try:
-            async with asyncio.timeout(CLOSE_S + 1):
+            async with asyncio.timeout(CLOSE_S + 0.5):
                 await self.close(code, reason)
         except TimeoutError:
             self.transport.abort()

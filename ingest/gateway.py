@@ -9,6 +9,7 @@ import structlog
 from websockets.frames import CloseCode
 
 from ingest.address import is_loopback
+from ingest.auth import Standing, Token, standing
 from ingest.config import GatewayConfig
 from ingest.connection import Connection, ConnectionContext
 from ingest.credentials import Certificate, TokensFile
@@ -46,8 +47,8 @@ class Gateway:
     def __init__(self, config: GatewayConfig) -> None:
         """Wire the parts. Raise TokensError, CertificateError, SpoolError and UnauthenticatedListenError."""
         self._config = config
-        tokens = TokensFile(config.tokens) if config.tokens is not None else None
-        if tokens is None and not config.insecure and not is_loopback(config.host):
+        self._tokens = TokensFile(config.tokens) if config.tokens is not None else None
+        if self._tokens is None and not config.insecure and not is_loopback(config.host):
             raise UnauthenticatedListenError(config.host)
         certificate = None
         if config.tls_certificate is not None:
@@ -57,7 +58,7 @@ class Gateway:
             config,
             ConnectionCounts(config.limits),
             closed=lambda: "full" if self.publisher.full else None,
-            tokens=tokens.tokens if tokens is not None else None,
+            tokens=self._tokens.admitting if self._tokens is not None else None,
             certificate=certificate,
         )
         self._receiver = Receiver(config.limits, self.publisher)
@@ -142,20 +143,38 @@ class Gateway:
     # Once a second ---------------------------------------------------------------------------
 
     async def _run_housekeeping(self) -> None:
-        limit_s = self._config.limits.idle_connection_s
         closing: dict[Connection, asyncio.Task[None]] = {}
         while True:
             self._measure()
             closing = {connection: task for connection, task in closing.items() if not task.done()}
-            idle_before_us = time.time_ns() // 1000 - round(limit_s * 1e6)
-            for connection, session in self._sessions.items():
-                if session.is_idle(idle_before_us) and connection not in closing:
-                    telemetry.LIMITED.labels("idle").inc()
-                    reason = f"no message for {limit_s:.0f} s"
+            for connection, (limit, reason) in self._to_close().items():
+                if connection not in closing:
+                    telemetry.LIMITED.labels(limit).inc()
                     closing[connection] = asyncio.create_task(
                         connection.end(CloseCode.POLICY_VIOLATION, reason)
                     )
             await asyncio.sleep(HOUSEKEEPING_INTERVAL_S)
+
+    def _to_close(self) -> dict[Connection, tuple[str, str]]:
+        """Return the connections that may not go on: the metric's label, and why."""
+        limit_s = self._config.limits.idle_connection_s
+        idle_before_us = time.time_ns() // 1000 - round(limit_s * 1e6)
+        known = self._tokens.known() if self._tokens is not None else []
+        now_s = time.time()
+        standings: dict[Token, Standing] = {}
+        found = {}
+        for connection, session in self._sessions.items():
+            token = connection.token
+            if token is not None and token not in standings:
+                standings[token] = standing(token, known, now_s)
+            match standings[token] if token is not None else Standing.VALID:
+                case Standing.REMOVED:
+                    found[connection] = "token_removed", "the token was removed"
+                case Standing.EXPIRED if not session.open_streams:
+                    found[connection] = "token_expired", "the token has expired"
+                case _ if session.is_idle(idle_before_us):
+                    found[connection] = "idle", f"no message for {limit_s:.0f} s"
+        return found
 
     def _measure(self) -> None:
         publisher = self.publisher
@@ -166,6 +185,7 @@ class Gateway:
         telemetry.CONNECTIONS.set(len(self._sessions))
         telemetry.STREAMS.set(sum(len(session.open_streams) for session in self._sessions.values()))
         telemetry.IN_FLIGHT_BYTES.set(publisher.memory_bytes)
+        telemetry.TOKENS_UNUSABLE.set(self._tokens is not None and self._tokens.is_unusable)
 
 
 async def run_gateway(config: GatewayConfig) -> None:

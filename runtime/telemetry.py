@@ -29,6 +29,11 @@ STREAMS = Gauge("tapeline_gateway_streams", "Streams open on these connections",
 OPENED = Counter("tapeline_gateway_connections_opened", "Connections that passed the handshake")
 CLOSED = Counter("tapeline_gateway_connections_closed", "Connections closed, by close code", ["code"])
 REFUSED = Counter("tapeline_gateway_refused", "Handshakes refused, by reason", ["reason"])
+TOKENS_UNUSABLE = Gauge(
+    "tapeline_gateway_tokens_unusable",
+    "1 while the tokens file cannot be used: after five minutes nobody new is admitted",
+    multiprocess_mode="livemax",
+)
 LIMITED = Counter(
     "tapeline_gateway_limited", "Times that a limit was met by an open connection, by limit", ["limit"]
 )

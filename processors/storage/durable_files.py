@@ -16,6 +16,9 @@ from pathlib import Path
 
 Content = bytes | memoryview
 
+#: What lies here are calls: nobody else on the machine reads them.
+FILE_MODE, FOLDER_MODE = 0o600, 0o700
+
 #: So many blocks does one call of the system write.
 _IOV_MAX = os.sysconf("SC_IOV_MAX")
 
@@ -47,8 +50,8 @@ class DurableFile:
     def _open(self) -> int:
         for _ in range(_MAKE_FOLDER_TRIES):
             with suppress(FileNotFoundError):
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                return os.open(self._staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+                _make_folders(self._root, self._path.parent)
+                return os.open(self._staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._staged))
 
     def write(self, *blocks: Content) -> None:
@@ -85,6 +88,16 @@ class DurableFile:
             os.close(self._descriptor)
             self._descriptor = None
             self._staged.unlink(missing_ok=True)
+
+
+def _make_folders(root: Path, folder: Path) -> None:
+    """Make a folder of the store, and those above it: each with its mode, which `parents=True` would not."""
+    missing = []
+    while folder != root and not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for above in reversed(missing):
+        above.mkdir(FOLDER_MODE, exist_ok=True)
 
 
 def _below(root: Path, path: str) -> Path:
@@ -151,7 +164,7 @@ def _sync_folder(folder: Path) -> None:
 def make_root(root: Path) -> None:
     """Make the folder of a store, if there is none, durably."""
     if not root.is_dir():
-        root.mkdir(parents=True, exist_ok=True)
+        root.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
         for folder in root.parents:
             # One that this user may not read existed before.
             with suppress(PermissionError):

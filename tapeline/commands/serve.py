@@ -103,14 +103,11 @@ def token(
     sender: Annotated[str, typer.Argument(help="The sender's name, as it stands in every message.")],
 ) -> None:
     """Make a token for a sender, add its hash to the tokens file, and print it, once."""
-    from ingest.auth import new_token
+    from ingest.credentials import add_token
 
-    made, entry = new_token(sender)
     if chosen.tokens is None:
         raise CommandError("where to? Give the tokens file, --tokens tokens.toml (TAPELINE_TOKENS)")
-    with chosen.tokens.open("a") as file:
-        file.write(entry)
-    typer.echo(made)
+    typer.echo(add_token(chosen.tokens, sender))
 
 
 @takes(

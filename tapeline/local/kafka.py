@@ -96,7 +96,7 @@ def run(port: int, data: Path, say: Callable[[str], None], more: str = "") -> No
     broker runs on the folder already, or something listens at the port.
     """
     jars = fetch(say)
-    data.mkdir(parents=True, exist_ok=True)
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)  # its logs hold calls
     lock = _locked(data)
     if lock is None:
         raise EmbeddedKafkaError(

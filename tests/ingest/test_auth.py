@@ -124,9 +124,12 @@ def test_the_file_holds_no_token() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "no \\[\\[token\\]\\]"),
-        ("token = 3", "no \\[\\[token\\]\\]"),
+        ("token = 3", "no list of tables"),
+        ("[token]\nsender = 'v'", "no list of tables"),
+        ("token = ['x']", "token 1 is no table"),
+        ("[[tokens]]", "it has 'tokens'; known"),
         ("[[token", "not TOML"),
+        (ENTRY + "expires = 2027-01-31", "expires must be a date and time, as 2027"),
         ("[[token]]\nsha256 = '00'", "token 1 has no sender"),
         ("[[token]]\nsender = 'v'", "needs a sha256 of 64"),
         ("[[token]]\nsender = 'v'\nsha256 = 'xyz'", "needs a sha256 of 64"),
@@ -137,6 +140,23 @@ def test_the_file_holds_no_token() -> None:
 def test_a_broken_file_says_which_entry_and_why(text: str, said: str) -> None:
     with pytest.raises(TokensError, match=said):
         parse_tokens(text)
+
+
+@pytest.mark.parametrize("text", ["", "\n# none yet\n", "token = []"])
+def test_a_list_may_be_empty(text: str) -> None:
+    assert parse_tokens(text) == []
+
+
+def test_a_syntax_error_tells_where_and_nothing_of_what_stands_there() -> None:
+    with pytest.raises(TokensError, match=r"a syntax error \(at line 2, column \d+\)") as error:
+        parse_tokens(f"[[token]]\nsender = {SECRET}")
+    assert SECRET[:3] not in str(error.value)
+
+
+@pytest.mark.parametrize("said", ["2027-01-31T23:00:00Z", "2027-01-31 23:00:00", "2027-02-01T00:00:00+01:00"])
+def test_a_time_without_an_offset_is_in_utc(said: str) -> None:
+    (token,) = parse_tokens(f"{ENTRY}expires = {said}\n")
+    assert token.expires_at == 1_801_436_400
 
 
 def test_an_error_tells_nothing_of_a_hash() -> None:

@@ -7,8 +7,8 @@ import pytest
 import trustme
 from structlog.testing import capture_logs
 
-from ingest.auth import TokensError, new_token
-from ingest.credentials import Certificate, CertificateError, TokensFile
+from ingest.auth import TokensError, new_token, valid_token
+from ingest.credentials import Certificate, CertificateError, TokensFile, add_token
 
 ENTRY = new_token("voxology")[1]
 
@@ -17,35 +17,96 @@ def test_the_file_is_read_again_when_it_changes_and_the_old_stays_when_it_breaks
     file = tmp_path / "tokens.toml"
     file.write_text(ENTRY)
     tokens = TokensFile(file)
-    assert [t.sender for t in tokens.tokens()] == ["voxology"]
+    assert [t.sender for t in tokens.admitting()] == ["voxology"]
     file.write_text(ENTRY + new_token("other")[1])
-    assert [t.sender for t in tokens.tokens()] == ["voxology", "other"]
+    assert [t.sender for t in tokens.admitting()] == ["voxology", "other"]
     file.write_text("[[broken")
-    assert [t.sender for t in tokens.tokens()] == ["voxology", "other"]
+    assert [t.sender for t in tokens.admitting()] == ["voxology", "other"]
     file.unlink()
-    assert [t.sender for t in tokens.tokens()] == ["voxology", "other"]
+    assert [t.sender for t in tokens.admitting()] == ["voxology", "other"]
     file.write_text(new_token("third")[1])
-    assert [t.sender for t in tokens.tokens()] == ["third"]
+    assert [t.sender for t in tokens.admitting()] == ["third"]
 
 
-def test_no_file_is_an_error_that_names_it(tmp_path: Path) -> None:
-    with pytest.raises(TokensError, match=r"none\.toml"):
-        TokensFile(tmp_path / "none.toml")
+def test_a_file_that_is_absent_or_empty_at_the_start_admits_nobody_until_it_is_there(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.toml"
+    with capture_logs() as logs:
+        tokens = TokensFile(file)
+    assert tokens.admitting() == []
+    assert tokens.is_unusable
+    assert {"tokens_unusable", "nobody_is_admitted"} == {line["event"] for line in logs}
+    file.write_text("")
+    with capture_logs() as logs:
+        assert TokensFile(file).admitting() == []
+    assert [line["event"] for line in logs] == ["nobody_is_admitted"]
+    assert tokens.admitting() == []
+    assert not tokens.is_unusable
+    file.write_text(ENTRY)
+    assert [t.sender for t in tokens.admitting()] == ["voxology"]
 
 
-def test_a_broken_file_is_reported_once(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_used_at_the_start_is_an_error_that_names_it(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.toml"
+    file.write_text("[[broken")
+    with pytest.raises(TokensError, match=r"tokens\.toml \(TAPELINE_TOKENS\) cannot be used: it is not TOML"):
+        TokensFile(file)
+    with pytest.raises(TokensError, match="directory"):
+        TokensFile(tmp_path)
+
+
+@pytest.mark.parametrize("how", ["broken", "gone"])
+def test_the_last_list_holds_for_five_minutes(tmp_path: Path, how: str) -> None:
+    file = tmp_path / "tokens.toml"
+    file.write_text(ENTRY)
+    tokens = TokensFile(file)
+    file.write_text("[[broken")
+    if how == "gone":
+        file.unlink()
+    with capture_logs() as logs:
+        admitting = [(now_s, len(tokens.admitting(now_s))) for now_s in range(1000, 1400)]
+    assert [now_s for now_s, number in admitting if number] == list(range(1000, 1300))
+    assert len(tokens.known(1400)) == 1, "open connections stay"
+    assert len(logs) == 7, "a line a minute"
+    assert tokens.is_unusable
+    file.write_text(ENTRY)
+    assert len(tokens.admitting(1401)) == 1
+    assert not tokens.is_unusable
+    file.unlink()
+    assert [len(tokens.admitting(now_s)) for now_s in (1500, 1799, 1800)] == [1, 1, 0], "counted anew"
+
+
+def test_a_broken_file_is_reported_for_each_reason(tmp_path: Path) -> None:
     file = tmp_path / "tokens.toml"
     file.write_text(ENTRY)
     tokens = TokensFile(file)
     with capture_logs() as logs:
         file.write_text("[[broken")
         for _ in range(3):
-            tokens.tokens()
+            tokens.admitting()
         file.unlink()
         for _ in range(3):
-            tokens.tokens()
+            tokens.admitting()
     assert [line["event"] for line in logs] == ["tokens_unusable"] * 2
     assert all(line["path"] == str(file) for line in logs)
+
+
+def test_a_token_is_added_to_a_file_of_its_owner_alone(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.toml"
+    first = add_token(file, "west")
+    assert file.stat().st_mode & 0o777 == 0o600
+    file.write_text(file.read_text().rstrip("\n"))
+    second = add_token(file, "east")
+    tokens = TokensFile(file).admitting()
+    assert [valid_token(tokens, [made], 0).sender for made in (first, second)] == ["west", "east"]  # type: ignore[union-attr]
+    before = file.read_text()
+    for name in ("", " ", "a/b", "a" * 65, "é", "a\n"):
+        with pytest.raises(TokensError, match="cannot be a name"):
+            add_token(file, name)
+    assert file.read_text() == before
+    file.write_text("[[broken")
+    with pytest.raises(TokensError, match="nothing was added"):
+        add_token(file, "north")
+    assert file.read_text() == "[[broken"
 
 
 def issue(folder: Path) -> tuple[Path, Path]:

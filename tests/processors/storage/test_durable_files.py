@@ -142,6 +142,16 @@ def test_a_file_that_is_not_kept_leaves_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "a/file").read_bytes() == b"before"
 
 
+def test_files_and_folders_are_their_owners_alone(tmp_path: Path) -> None:
+    root = tmp_path / "a" / "store"
+    open_store(root.as_uri())
+    write_file(root, "recordings/date=2026-11-18/stream=5/caller.wav", b"x")
+    modes = {path.name: path.stat().st_mode & 0o777 for path in [root, *root.rglob("*")]}
+    assert modes.pop("caller.wav") == 0o600
+    assert set(modes.values()) == {0o700}
+    assert len(modes) == 4
+
+
 def test_a_file_replaces_the_one_before(tmp_path: Path) -> None:
     write_file(tmp_path, "a/file", b"before")
     write_file(tmp_path, "a/file", memoryview(b"after"))
