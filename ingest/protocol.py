@@ -6,18 +6,17 @@ bounds that a call does not come near: of bytes, of structure (``schemas.structu
 a label to whoever reads it. They are checked before anything is made of a message.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
-import pybase64
 
 from ingest.config import Limits
 from schemas.live_track import LiveTrack
-from schemas.message import INT64, decode_fields, to_record
+from schemas.message import INT64, decode_base64, decode_fields, to_record
 from schemas.schema import Record
-from schemas.structure import MAX_STRING_BYTES, excess, unreadable
+from schemas.structure import MAX_STRING_BYTES, excess, spelled_out, unreadable
 
 #: How much of a value an error shows, in characters.
 _SHOWN = 40
@@ -114,7 +113,9 @@ def parse(
         if accepted:
             return accepted
     envelope = {"received_at_us": received_at_us, "connection": connection, "sender": sender}
-    return _parse_any(frame.encode(errors="surrogatepass"), envelope, max_metadata_bytes)
+    text = frame.encode(errors="surrogatepass")
+    parsed = _parse_any(spelled_out(text), envelope, max_metadata_bytes)
+    return replace(parsed, frame=text) if isinstance(parsed, Refused) else parsed
 
 
 def _parse_live_track(
@@ -123,7 +124,7 @@ def _parse_live_track(
     """Parse the common shape, fast; None sends a frame to the general parser, which knows reasons."""
     try:
         live = _decode_live_track(frame)
-        media = pybase64.b64decode(live.media, validate=True)
+        media = decode_base64(live.media)
     except (ValueError, RecursionError):  # msgspec.DecodeError is a ValueError
         return None
     content = LiveTrack(
@@ -241,7 +242,10 @@ def _lacking(record: Record, fields: dict[str, msgspec.Raw]) -> _Fault | None:
             f"got {_shown(fields.get('track_sequence_number'))}"
         )
     if record["type"] == "live_track" and payload.get("media") is None:
-        return Reason.INVALID_MEDIA, f"media must be base64, got {_shown(fields.get('media'))}"
+        return Reason.INVALID_MEDIA, (
+            "media must be base64 (RFC 4648), in one of its two alphabets, padded or not, "
+            f"got {_shown(fields.get('media'))}"
+        )
     return None
 
 

@@ -87,7 +87,7 @@ class Receiver:
             self._take(connection, session, frame)
             if session.over_error_budget:
                 telemetry.LIMITED.labels("dead_letters").inc()
-                reason = f"{session.rejected} messages could not be used"
+                reason = f"{self._limits.max_dead_letters_per_connection} messages could not be used"
                 await connection.end(CloseCode.POLICY_VIOLATION, reason)
                 return
             if publisher.full:

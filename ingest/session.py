@@ -1,10 +1,16 @@
 """One WebSocket connection, without the socket: frames in, what to publish out. Pure."""
 
+from collections import deque
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from ingest.config import Limits
+from ingest.open_streams import OpenStreams
 from ingest.protocol import Accepted, Reason, Refused, parse
 from schemas.dead_letter import DeadLetter
+
+#: Unusable messages are counted over so long: some platforms send a heartbeat as a message.
+BUDGET_US = 60_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +33,19 @@ class Session:
     rejected: int = 0
     last_frame_us: int = 0
     """When the last frame came, in microseconds since the epoch."""
-    open_streams: set[int] = field(default_factory=set)
+    _streams: OpenStreams = field(init=False)
+    _rejected_us: deque[int] = field(init=False)
+    """When the last messages were rejected: as many as the limit."""
+
+    def __post_init__(self) -> None:
+        limits = self.limits
+        self._streams = OpenStreams(limits.max_streams_per_connection, limits.idle_connection_s)
+        self._rejected_us = deque(maxlen=limits.max_dead_letters_per_connection)
+
+    @property
+    def open_streams(self) -> AbstractSet[int]:
+        """The numbers of the streams that have begun and not ended."""
+        return self._streams.ids
 
     def receive(self, frame: str | bytes, now_us: int) -> Accepted | Rejection:
         """Return what to publish for a frame that came at ``now_us``, microseconds since the epoch.
@@ -46,18 +64,14 @@ class Session:
         )
         if isinstance(parsed, Refused):
             return self._reject(parsed)
-        if parsed.type == "end_stream":
-            self.open_streams.discard(parsed.stream_id)
-        elif parsed.stream_id not in self.open_streams:
-            limit = self.limits.max_streams_per_connection
-            if len(self.open_streams) >= limit:
-                detail = (
-                    f"stream {parsed.stream_id} would be one more than the {limit} that a connection may "
-                    "have open (TAPELINE_MAX_STREAMS_PER_CONNECTION)"
-                )
-                data = frame.encode(errors="surrogatepass") if isinstance(frame, str) else frame
-                return self._reject(Refused(Reason.TOO_MANY_STREAMS, detail, data, parsed.stream_id))
-            self.open_streams.add(parsed.stream_id)
+        if not self._streams.note(parsed.stream_id, parsed.type, now_us):
+            detail = (
+                f"stream {parsed.stream_id} would be one more than the "
+                f"{self.limits.max_streams_per_connection} that a connection may have open "
+                "(TAPELINE_MAX_STREAMS_PER_CONNECTION)"
+            )
+            data = frame.encode(errors="surrogatepass") if isinstance(frame, str) else frame
+            return self._reject(Refused(Reason.TOO_MANY_STREAMS, detail, data, parsed.stream_id))
         return parsed
 
     def receive_oversized(self, problem: str) -> Rejection:
@@ -76,11 +90,13 @@ class Session:
 
     @property
     def over_error_budget(self) -> bool:
-        """Whether so much was rejected that the connection is better closed."""
-        return self.rejected >= self.limits.max_dead_letters_per_connection
+        """Whether so much was rejected within a minute that the connection is better closed."""
+        times = self._rejected_us
+        return len(times) == times.maxlen and self.last_frame_us - times[0] < BUDGET_US
 
     def _reject(self, refused: Refused) -> Rejection:
         self.rejected += 1
+        self._rejected_us.append(self.last_frame_us)
         letter = DeadLetter(
             refused.reason.value, refused.detail, "gateway", connection=self.connection, sender=self.sender
         )

@@ -25,6 +25,8 @@ _encode = msgspec.json.encode
 #: What an Avro long holds.
 INT64 = range(-(2**63), 2**63)
 
+_STANDARD_ALPHABET = str.maketrans("-_", "+/")
+
 #: The last microsecond of the year 9999, since the epoch.
 _LAST_US = 253_402_300_799_999_999
 
@@ -210,8 +212,22 @@ def _value(raw: msgspec.Raw, kind: Any) -> Any:
                 raise ValueError(f"{value} is no 64-bit integer")
             return value
         case Kind.BASE64:
-            return pybase64.b64decode(msgspec.json.decode(raw, type=str), validate=True)
+            return decode_base64(msgspec.json.decode(raw, type=str))
         case [element]:
             return [_typed(decode_fields(item), element) for item in _decode_list(raw)]
         case _:
             return _typed(decode_fields(raw), kind)
+
+
+def decode_base64(text: str) -> bytes:
+    """Decode base64 (RFC 4648), also in the alphabet of URLs and file names, also without padding.
+
+    Raise ValueError for anything else. Of two alphabets in one text, at most one can be meant.
+    """
+    try:
+        return pybase64.b64decode(text, validate=True)
+    except ValueError:
+        if ("-" in text or "_" in text) and not ("+" in text or "/" in text):
+            text = text.translate(_STANDARD_ALPHABET)
+        padding = "" if text.endswith("=") else "=" * (-len(text) % 4)
+        return pybase64.b64decode(text + padding, validate=True)

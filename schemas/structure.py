@@ -6,6 +6,7 @@ before anything is made of it, by a few passes at C speed over the bytes, never 
 are far above what a call's metadata needs, and below what the parsers in wide use take.
 """
 
+import re
 from itertools import accumulate
 
 import msgspec
@@ -65,6 +66,24 @@ def _depth(outside: bytes) -> int:
         return opened  # mostly
     brackets = outside.translate(None, _OTHERS)
     return max(accumulate(1 if bracket in b"[{" else -1 for bracket in brackets))
+
+
+#: An escape of JSON (RFC 8259, section 7); in the group, one of half of a surrogate pair.
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+
+
+def spelled_out(text: bytes) -> bytes:
+    """Return a JSON text in which the escape of half of a surrogate pair is none, but its six characters.
+
+    JavaScript, Java and Python write such strings where a text was cut in the middle of an emoji. They are no
+    Unicode: Avro and most parsers take none.
+    """
+    if b"\\ud" not in text and b"\\uD" not in text:
+        return text
+    return _ESCAPE.sub(lambda escape: b"\\\\" + escape[1] if escape[1] else escape[0], text)
 
 
 def unreadable(text: bytes) -> str | None:

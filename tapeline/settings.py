@@ -139,11 +139,12 @@ class Settings(BaseModel):
     )
     max_streams_per_connection: Positive = Field(
         _LIMITS.max_streams_per_connection,
-        description="Streams open at once on a connection; messages of more are dead-lettered.",
+        description="Streams open at once on a connection; messages of more are dead-lettered, unless one of "
+        "those said nothing for TAPELINE_IDLE_CONNECTION_S.",
     )
     max_dead_letters_per_connection: Positive = Field(
         _LIMITS.max_dead_letters_per_connection,
-        description="Unusable messages after which a connection is closed (1008).",
+        description="Unusable messages within a minute after which a connection is closed (1008).",
     )
     compression: bool = Field(
         _LIMITS.compression,

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import ssl
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -57,6 +58,17 @@ def trusting(authority: trustme.CA) -> ssl.SSLContext:
     context = ssl.create_default_context()
     authority.configure_trust(context)
     return context
+
+
+def masked(opcode: int, payload: bytes, rsv1: bool = False) -> bytes:
+    """Return a client's frame, masked with zeros (RFC 6455, section 5.2)."""
+    first = bytes([0x80 | (0x40 if rsv1 else 0) | opcode])
+    size = len(payload)
+    if size < 126:
+        return first + bytes([0x80 | size]) + bytes(4) + payload
+    if size < 2**16:
+        return first + b"\xfe" + struct.pack("!H", size) + bytes(4) + payload
+    return first + b"\xff" + struct.pack("!Q", size) + bytes(4) + payload
 
 
 async def opened(

@@ -8,23 +8,12 @@ import zlib
 from contextlib import suppress
 from pathlib import Path
 
-from front import HANDSHAKE, UPGRADE, answer, front, lines, opened, process_of
+from front import HANDSHAKE, UPGRADE, answer, front, lines, masked, opened, process_of
 from support import ask, live_track, until
 
 from benchmarks.scrape import scraped
 
 MIB = 2**20
-
-
-def masked(opcode: int, payload: bytes, rsv1: bool = False) -> bytes:
-    """Return a client's frame, masked with zeros (RFC 6455, section 5.2)."""
-    first = bytes([0x80 | (0x40 if rsv1 else 0) | opcode])
-    size = len(payload)
-    if size < 126:
-        return first + bytes([0x80 | size]) + bytes(4) + payload
-    if size < 2**16:
-        return first + b"\xfe" + struct.pack("!H", size) + bytes(4) + payload
-    return first + b"\xff" + struct.pack("!Q", size) + bytes(4) + payload
 
 
 async def test_unfinished_headers_cost_16_kib_a_connection_and_nothing_afterwards(tmp_path: Path) -> None:

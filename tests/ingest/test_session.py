@@ -56,6 +56,30 @@ def test_a_session_lives_on_after_garbage() -> None:
     assert isinstance(session.receive('{"stream_id":1,"type":"x"}', 0), Accepted)
 
 
+def test_a_heartbeat_that_is_no_message_ends_no_call() -> None:
+    session = Session("c", limits=Limits(max_dead_letters_per_connection=3))
+    for second in range(0, 36_000, 31):
+        assert isinstance(session.receive('{"type":"ping"}', second * 1_000_000), Rejection)
+        assert not session.over_error_budget
+
+
+def test_too_many_unusable_messages_within_a_minute_are_too_many() -> None:
+    session = Session("c", limits=Limits(max_dead_letters_per_connection=3))
+    over = []
+    for second in (0, 30, 60, 70, 80, 200):
+        session.receive("no", 1 + second * 1_000_000)
+        over.append(session.over_error_budget)
+    assert over == [False, False, False, True, True, False]
+
+
+def test_what_comes_behind_an_end_is_taken_and_opens_nothing() -> None:
+    session = Session("c")
+    for number in range(1000):
+        for kind in ("init_stream", "end_stream", "x"):
+            assert isinstance(session.receive(f'{{"stream_id":{number},"type":"{kind}"}}', 0), Accepted)
+    assert session.open_streams == set()
+
+
 def test_dead_letters_use_the_header_names_of_kafka_connect() -> None:
     rejection = Session("c").receive("[]", 0)
     assert isinstance(rejection, Rejection)

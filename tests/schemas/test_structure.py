@@ -15,6 +15,7 @@ from schemas.structure import (
     MAX_STRING_BYTES,
     excess,
     is_portable,
+    spelled_out,
     unreadable,
 )
 
@@ -130,3 +131,17 @@ def test_portable_text_is_taken_by_other_parsers(value: Any) -> None:
     text = json.dumps(value).encode()
     if is_portable(text):
         assert msgspec.json.decode(text) == json.loads(text)
+
+
+ESCAPES = (r"\ud83d", r"\uDE00", r"\u00e9", r"\\", r"\"", "ud83d", r"\n", "x", "😀", r"\ud83d\ude00")
+
+
+@given(st.lists(st.sampled_from(ESCAPES)))
+def test_half_of_a_surrogate_pair_becomes_its_six_characters(pieces: list[str]) -> None:
+    sent = '"' + "".join(pieces) + '"'
+    said = msgspec.json.decode(spelled_out(sent.encode()), type=str)
+    whole = json.loads(sent)
+    for half in (0xD83D, 0xDE00):
+        whole = whole.replace(chr(half), rf"\u{half:04x}")
+    assert said.lower() == whole.lower()
+    assert (said == json.loads(sent)) == (spelled_out(sent.encode()) == sent.encode())

@@ -23,7 +23,7 @@ from schemas.events import StreamSettings
 from schemas.schema import Record
 
 #: Number of the assembly rules that this version follows: what turns the same records into the same events.
-RULES = 1
+RULES = 2
 
 
 class Kind(IntEnum):

@@ -1,12 +1,20 @@
 """What a track's ``media_format`` means for its bytes. Pure."""
 
+import re
 from dataclasses import dataclass
 
-#: The names of the two laws of ITU-T G.711, and the byte that decodes to silence in each.
+#: The two laws of ITU-T G.711: the names in use for each, in the spelling of ``_bare`` (RFC 3551, RFC 2046,
+#: FFmpeg, SoX, and platforms), and the byte that decodes to silence.
 _LAWS = {
-    "ulaw": (("ulaw", "mulaw", "mu-law", "u-law", "pcmu", "g711u"), 0xFF),
-    "alaw": (("alaw", "a-law", "pcma", "g711a"), 0xD5),
+    "ulaw": (
+        ("ulaw", "mulaw", "pcmu", "pcmulaw", "pcmmulaw", "basic", "g711u", "g711mu", "g711ulaw", "g711mulaw"),
+        0xFF,
+    ),
+    "alaw": (("alaw", "pcma", "pcmalaw", "g711a", "g711alaw"), 0xD5),
 }
+#: Two letters look like it: the micro sign, and the Greek one.
+_MU = str.maketrans("\N{MICRO SIGN}\N{GREEK SMALL LETTER MU}", "uu")
+_BETWEEN = re.compile(r"[\s._/-]+")
 
 ULAW = "ulaw"
 ALAW = "alaw"
@@ -57,5 +65,12 @@ def audio_format(encoding: str | None, rate_hz: int | None, max_rate_hz: int = M
         rate_hz = None
     assumed = encoding is None or rate_hz is None
     declared = (encoding or ULAW).lower()
-    name = next((law for law, (names, _) in _LAWS.items() if declared in names), declared)
+    bare = _bare(declared)
+    name = next((law for law, (names, _) in _LAWS.items() if bare in names), declared)
     return AudioFormat(name, ASSUMED.rate_hz if rate_hz is None else rate_hz, assumed)
+
+
+def _bare(name: str) -> str:
+    """Return a name, in small letters, without what is around it in a media type and between words."""
+    kind = name.partition(";")[0].strip().removeprefix("audio/").removeprefix("x-")
+    return _BETWEEN.sub("", kind).translate(_MU)

@@ -43,7 +43,7 @@ CONNECTION = crc32c(b"connection")
 #: As the first version wrote it: values by their place, no names but those of the settings.
 CHECKPOINT: list[Any] = [
     {
-        "rules": 1,
+        "rules": 2,
         "segment_ms": 1,
         "window_chunks": 2,
         "window_ms": 2000,

@@ -4,12 +4,35 @@ import pytest
 
 from processors.core.audio.formats import ASSUMED, AudioFormat, audio_format
 
+ULAW_NAMES = """
+    ulaw ULAW mulaw PCMU mu-law u-law u_law µ-law μ-law pcm_mulaw g711u G.711u g711_ulaw g711-mulaw G711Mu
+    audio/basic audio/x-mulaw audio/x-ulaw audio/PCMU audio/pcmu;rate=8000 audio/G711-ulaw AUDIO/X-MULAW
+"""
+ALAW_NAMES = """
+    alaw A-law PCMA g711a g711_alaw G.711a pcm_alaw audio/x-alaw audio/PCMA;rate=8000 audio/alaw
+"""
+OTHER_NAMES = """
+    opus l16 audio/L16 g711 G.711 audio/g722 pcm pcm_u8 pcm_s16le audio ulaw8 xmulaw video/pcmu law a u
+"""
 
-@pytest.mark.parametrize("name", ["ulaw", "ULAW", "mulaw", "PCMU", "mu-law"])
+
+@pytest.mark.parametrize(
+    "name", [*ULAW_NAMES.split(), " PCMU ", "G.711 u-law", "audio/PCMU; rate=8000; channels=1"]
+)
 def test_names_of_mu_law(name: str) -> None:
     audio = audio_format(name, 8000)
     assert (audio.encoding, audio.silence, audio.is_g711) == ("ulaw", b"\xff", True)
     assert not audio.assumed
+
+
+@pytest.mark.parametrize("name", ALAW_NAMES.split())
+def test_names_of_a_law(name: str) -> None:
+    assert (audio_format(name, 8000).encoding, audio_format(name, 8000).is_g711) == ("alaw", True)
+
+
+@pytest.mark.parametrize("name", OTHER_NAMES.split())
+def test_whatever_else_is_opaque_under_its_own_name(name: str) -> None:
+    assert (audio_format(name, 8000).encoding, audio_format(name, 8000).is_g711) == (name.lower(), False)
 
 
 def test_a_law_has_its_own_silence() -> None:
