@@ -8,6 +8,7 @@ from typing import Any
 import fastavro
 from fastavro.schema import SchemaParseException
 
+from runtime.urls import without_secrets
 from schemas.errors import ENVIRONMENTAL, TapelineError, UnknownSchemaError
 from schemas.registry import Registry
 from schemas.schema import without
@@ -21,7 +22,10 @@ class RegistryAwayError(TapelineError, ConnectionError):
     """No schema registry answers. A ConnectionError, so that nobody takes it for a fault of the record."""
 
     def __init__(self, url: str, reason: Exception) -> None:
-        super().__init__(f"no schema registry answers at {url} (TAPELINE_REGISTRY): {reason}")
+        told = without_secrets(url)
+        super().__init__(
+            f"no schema registry answers at {told} (TAPELINE_REGISTRY): {str(reason).replace(url, told)}"
+        )
 
 
 class ConfluentRegistry:

@@ -7,7 +7,7 @@ from typer.core import TyperGroup
 
 from schemas.errors import TapelineError
 from tapeline.commands import checks, dead_letters, export, report, serve, tools
-from tapeline.options import console
+from tapeline.terminal import console
 
 
 class Commands(TyperGroup):
@@ -34,7 +34,7 @@ class Commands(TyperGroup):
 
 
 def _told(error: Exception) -> typer.Exit:
-    console().print(f"tapeline: {error}", style="red", markup=False, soft_wrap=True)
+    console().print(f"tapeline: {error}", style="red", soft_wrap=True)
     return typer.Exit(1)
 
 

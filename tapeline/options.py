@@ -5,7 +5,7 @@ import inspect
 import os
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from pydantic import SecretStr, ValidationError
@@ -13,9 +13,6 @@ from pydantic import SecretStr, ValidationError
 from schemas.errors import TapelineError
 from tapeline.environment import load
 from tapeline.settings import Settings
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 # Settings that belong together, for `takes`.
 CLUSTER = (
@@ -28,14 +25,6 @@ ASSEMBLY = ("segment_ms", "window_chunks", "window_ms", "max_gap_s", "max_rate_h
 
 class CommandError(TapelineError):
     """A command cannot do what it was asked for, or a setting is none that can be used."""
-
-
-@functools.cache
-def console() -> "Console":
-    """Return the console on standard error; output that others may read goes elsewhere."""
-    from rich.console import Console
-
-    return Console(stderr=True, highlight=False)
 
 
 def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

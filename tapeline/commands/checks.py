@@ -6,8 +6,9 @@ from typing import Annotated, Optional
 
 import typer
 
-from tapeline.options import ASSEMBLY, CLUSTER, CommandError, console, run, takes, utc_ms
+from tapeline.options import ASSEMBLY, CLUSTER, CommandError, run, takes, utc_ms
 from tapeline.settings import Settings
+from tapeline.terminal import console, echo
 
 
 @takes(*CLUSTER, "store", "registry", *ASSEMBLY, "part_ms", "record_memory_bytes")
@@ -81,7 +82,7 @@ def rebuild(
                             told.insert(0, f"not written: {standing.path} is better: {reason}")
                     if announce and standing and await announcer.announce(rebuilt.stream, standing):
                         told.append("announced")
-                    typer.echo(f"stream {rebuilt.stream} {'; '.join(told)}")
+                    echo(f"stream {rebuilt.stream} {'; '.join(told)}")
         return made, kept, in_trouble
 
     made, kept, in_trouble = run(main())
@@ -128,7 +129,7 @@ def verify(
                 registry_from(chosen.registry),
                 config.assembly,
                 config.storage,
-                lambda stream, remark: typer.echo(f"stream {stream}: {remark}"),
+                lambda stream, remark: echo(f"stream {stream}: {remark}"),
             )
             found += [f"stream {stream}: log: {fault}" for stream, fault in compared.faults]
         if oracle is not None:
@@ -143,12 +144,12 @@ def verify(
     if not count and not faults:
         raise CommandError(f"no recording lies in {chosen.store} (TAPELINE_STORE)")
     for fault in faults:
-        typer.echo(fault)
+        echo(fault)
     if compared.expired:
-        typer.echo(f"{compared.expired} recordings expired in the log: it no longer holds all their messages")
+        echo(f"{compared.expired} recordings expired in the log: it no longer holds all their messages")
     if compared.of_other_logs:
-        typer.echo(f"{compared.of_other_logs} recordings are of other logs: not compared with this one")
-    typer.echo(f"{count} recordings checked, {len(faults)} faults")
+        echo(f"{compared.of_other_logs} recordings are of other logs: not compared with this one")
+    echo(f"{count} recordings checked, {len(faults)} faults")
     raise typer.Exit(1 if faults else 0)
 
 
@@ -163,9 +164,9 @@ def audit(chosen: Settings) -> None:
     found = run(auditing(chosen.cluster(), registry_from(chosen.registry)))
     for item in fields(found):
         if item.name != "faults":
-            typer.echo(f"{item.name.replace('_', ' '):20} {getattr(found, item.name):>10}")
+            echo(f"{item.name.replace('_', ' '):20} {getattr(found, item.name):>10}")
     for fault in found.faults:
-        typer.echo(fault)
+        echo(fault)
     told = f"{len(found.faults)} faults" if found.faults else "reconciled: every message is accounted for"
-    typer.echo(told)
+    echo(told)
     raise typer.Exit(1 if found.faults else 0)

@@ -7,6 +7,7 @@ import typer
 
 from tapeline.options import CLUSTER, CommandError, run, takes, utc_ms
 from tapeline.settings import Settings
+from tapeline.terminal import console, echo, visible
 
 app = typer.Typer(help="What could not be used: by reason, one by one, and again after a fix.")
 
@@ -40,7 +41,6 @@ def summary(
     until: Until = None,
 ) -> None:
     """Count them by reason, with the last of each."""
-    from rich.console import Console
     from rich.table import Table
 
     from tapeline.topics.dead_letters import letters, summarized
@@ -50,19 +50,20 @@ def summary(
 
     found = run(main())
     if not found:
-        typer.echo("no dead letters")
+        echo("no dead letters")
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("refused by", "reason", "letters", "last (UTC)", "last at"):
         table.add_column(heading, no_wrap=True)
     for item in found:
         place = item.last.place
-        table.add_row(item.component, item.reason, str(item.count), _time(item.last_ms), place)
-    console = Console(highlight=False)
-    console.print(table)
-    console.print("\nWhat the last of each said:")
+        component, said = visible(item.component), visible(item.reason)
+        table.add_row(component, said, str(item.count), _time(item.last_ms), place)
+    out = console(to_stderr=False)
+    out.print(table)
+    out.print("\nWhat the last of each said:")
     for item in found:
-        console.print(f"{item.last.place}  {item.reason}: {item.last.fault.detail}", markup=False)
+        out.print(f"{item.last.place}  {item.reason}: {visible(item.last.fault.detail)}")
 
 
 @app.command("list")
@@ -79,10 +80,9 @@ def list_(
     async def main() -> None:
         async for letter in letters(chosen.cluster(), _choice(reason, None, since, until)):
             stream = letter.key.decode(errors="replace") if letter.key else "-"
-            typer.echo(
-                f"{letter.place}\t{_time(letter.timestamp_ms)}\t{letter.fault.component}\t"
-                f"{letter.fault.reason}\tstream {stream}\t{letter.fault.detail}"
-            )
+            fault = letter.fault
+            when = _time(letter.timestamp_ms)
+            echo(letter.place, when, fault.component, fault.reason, f"stream {stream}", fault.detail)
 
     run(main())
 
@@ -93,7 +93,7 @@ def show(
     chosen: Settings,
     place: Annotated[str, typer.Argument(help="Where it lies: PARTITION:OFFSET, as `list` shows it.")],
 ) -> None:
-    """Show all that is known of one, then its bytes as they came."""
+    """Show all that is known of one, then its bytes: as they came, or made visible on a terminal."""
     import dataclasses
     import sys
 
@@ -107,10 +107,14 @@ def show(
         raise CommandError(f"no dead letter lies at {place!r}; `tapeline dead-letters list` names them")
     for name, value in dataclasses.asdict(found[0].fault).items():
         if value is not None:
-            typer.echo(f"{name:12} {value}")
-    typer.echo(f"{'time':12} {_time(found[0].timestamp_ms)}\n")
-    sys.stdout.flush()
-    sys.stdout.buffer.write(found[0].value + b"\n")
+            echo(f"{name:12} {value}")
+    echo(f"{'time':12} {_time(found[0].timestamp_ms)}")
+    echo()
+    if sys.stdout.isatty():
+        echo(found[0].value.decode(errors="backslashreplace"))
+    else:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(found[0].value + b"\n")
 
 
 @app.command()
@@ -139,14 +143,14 @@ def republish(
         async for letter, revived in publishing(chosen.cluster(), registry_from(chosen.registry), choice):
             if isinstance(revived, Revived):
                 published += 1
-                typer.echo(f"{letter.place} -> {revived.topic}")
+                echo(f"{letter.place} -> {revived.topic}")
             else:
                 refused += 1
-                typer.echo(f"{letter.place} is still refused: {revived}")
+                echo(f"{letter.place} is still refused: {revived}")
         return published, refused
 
     published, refused = run(main())
-    typer.echo(f"{published} published, {refused} still refused")
+    echo(f"{published} published, {refused} still refused")
     raise typer.Exit(1 if refused or not published else 0)
 
 

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from tapeline.options import CLUSTER, CommandError, console, run, takes, utc_ms
+from tapeline.options import CLUSTER, CommandError, run, takes, utc_ms
 from tapeline.settings import Settings
+from tapeline.terminal import console, echo
 
 app = typer.Typer(help="Topics as tables.", no_args_is_help=True)
 
@@ -47,4 +48,4 @@ def metrics(
 
     out.mkdir(parents=True, exist_ok=True)
     for file, count in run(main()).items():
-        typer.echo(f"{out / file}: {count} rows")
+        echo(f"{out / file}: {count} rows")

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from tapeline.options import CLUSTER, CommandError, console, run, takes
+from tapeline.options import CLUSTER, CommandError, run, takes
 from tapeline.settings import Settings
+from tapeline.terminal import console, echo
 
 
 @takes(*CLUSTER, "store", "registry")
@@ -59,7 +60,7 @@ def show(
                         lambda read: status.update(f"{read} records of the log read"),
                     )
                 except (BrokerAwayError, KafkaError) as error:
-                    console().print(f"tapeline: without arrivals: {error}", style="yellow", markup=False)
+                    console().print(f"tapeline: without arrivals: {error}", style="yellow")
         return found, recording.folder
 
     found, folder = run(main())
@@ -67,9 +68,9 @@ def show(
         shown = identity_of(found.manifest).name.replace("/", "-")
         pages = ((".html", html(found).encode()), (".png", png(found, lines(found))))
     for link in found.links:
-        console().print(f"it {link}", markup=False)
+        console().print(f"it {link}")
     out.mkdir(parents=True, exist_ok=True)
     for suffix, content in pages:
         path = out / f"stream-{shown}{suffix}"
         path.write_bytes(content)
-        typer.echo(path)
+        echo(path)

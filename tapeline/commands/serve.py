@@ -8,6 +8,7 @@ import typer
 from schemas.topics import AGENTS
 from tapeline.options import ASSEMBLY, CLUSTER, LOGGING, CommandError, run, settings, takes
 from tapeline.settings import Settings, usual_port
+from tapeline.terminal import console, echo
 
 
 def kafka(
@@ -24,11 +25,11 @@ def kafka(
     from tapeline.local import kafka as broker
 
     if fetch_only:
-        broker.fetch(typer.echo)
+        broker.fetch(echo)
         broker.java()
     else:
         more = properties.read_text() if properties is not None else ""
-        broker.run(port, data.absolute(), typer.echo, more)
+        broker.run(port, data.absolute(), echo, more)
 
 
 @takes(*CLUSTER, "partitions", "replication", *LOGGING)
@@ -39,7 +40,7 @@ def topics(chosen: Settings) -> None:
 
     created = run(create_topics(chosen.cluster(), chosen.partitions, chosen.replication))
     for topic in ALL_TOPICS:
-        typer.echo(f"{'created' if topic.name in created else 'exists '}  {topic.name}")
+        echo(f"{'created' if topic.name in created else 'exists '}  {topic.name}")
 
 
 @takes(
@@ -107,7 +108,7 @@ def token(
 
     if chosen.tokens is None:
         raise CommandError("where to? Give the tokens file, --tokens tokens.toml (TAPELINE_TOKENS)")
-    typer.echo(add_token(chosen.tokens, sender))
+    echo(add_token(chosen.tokens, sender))
 
 
 @takes(
@@ -159,14 +160,12 @@ def demo(
     import asyncio
     import signal
 
-    from rich.console import Console
-
     from tapeline.local.demo import run_demo
 
     settings({"log_level": "error"})
 
     async def main() -> int:
-        running = asyncio.create_task(run_demo(data.absolute(), Console(highlight=False), keep=keep))
+        running = asyncio.create_task(run_demo(data.absolute(), console(to_stderr=False), keep=keep))
         # A signal must stop what was started, too.
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, running.cancel)

@@ -8,6 +8,7 @@ import typer
 
 from tapeline.options import CLUSTER, run, takes
 from tapeline.settings import Settings
+from tapeline.terminal import echo, echo_json
 
 
 def _probability(what: str) -> Any:
@@ -90,7 +91,7 @@ def play(
             url or f"ws://{chosen.listen}",
             fast=fast,
             patience_s=patience_s,
-            on_done=lambda call, progress: typer.echo(
+            on_done=lambda call, progress: echo(
                 f"stream {call.stream_id}: {len(call.tracks)} tracks, {progress.chunks} chunks, "
                 f"{call.duration_ms / 1000:.1f} s of audio sent"
             ),
@@ -113,9 +114,7 @@ def skip(
     from tapeline.topics.skips import skip as skipping
 
     run(skipping(chosen.cluster(), Skip(topic, partition, offset)))
-    typer.echo(
-        f"{topic} {partition} {offset} is set aside; an agent that stands there goes on within seconds"
-    )
+    echo(f"{topic} {partition} {offset} is set aside; an agent that stands there goes on within seconds")
 
 
 @takes(*CLUSTER, "registry")
@@ -142,7 +141,7 @@ def tap(
         async for record in records(
             chosen.cluster(), topic, from_beginning=from_beginning, exit_at_end=exit_at_end
         ):
-            print(as_line(record, reader), flush=True)
+            echo_json(as_line(record, reader))
 
     try:
         run(follow())

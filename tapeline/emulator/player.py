@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
+from runtime.urls import without_secrets
 from schemas.errors import TapelineError
 from tapeline.emulator.faults import Step
 from tapeline.emulator.voxology import Call, messages
@@ -84,10 +85,15 @@ async def _send(socket: ClientConnection | None, frame: str, url: str, patience_
         except (OSError, WebSocketException) as error:
             socket = None
             if loop.time() >= deadline:
-                raise PlayError(f"{url}: {error or type(error).__name__}") from error
+                raise PlayError(f"{without_secrets(url)}: {_told(error, url)}") from None
             await asyncio.sleep(_RECONNECT_S)
         else:
             return socket
+
+
+def _told(error: Exception, url: str) -> str:
+    """Return what went wrong, without the URL, which some of websockets' errors have, and its token."""
+    return str(error).replace(url, without_secrets(url)) or type(error).__name__
 
 
 async def play_all(

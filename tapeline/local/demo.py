@@ -63,8 +63,8 @@ async def run_demo(folder: Path, console: Console, *, keep: bool) -> int:
         listen_port=usual_port("listen") if keep else None,
     )
 
-    def say(text: str) -> None:
-        console.print(f"[dim]{time.monotonic() - began:5.1f} s[/dim]  {text}")
+    def say(text: str, style: str = "") -> None:
+        console.print(Text(f"{time.monotonic() - began:5.1f} s", "dim"), "", Text(text, style))
 
     try:
         say("starting Kafka")
@@ -80,15 +80,15 @@ async def run_demo(folder: Path, console: Console, *, keep: bool) -> int:
         for state in shown.values():
             _judge(state, stack.store)
         console.print(_results(shown, stack.store))
-        console.print(_look(shown, stack.store), soft_wrap=True, markup=False, highlight=False)
+        console.print(_look(shown, stack.store), soft_wrap=True)
         failed = sum(state.differences != [] for state in shown.values())
         if failed:
             for state in shown.values():
                 for difference in state.differences or []:
-                    console.print(f"[red]stream {state.call.stream_id}: {difference}[/red]")
+                    console.print(f"stream {state.call.stream_id}: {difference}", style="red")
         else:
             tracks = sum(len(call.tracks) for call in calls)
-            say(f"[green]{len(calls)} calls, {tracks} tracks: every byte is what was played[/green]")
+            say(f"{len(calls)} calls, {tracks} tracks: every byte is what was played", "green")
         if keep:
             await _keep(stack, console)
         return 1 if failed else 0
@@ -200,7 +200,7 @@ def _results(shown: dict[int, Shown], store: Path) -> Group:
                 f"{track['duration_ms'] / 1000:.2f} s",
                 f"{track['chunks_received']}" + (f" -{track['chunks_lost']}" * bool(track["chunks_lost"])),
                 ("complete" if payload["complete"] else "partial") if first else "",
-                ("[green]identical[/green]" if same else "[red]different[/red]") if first else "",
+                (Text("identical", "green") if same else Text("different", "red")) if first else "",
             )
     where = (
         f"They lie in {_from_here(store)}/recordings/date=…/stream=…/, each with mix.wav and recording.json"
@@ -229,8 +229,6 @@ async def _keep(stack: Stack, console: Console) -> None:
         f"  tapeline tap voxology.recordings --from-beginning --kafka {stack.kafka}\n"
         f"Its settings: {settings}\nLogs: {_from_here(stack.folder / 'logs')}. Ctrl-C stops it.",
         soft_wrap=True,
-        highlight=False,
-        markup=False,
     )
     while True:
         stack.check()

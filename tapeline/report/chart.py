@@ -3,6 +3,7 @@
 import io
 from typing import Any
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -13,6 +14,8 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _GAP = "#B00020"
 #: Where the plots lie within the chart, as shares of its width: the page's cursor needs them.
 LEFT, RIGHT = 0.075, 0.985
+#: A name between dollars is a name, and no formula.
+_TEXT = {"text.parse_math": False}
 
 
 def colour(index: int) -> str:
@@ -22,19 +25,21 @@ def colour(index: int) -> str:
 
 def png(shown: MeasuredCall, lines: list[str]) -> bytes:
     """Return the chart as PNG, with the figures beside it, given as lines of text."""
-    figure = _drawn(shown, width=17.0, right=0.68)
-    figure.suptitle(f"stream {shown.manifest['stream_id']}", x=0.02, ha="left", weight="bold")
-    text = "\n".join(map(_plain, lines))
-    figure.text(0.7, 0.93, text, va="top", family="monospace", size=8, parse_math=False)
     out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=110)
+    with rc_context(_TEXT):
+        figure = _drawn(shown, width=17.0, right=0.68)
+        figure.suptitle(f"stream {shown.manifest['stream_id']}", x=0.02, ha="left", weight="bold")
+        text = "\n".join(map(_plain, lines))
+        figure.text(0.7, 0.93, text, va="top", family="monospace", size=8)
+        figure.savefig(out, format="png", dpi=110)
     return out.getvalue()
 
 
 def svg(shown: MeasuredCall) -> str:
     """Return the chart alone as SVG, to stand in a page."""
     out = io.StringIO()
-    _drawn(shown, width=12.0, right=RIGHT).savefig(out, format="svg", metadata={"Date": None})
+    with rc_context(_TEXT):
+        _drawn(shown, width=12.0, right=RIGHT).savefig(out, format="svg", metadata={"Date": None})
     text = out.getvalue()
     return text[text.index("<svg") :]
 
@@ -65,7 +70,7 @@ def _waveform(axes: Axes, track: MeasuredTrack, ink: str) -> None:
     for first, length in track.gaps:
         axes.axvspan(first, first + length, color=_GAP, alpha=0.35, linewidth=0)
     lost = " (red: gaps)" if track.gaps else ""
-    axes.set_title(f"{_plain(track.name)}{lost}", loc="left", size=9, color=ink, parse_math=False)
+    axes.set_title(f"{_plain(track.name)}{lost}", loc="left", size=9, color=ink)
     most = max([0.05, *abs(track.low), *abs(track.high)]) if len(track.low) else 1
     axes.set_ylim(-most, most)
     axes.set_yticks([])
@@ -82,7 +87,7 @@ def _talkspurts(axes: Axes, shown: MeasuredCall) -> None:
         axes.plot(at, count - 1 - index + 0.5, marker="v", color="black", markersize=6)
     axes.set_ylim(0, max(1, count))
     heights = [count - 1 - index + 0.5 for index in range(count)]
-    axes.set_yticks(heights, [_plain(track.name) for track in shown.tracks], size=8, parse_math=False)
+    axes.set_yticks(heights, [_plain(track.name) for track in shown.tracks], size=8)
     axes.set_title("talkspurts; grey: overlap; ▼: an interruption begins", loc="left", size=9)
 
 

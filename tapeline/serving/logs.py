@@ -1,10 +1,19 @@
-"""How everything of ours logs: structlog, to standard error, as JSON or as text for a console."""
+"""How everything of ours logs: structlog, to standard error, as JSON or as text for a console.
+
+An exception is told by where it was raised and what it is, with its own words only where those are ours or
+the system's; never with the values of variables, which are phone numbers and audio.
+"""
 
 import logging
 import sys
+import traceback
+from collections.abc import Iterator, MutableMapping
 from typing import Any
 
 import structlog
+
+from schemas.errors import TapelineError
+from tapeline.terminal import visible, visible_lines
 
 #: Libraries that log too much: of a broker that is away, Faust and aiokafka log every attempt.
 _FLOORS = {
@@ -24,13 +33,11 @@ def configure(level: str, style: str) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _tell_exception,
+        *([] if as_json else [_make_visible]),
     ]
     structlog.configure(
-        processors=[
-            *shared,
-            *([structlog.processors.format_exc_info] if as_json else []),
-            renderer,
-        ],
+        processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
@@ -46,3 +53,48 @@ def configure(level: str, style: str) -> None:
     root.setLevel(max(number, logging.WARNING))
     for name, floor in _FLOORS.items():
         logging.getLogger(name).setLevel(max(number, floor))
+
+
+#: Errors whose words say what happened, and hold nothing that a sender said.
+_TELLING = (TapelineError, OSError)
+#: The same of libraries, by the package that they are of.
+_TELLING_PACKAGES = ("aiokafka", "aiohttp")
+
+
+def _tell_exception(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Put the frames of an exception into a line, for a processor chain of structlog."""
+    raised = event.pop("exc_info", None)
+    if isinstance(raised, tuple):
+        raised = raised[1]
+    elif raised is True or raised == 1:
+        raised = sys.exc_info()[1]
+    if isinstance(raised, BaseException):
+        event["exception"] = "".join(_chain(raised)).rstrip()
+    record = event.get("_record")
+    if record is not None and record.name == "asyncio":
+        # What follows are tasks with their exceptions, as Python writes them.
+        event["event"] = str(event["event"]).partition("\n")[0]
+    return event
+
+
+def _chain(error: BaseException) -> Iterator[str]:
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is not None:
+        yield from _chain(cause)
+        yield "then:\n"
+    yield from traceback.format_tb(error.__traceback__)
+    kind = type(error)
+    words = ""
+    if isinstance(error, _TELLING) or kind.__module__.partition(".")[0] in _TELLING_PACKAGES:
+        words = f": {error}"
+    yield f"{kind.__module__}.{kind.__qualname__}{words}\n"
+    for inner in getattr(error, "exceptions", ()):
+        yield from _chain(inner)
+
+
+def _make_visible(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Make what would be obeyed by a terminal visible; JSON does so by itself."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = visible_lines(value) if name == "exception" else visible(value)
+    return event

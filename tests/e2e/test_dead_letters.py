@@ -1,6 +1,8 @@
 """``tapeline dead-letters``, on letters of the gateway and of an agent."""
 
+import json
 import re
+from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -80,3 +82,26 @@ async def test_what_an_agent_refused_goes_back_to_where_it_was(refused: list[Let
 async def test_to_republish_everything_must_be_said(pipeline: Stack) -> None:
     status, _, error = await tapeline("dead-letters", "republish", environment=pipeline.environment)
     assert (status, "which ones?" in error) == (1, True)
+
+
+async def test_what_a_sender_wrote_is_shown_and_not_obeyed(pipeline: Stack, tmp_path: Path) -> None:
+    nasty = '{"stream_id": "[/b]:smile:\u202e\x9b", "type": "x"}'
+    async with gateway(pipeline, tmp_path) as (made, url), connect(url) as connection:
+        await connection.send(nasty)
+        await until(lambda: made.publisher.published == 1)
+    environment = pipeline.environment
+    for command in (["dead-letters"], ["dead-letters", "list"]):
+        status, out, error = await tapeline(*command, environment=environment)
+        assert (status, error) == (0, "")
+        assert r'"[/b]:smile:\u202e\x9b"' in out
+        assert "\u202e" not in out
+    status, out, _ = await tapeline(
+        "tap", "voxology.dead-letters", "--from-beginning", "--exit-at-end", environment=environment
+    )
+    assert status == 0
+    assert out.replace("\n", "").isprintable()
+    (line,) = [line for line in map(json.loads, out.splitlines()) if line["value"] == nasty]
+    assert "stream_id" in line["detail"]
+    status, _, error = await tapeline("show", "[/b]\x1b[35;5m", environment=environment)
+    assert status == 1
+    assert r"[/b]\x1b[35;5m" in error

@@ -89,7 +89,7 @@ async def test_tap_of_no_topic_says_which_there_are(broker: Stack) -> None:
         (("worker",), {"TAPELINE_SEGMENT_MS": "0"}, "TAPELINE_SEGMENT_MS='0'"),
         (("worker",), {"TAPELINE_LOG_LEVEL": "loud"}, "TAPELINE_LOG_LEVEL='loud'"),
         (("gateway", "--listen", "0.0.0.0:1"), {}, "would let anybody in"),
-        (("gateway", "--tokens", "/nowhere.toml"), {}, "/nowhere.toml (TAPELINE_TOKENS) cannot be used"),
+        (("gateway", "--tokens", "/"), {}, "/ (TAPELINE_TOKENS) cannot be used"),
         (("token", "voxology"), {}, "TAPELINE_TOKENS"),
         (("play", "nothing.wav"), {}, "nothing.wav cannot be read as audio"),
         (("demo", "--data", "/dev/null/x"), {}, "/dev/null/x"),
@@ -198,3 +198,15 @@ def test_the_command_line_imports_what_every_command_needs_and_no_more() -> None
         *("pydantic_settings", "rich.console", "ingest.gateway", "processors.app"),
     }
     assert heavy & set(done.stdout.split()) == set()
+
+
+@pytest.mark.parametrize(
+    "url", ["ws://127.0.0.1:1/?token=SECRET", "ws://user:SECRET@127.0.0.1:1/SECRET", "wx://127.0.0.1/SECRET"]
+)
+async def test_play_tells_no_token(tmp_path: Path, url: str) -> None:
+    file = tmp_path / "call.wav"
+    soundfile.write(file, np.zeros(800, np.int16), 8000)
+    status, out, error = await tapeline("play", str(file), "--fast", "--url", url)
+    assert status == 1
+    assert "//127.0.0.1" in error
+    assert "SECRET" not in out + error

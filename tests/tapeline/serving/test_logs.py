@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import logging, structlog
 from tapeline.serving.logs import configure
@@ -36,3 +38,62 @@ def test_a_level_leaves_out_what_is_below_it() -> None:
 def test_a_console_gets_text() -> None:
     assert "told" in logged("info", "console")[0]
     assert not logged("info", "console")[0].startswith("{")
+
+
+FAULT = """
+import asyncio, logging, structlog
+from schemas.errors import TapelineError
+from tapeline.serving.logs import configure
+configure("info", {style!r})
+
+def fails(number):
+    heard = b"what was said"
+    try:
+        {{}}[number]
+    except KeyError as error:
+        raise ValueError(number) from error
+
+async def forgotten():
+    fails("+31612345678")
+
+for logger in (structlog.get_logger(), logging.getLogger("other")):
+    try:
+        fails("+31612345678")
+    except ValueError as error:
+        logger.exception("failed")
+        logger.error("failed", exc_info=error)
+    try:
+        raise TapelineError("this is ours to say")
+    except TapelineError:
+        logger.exception("failed")
+
+async def main():
+    task = asyncio.ensure_future(forgotten())
+    await asyncio.sleep(0)
+    del task
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("style", ["json", "console"])
+def test_an_exception_is_told_without_what_was_said(style: str) -> None:
+    program = FAULT.format(style=style)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "31612345678" not in done.stderr
+    assert "what was said" not in done.stderr
+    assert done.stderr.count("in fails") >= 8
+    assert done.stderr.count("builtins.ValueError") >= 5
+    assert done.stderr.count("this is ours to say") == 2
+
+
+NASTY = "a\x1b[35;5m\u202eb\nforged=1"
+
+
+@pytest.mark.parametrize("style", ["json", "console"])
+def test_a_line_is_a_line_and_shows_what_is_in_it(style: str) -> None:
+    program = PROGRAM.format(level="info", style=style) + f"\nstructlog.get_logger().info('x', y={NASTY!r})"
+    program += f"\nlogging.getLogger('other').error({NASTY!r})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert len(done.stderr.splitlines()) == 4
+    assert "\x1b[35;5m" not in done.stderr
+    assert "\u202e" not in done.stderr
