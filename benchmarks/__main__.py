@@ -15,6 +15,7 @@ import psutil
 from benchmarks import (
     capacity,
     conformance,
+    front,
     growth,
     growth_cost,
     hostile,
@@ -45,6 +46,7 @@ BENCHMARKS: dict[str, Callable[[Path], Awaitable[str]]] = {
     "long-outage": long_outage.run,
     "recovery": recovery.run,
     "hostile": hostile.run,
+    "front": front.run,
     "fuzz": gateway.run,
     "fuzz-core": core.run,
     "conformance": conformance.run,

@@ -1,4 +1,4 @@
-"""Latency of 100 calls beside a thousand other connections, a fifth of them hostile."""
+"""Latency of 100 calls beside a thousand other connections, a fifth of them hostile; then attacks alone."""
 
 import asyncio
 import json
@@ -17,6 +17,8 @@ import numpy as np
 import psutil
 from websockets.asyncio.client import connect
 
+from benchmarks import attacks
+from benchmarks.attacks import HANDSHAKE, pings_unread
 from benchmarks.scrape import scraped
 from schemas.topics import MESSAGES
 from tapeline.emulator.voxology import Call, SourceTrack, chunks, messages
@@ -25,18 +27,14 @@ from tapeline.topics.reader import entries
 
 CALLS = 100
 IDLE = 800
-HOSTILE = 200
+HOSTILE = 240
 SECONDS = 60
 #: What differs from the defaults: these calls send 11.4 messages a second on each connection.
 SETTINGS = {"TAPELINE_MAX_MESSAGES_PER_S": "25", "TAPELINE_OPEN_TIMEOUT_S": "5"}
-HANDSHAKE = (
-    b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-)
 
 
 async def run(folder: Path) -> str:
-    """Measure the calls alone, then beside the other connections; return a table."""
+    """Measure the calls alone, then beside the other connections, then each attack; return two tables."""
     rows = []
     for hostile in (False, True):
         rows.append(await _measure(folder / str(hostile), hostile))
@@ -44,8 +42,8 @@ async def run(folder: Path) -> str:
     return (
         "| other connections | connections open | messages of the calls | lost or changed "
         "| median | 99 % | 99.9 % | gateway, largest resident set |\n"
-        "| --- | --- | --- | --- | --- | --- | --- | --- |\n" + "".join(rows)
-    )
+        "| --- | --- | --- | --- | --- | --- | --- | --- |\n" + "".join(rows) + "\n"
+    ) + await attacks.run(folder / "attacks")
 
 
 async def _measure(folder: Path, hostile: bool) -> str:
@@ -197,11 +195,15 @@ async def _reset(port: int, source: random.Random) -> None:
     writer.transport.abort()
 
 
+async def _pings_unread(port: int, _: random.Random) -> None:
+    await pings_unread(port)
+
+
 async def others(port: int) -> None:
     """Keep all connections going until killed; each reconnects a second after it was refused."""
     kinds = [_idle] * IDLE
-    for kind in (_slow, _malformed, _oversized, _flood, _reset):
-        kinds += [kind] * (HOSTILE // 5)
+    for kind in (_slow, _malformed, _oversized, _flood, _reset, _pings_unread):
+        kinds += [kind] * (HOSTILE // 6)
 
     async def one(number: int) -> None:
         source = random.Random(number)

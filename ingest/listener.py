@@ -63,6 +63,8 @@ class Listener:
         """Connections that the event loop has not given their transport yet: TLS comes first."""
         self.handler_tasks: set[asyncio.Task[None]] = set()
         """One for each connection beyond that. ``ServerConnection`` adds them."""
+        self._opening: set[Connection] = set()
+        """Those of which the handshake is under way."""
 
     async def open(self, host: str, port: int) -> None:
         """Listen on each address that a host has. Raise OSError."""
@@ -106,7 +108,9 @@ class Listener:
             task.cancel()
 
     async def wait_closed(self) -> None:
-        """Wait until each connection has ended."""
+        """Wait until each connection has ended. One that is not open yet is aborted."""
+        for connection in self._opening:
+            connection.transport.abort()
         while tasks := self._arriving | self.handler_tasks:
             await asyncio.wait(tasks)
 
@@ -199,9 +203,11 @@ class Listener:
 
     async def handler(self, connection: Connection) -> None:
         """Run a connection from its handshake to its end. ``ServerConnection`` makes a task of it."""
+        self._opening.add(connection)
         try:
             async with asyncio.timeout(self._context.config.limits.open_timeout_s):
                 await connection.handshake()
+            self._opening.discard(connection)
             if connection.protocol.state is OPEN:
                 connection.start_keepalive()
                 async with connection:
@@ -211,6 +217,7 @@ class Listener:
         except Exception:
             log.exception("connection_failed", address=connection.address)
         finally:
+            self._opening.discard(connection)
             if not connection.refused:
                 connection.transport.abort()
             task = asyncio.current_task()
