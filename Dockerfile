@@ -15,7 +15,8 @@ RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /dist . 
 
 FROM python:3.11-slim
 COPY --from=build /opt/tapeline /opt/tapeline
-RUN useradd --system --create-home tapeline \
+# A fixed number: the tokens file and the spool are their owner's alone.
+RUN useradd --uid 1000 --create-home tapeline \
  && install -d -o tapeline -m 700 /var/lib/tapeline/spool
 USER tapeline
 WORKDIR /home/tapeline
