@@ -34,11 +34,12 @@ demo: setup ## Eight calls through the whole pipeline, compared byte for byte
 test: setup ## Every test, two files at a time
 	@$(BIN)/pytest --numprocesses 2 --dist loadfile
 
-check: setup ## Style, types, layers
+check: setup ## Style, types, layers, known vulnerabilities
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python tests/known_vulnerabilities.py requirements-runtime.lock $(AUDIT)
 
 coverage: setup ## Every test, and how much of each package they run; htmlcov/ shows the lines
 	@$(BIN)/coverage erase
