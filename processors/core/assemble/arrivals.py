@@ -44,7 +44,7 @@ class Arrivals:
         self._name = connection
         state.connection = crc32c(connection.encode())
         last_us = state.connections.pop(state.connection, -1)
-        if last_us < 0 and len(state.connections) >= _REMEMBERED_CONNECTIONS:
+        if len(state.connections) >= _REMEMBERED_CONNECTIONS:  # then it is a new one
             del state.connections[next(iter(state.connections))]
         self._last_us = state.connections[state.connection] = max(received_us, last_us)
         if received_us > last_us >= 0:

@@ -63,6 +63,24 @@ def test_of_the_last_64_connections_it_is_known_when_their_last_message_came(oth
         assert arrivals.is_republished(chunk(number, number), "c")
 
 
+def test_more_connections_than_64_are_not_remembered() -> None:
+    state = NameState("far")
+    arrivals = Arrivals(state)
+    for connection in range(100):
+        assert not arrivals.is_republished(chunk(connection, 5), f"c{connection}")
+        arrivals.remember(chunk(connection, 5))
+        assert len(state.connections) == min(connection + 1, 64)
+    assert not arrivals.is_republished(chunk(1, 5, b"other"), "c0"), "the first was forgotten"
+
+
+def test_a_message_at_the_clocks_zero_is_one_too() -> None:
+    arrivals = arrived(chunk(1, 0))
+    for number in range(2, 100):
+        assert not arrivals.is_republished(chunk(number, number), "d")
+        arrivals.remember(chunk(number, number))
+    assert arrivals.is_republished(chunk(1, 0), "c")
+
+
 def test_the_connections_are_remembered_apart() -> None:
     """Their gateways' clocks may differ."""
     arrivals = arrived(*(chunk(number, 10**6 + number) for number in range(100)))
@@ -89,6 +107,26 @@ def test_no_duplicate_takes_the_place_of_a_chunk(again: list[int]) -> None:
         arrivals.remember(chunk(number, at), in_take=False)
         arrivals.remember(Message(1, Kind.START, 0, 0, at, 0, {}), in_take=False)
     assert all(map(arrivals.knows, last))
+
+
+def test_what_a_take_has_of_what_came_before_is_known_as_if_it_came_now() -> None:
+    arrivals = arrived(chunk(7, 20))
+    arrivals.keep(chunk(5, 10, b"kept"))
+    connection = arrivals.connection
+    assert arrivals.knows(chunk(5, 999, b"kept"), connection)
+    assert not arrivals.knows(chunk(5, 999, b"kept"), connection + 1)
+    assert not arrivals.knows(chunk(5, 999, b"other"))
+    assert arrivals.is_republished(chunk(5, 10, b"kept"), "c")
+
+
+def test_a_checkpoint_holds_as_many_as_are_remembered() -> None:
+    arrivals = Arrivals(NameState("far"))
+    for number in range(400):
+        arrivals.is_republished(chunk(number, number), "c")
+        arrivals.remember(chunk(number, number), in_take=number % 2 == 0)
+    packed = arrivals.packed()
+    last = [one.sequence_number for one in packed.arrivals], [one.sequence_number for one in packed.repeated]
+    assert last == ([*range(268, 400, 2)], [*range(269, 400, 2)])
 
 
 def test_stops_are_known_by_what_they_say() -> None:

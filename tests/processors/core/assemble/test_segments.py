@@ -177,6 +177,18 @@ def test_restarts_between_any_two_pieces_change_nothing(
     assert run(restarts) == run(set())
 
 
+def test_audio_between_gaps_lies_in_its_place_after_a_restart() -> None:
+    state = TrackState("far", 0, heard_at=0)
+    audio = buffer(state)
+    for offset, piece in enumerate((b"aa", None, b"bbb", None, b"c", None, b"dd")):
+        if piece is None:
+            audio.append_silence(1)
+        else:
+            audio.append(offset, piece)
+    again, _ = restored(audio, state)
+    assert [segment.audio for segment in again.flush()] == [b"aa\xffbbb\xffc\xffdd"]
+
+
 @given(pieces=st.lists(st.tuples(st.booleans(), st.integers(1, 8)), max_size=8))
 def test_what_is_packed_is_what_was_appended(pieces: list[tuple[bool, int]]) -> None:
     state = TrackState("far", 0, heard_at=0)
