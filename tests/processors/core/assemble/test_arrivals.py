@@ -134,6 +134,7 @@ def test_stops_are_known_by_what_they_say() -> None:
     arrivals = arrived(stop)
     assert arrivals.knows(msgspec.structs.replace(stop, received_us=9))
     assert not arrivals.knows(msgspec.structs.replace(stop, body={"duration": 21}))
+    assert not arrivals.knows(chunk(5, 9, msgspec.msgpack.encode(stop.body))), "audio says nothing"
 
 
 @given(st.lists(st.tuples(st.integers(0, 300), st.sampled_from("cde")), max_size=300))

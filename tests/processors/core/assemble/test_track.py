@@ -241,7 +241,7 @@ def test_a_gap_is_filled_as_far_as_it_may_be_long(before: list[int], size: int) 
         assert sum(gap.samples for gap in gaps(out)) == closed(out).gap_samples == 8000
         assert audio(out).endswith(b"\xff" + bytes([behind % 256]) * size)
         assert closed(out).delivery.lost == 8000 // size + further
-        assert track.state.capped_samples == further * size
+        assert track.state.capped_samples == closed(out).capped_samples == further * size
 
 
 def test_a_start_with_another_number_than_1_says_the_format_of_what_comes_behind_it() -> None:
@@ -255,6 +255,16 @@ def test_a_start_with_another_number_than_1_says_the_format_of_what_comes_behind
     assert counts(out)[:3] == (2, 1, 1)
 
 
+def test_a_start_in_the_middle_that_declares_another_format_is_of_another_take() -> None:
+    start = {"media_format": {"encoding": "alaw", "sample_rate": 8000}}
+    track = assembler()
+    out = [*track.receive(message(1, 99)), *track.receive(message(2, 99))]
+    out += track.receive(Message(3, Kind.START, 3, 0, 0, 0, start)) + track.receive(message(4, 99))
+    out += track.close()
+    assert [one.encoding for one in out if isinstance(one, TrackOpened)] == ["ulaw", "alaw"]
+    assert [(s.take, s.audio[:1]) for s in out if isinstance(s, TrackSegment)] == [(1, b"\x02"), (2, b"\x04")]
+
+
 def test_what_comes_with_a_start_of_another_number_is_all_told() -> None:
     track = assembler()
     track.receive(message(1, 99))
@@ -262,6 +272,42 @@ def test_what_comes_with_a_start_of_another_number_is_all_told() -> None:
     track.receive(Message(4, Kind.START, 4, 0, 0, 0, START))
     out = track.receive(message(2, 99, 8))
     assert audio(out) == b"\x02" * 8 + b"\x03" * 8
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_all_that_was_lost_before_the_first_audio_is_as_long_as_that(restarts: bool) -> None:
+    """An empty chunk, or several, may lie between."""
+    track, out = assembler(), list[Payload]()
+    for number, length in ((1, 0), (4, 0), (6, 0), (8, 2), (9, 3), (11, 3)):
+        out += track.receive(message(number, 99, length))
+        if track.takes.waiting_bytes:
+            out += track.takes.wait_no_longer()
+        track = track.restarted() if restarts else track
+    out += track.close()
+    assert audio(out) == b"\xff" * 8 + b"\x08" * 2 + b"\x09" * 3 + b"\xff" * 3 + b"\x0b" * 3
+    assert gaps(out) == [Gap(0, 8), Gap(13, 3)]
+    assert counts(out)[:3] == (10, 5, 5)
+
+
+@pytest.mark.parametrize(
+    ("rate_hz", "declared_ms", "samples", "declared"),
+    [
+        (11_025, 1, 11, True),  # which are 11.025
+        (11_025, 2, 11, False),
+        (8000, 1, 8, True),
+        (8000, 0, 11, False),
+    ],
+)
+def test_a_declared_duration_ends_at_a_whole_sample(
+    rate_hz: int, declared_ms: int, samples: int, declared: bool
+) -> None:
+    """Of a track of 7 samples, whose last chunk is lost, as long as the 4 before it."""
+    said = {"media_format": {"encoding": "ulaw", "sample_rate": rate_hz}}
+    track = assembler()
+    out = track.receive(Message(1, Kind.START, 1, 0, 0, 0, said))
+    out += track.receive(message(2, 5, 3)) + track.receive(message(3, 5, 4))
+    out += track.receive(Message(5, Kind.STOP, 5, 0, 0, 0, STOP | {"duration": declared_ms})) + track.close()
+    assert (closed(out).samples, closed(out).length_declared) == (samples, declared)
 
 
 def test_a_gap_of_one_sample_is_filled_too() -> None:
