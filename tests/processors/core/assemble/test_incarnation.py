@@ -15,7 +15,7 @@ from processors.core.assemble.incarnation import follow, leave
 from processors.core.assemble.state import Arrival, NameState, StreamState, TrackState, settings_of
 from processors.core.assemble.stream import StreamAssembler
 from processors.core.config import CheckpointConfig
-from processors.core.kept import MAX_TRACKS
+from processors.core.kept import MAX_TRACKS, NAME_COPIES
 from processors.core.partition import Partition
 from processors.core.processor import REMEMBERED_MS, Rejected
 from processors.core.snapshot import CheckpointError
@@ -345,13 +345,18 @@ def test_a_take_goes_on_from_where_it_stood_and_with_nothing_that_was_recorded_o
         "first_offset": 1,
     }
     arrivals = [Arrival(number, 1, 2, 3) for number in range(99)]
-    name = NameState("far", arrivals, {3: 2}, 3, messages=4, fresh_seq=8)
+    remembered: dict[str, Any] = {"repeated": [Arrival(1, -1, 2, 3)], "before": Arrival(98, 1, 2, 3)}
+    name = NameState("far", arrivals, {3: 2}, 3, messages=4, fresh_seq=8, **remembered)
     closed, following = (StreamState(settings_of(CONFIG), 5, 0) for _ in range(2))
     closed.tracks, closed.names = [TrackState("far", 1, 2, **stood, **recorded)], [name]
+    closed.call_id, closed.announced = "a call", ["far", "near"]
     leave(closed)
     follow(following, closed, 0)
     assert following.carried == [TrackState("far", 1, 2, **stood, continues=True, closed=True)]
-    assert following.carried_names == [NameState("far", arrivals[-REMEMBERED_ARRIVALS:], {3: 2}, 3)]
+    last = arrivals[-REMEMBERED_ARRIVALS:]
+    assert following.carried_names == [NameState("far", last, {3: 2}, 3, **remembered)]
+    kept = ("a call", ["far", "near"], "far", "alaw", *["far"] * NAME_COPIES)
+    assert following.kept_bytes == sum(len(msgspec.msgpack.encode(said)) for said in kept)
 
 
 # Whatever happens ---------------------------------------------------------------------------

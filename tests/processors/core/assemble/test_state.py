@@ -6,8 +6,9 @@ import msgspec
 from crc32c import crc32c
 
 from processors.core.assemble.config import AssemblyConfig
-from processors.core.assemble.state import StreamState
+from processors.core.assemble.state import StreamState, TrackState
 from processors.core.assemble.stream import StreamAssembler
+from processors.core.audio.formats import ASSUMED, AudioFormat
 from schemas.schema import Record
 
 CONFIG = AssemblyConfig(window_chunks=2, segment_ms=1)
@@ -112,3 +113,9 @@ def test_a_closed_stream_keeps_no_tracks() -> None:
     stream.handle(stream.silence.to_record(0), 999, 0)
     state = msgspec.msgpack.decode(stream.snapshot(), type=StreamState)
     assert (state.closed, state.tracks, state.announced, state.end) == (True, [], [], None)
+
+
+def test_a_track_of_which_no_start_came_is_coded_as_is_assumed() -> None:
+    assert TrackState("far", 0).audio_format == ASSUMED
+    declared = TrackState("far", 0, encoding="alaw", rate_hz=16_000, assumed=False)
+    assert declared.audio_format == AudioFormat("alaw", 16_000, assumed=False)
