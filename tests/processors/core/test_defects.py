@@ -22,6 +22,7 @@ class Raising(SelfContained):
         self.closed = False
         self.last_ms = 0
         self.needs: int | None = None
+        self.failed_at: tuple[str, int, int] | None = None
 
     def _may_raise(self, what: str) -> None:
         if what == self.raises:
@@ -33,7 +34,8 @@ class Raising(SelfContained):
 
     def fail(self, reason: str, record: str, offset: int, timestamp_ms: int) -> Sequence[str]:
         self.closed, self.raises, self.needs = True, "", None
-        return [f"{self.name} failed: {reason}"]
+        self.failed_at = (record, offset, timestamp_ms)
+        return [f" {self.name} failed: {reason} "]
 
     @property
     def needs_offset(self) -> int | None:
@@ -60,7 +62,7 @@ class Raising(SelfContained):
 
 def partition(**processors: Raising) -> Partition[str, str]:
     streams: Partition[str, str] = Partition(
-        lambda record, offset, at_ms, before: processors[record.split()[0]], SAVING
+        lambda record, offset, at_ms, before: processors[record.split()[0]], SAVING, encode=str.strip
     )
     streams.begin(0.0)
     for offset, name in enumerate(processors):
@@ -107,6 +109,46 @@ def test_a_stream_that_raises_when_it_is_to_store_is_saved_no_more_and_closed_at
     assert isinstance(rejected, Rejected)
     assert (rejected.reason, type(rejected.error)) == ("ZeroDivisionError", ZeroDivisionError)
     assert save(streams) == ["bad"]
+
+
+def broken() -> tuple[Partition[str, str], Raising]:
+    """Return a partition with a stream that raised when it was to store, and its processor; 3 comes next."""
+    bad = Raising("bad", "release")
+    streams = partition(bad=bad, well=Raising("well"))
+    save(streams)
+    streams.begin(10.0)
+    streams.feed("well", "well goes on", 2, 10_000)
+    streams.begin(20.0)
+    streams.release()
+    assert [name for name, _ in streams.defects()] == ["bad"]
+    return streams, bad
+
+
+def test_a_broken_stream_is_closed_at_its_next_record() -> None:
+    streams, bad = broken()
+    streams.feed("bad", "bad goes on", 3, 10_001)
+    assert bad.failed_at == ("bad goes on", 3, 10_001)
+
+
+def test_one_that_is_closed_by_then_is_not_closed_again() -> None:
+    streams, bad = broken()
+    bad.closed = True
+    streams.touch("bad")
+    (rejected,) = streams.feed("bad", "bad goes on", 3, 10_001)
+    assert isinstance(rejected, Rejected)
+    assert bad.failed_at is None
+
+
+def test_a_stream_that_closed_is_asked_for_no_silence() -> None:
+    bad = Raising("bad")
+    streams = partition(bad=bad)
+    streams.feed("bad", "bad ends", 1, 0)
+    bad.closed = True
+    streams.touch("bad")
+    save(streams)
+    for half_s in range(1, 120):
+        streams.begin(half_s / 2)
+        assert streams.punctuate(half_s / 2) == []
 
 
 def test_a_silence_that_cannot_be_told_holds_no_other_up() -> None:

@@ -69,6 +69,12 @@ class Stream(SelfContained):
     failures: list[str]
     closed: bool = False
     last_ms: int = 0
+    aside: list[bytes | None] = field(default_factory=list)
+    """Keys of what was set aside."""
+
+    def note_set_aside(self, key: bytes | None) -> bool:
+        self.aside.append(key)
+        return True
 
     def handle(self, record: Step, offset: int, timestamp_ms: int) -> Sequence[int | Rejected]:
         if self.closed:
@@ -178,3 +184,23 @@ def test_what_is_set_aside_is_not_even_decoded(steps: list[Step], skipped: set[i
     again, faults = fed(streams.streams, logged, streams.decoded, skipped)
     assert again == []
     assert [f for f in faults if f.record.offset in skipped] == [], "it was told"
+
+
+def test_a_stream_is_told_of_which_key_a_record_is_that_was_set_aside() -> None:
+    streams = Fed()
+    logged = [Logged(1, Step("7")), Logged(2, Step("8"), key=b"8")]
+    assert fed(streams.streams, logged, streams.decoded, {2})[0] == [("7", 1)]
+    stream = streams.streams.processor("7")
+    assert isinstance(stream, Stream)
+    assert stream.aside == [b"8"]
+
+
+def test_a_record_without_a_value_is_decoded_as_one_without_bytes() -> None:
+    seen: list[bytes] = []
+
+    def decoded(value: bytes) -> tuple[str, Step]:
+        seen.append(value)
+        raise CorruptRecordError("empty")
+
+    _, faults = fed(Fed().streams, [Logged(1, None)], decoded)
+    assert (seen, [fault.rejected.reason for fault in faults]) == ([b""], ["CorruptRecord"])

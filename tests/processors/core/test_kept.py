@@ -275,6 +275,13 @@ def test_the_count_is_of_all_that_was_said_and_stops_at_the_bound(said: list[byt
     assert count == kept(0, *said) == whole
 
 
+def test_the_last_byte_that_is_kept_is_within_the_bound() -> None:
+    assert kept(MAX_KEPT_BYTES - 4, "abc") == MAX_KEPT_BYTES
+    says = f"takes {MAX_KEPT_BYTES + 1} bytes to keep, at most {MAX_KEPT_BYTES} are kept"
+    with pytest.raises(TooMuchKeptError, match=says):
+        kept(MAX_KEPT_BYTES - 3, "abc")
+
+
 def test_what_has_to_fit_whatever_was_said_holds_short_texts_only() -> None:
     assert [short(None), short("c" * 256), short("c" * 257)] == [None, "c" * 256, None]
 

@@ -406,6 +406,16 @@ def test_open_streams_are_told_of_records_that_were_deleted_unread_and_saved_wit
     assert [e.payload.reasons for e in out if isinstance(e, Event) and e.event_index] == [["log_expired"]]
 
 
+def test_no_record_is_taken_for_deleted_where_the_log_begins_before_the_fetch() -> None:
+    """A stream's last record may lie far behind, as long as others speak."""
+    streams = partition()
+    read(streams, logged([message(stream_id, "init_stream") for stream_id in (1, 2, 2, 2)]))
+    for checkpoint in streams.unsaved():
+        streams.saved(checkpoint)
+    assert streams.check(4, log_begins=3, fresh=True) is Disposition.TAKE
+    assert streams.due() == []
+
+
 def test_records_of_no_stream_are_passed() -> None:
     streams = partition()
     streams.skip(41)
@@ -686,7 +696,9 @@ def test_a_stream_that_closes_without_a_record_is_closed_once_and_expires() -> N
             streams.saved(checkpoint)
     assert streams.committable_offset == 1
     streams.feed("2", opened[1], 1, 10**12 + 2 * DAY_MS)
-    assert streams.expired(2) == [Checkpoint("1", None)]
+    (expired,) = streams.expired(2)
+    assert expired == Checkpoint("1", None)
+    assert expired.expired is recorder, "who deletes what it left in the store"
     assert (len(streams), streams.open_streams) == (1, 1)
 
 
@@ -891,6 +903,15 @@ def test_that_records_were_set_aside_is_saved_before_it_is_committed_that_they_w
     restored = StreamAssembler.restore(checkpoint.snapshot, CONFIG)
     closed = [e.payload for e in restored.handle(restored.silence.to_record(0), 9, 10**12)]  # type: ignore[union-attr]
     assert "log_damaged" in closed[-1].reasons  # type: ignore[attr-defined]
+
+
+def test_what_was_set_aside_of_another_stream_leaves_no_stream_unsaved() -> None:
+    streams = partition()
+    read(streams, logged(call(1, 3)[:3]))
+    for checkpoint in streams.unsaved():
+        streams.saved(checkpoint)
+    set_aside(streams, 3, 4, b"2")
+    assert (streams.unsaved(), streams.committable_offset) == ([], 4)
 
 
 def test_what_was_read_before_is_not_set_aside_again() -> None:

@@ -100,5 +100,7 @@ def test_what_holds_all_in_its_snapshot_needs_no_record_and_is_closed_by_no_sile
     assert held == (None, None, None)
     assert list(recorder.release(0)) == []
     assert not recorder.begins_anew({}, 7, 10**15)
+    assert not recorder.note_set_aside(None), "its records are numbered"
+    assert not recorder.note_expired(10**6)
     with pytest.raises(NotImplementedError):
         _ = recorder.silence

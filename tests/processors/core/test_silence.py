@@ -1,5 +1,6 @@
 """Since when streams have been silent, against a model that looks at all of them."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +23,15 @@ def test_a_pause_of_kafka_is_a_stall_before_it_is_a_silence_and_an_idle_partitio
     # An end is noticed half a punctuation after a fetch has shown it.
     idle_s = PUNCTUATION_S * 1.5 + FETCH_WAIT_MS / 1000
     assert idle_s < STALL_S < SHORTEST_WAIT_MS / 1000
+
+
+@pytest.mark.parametrize(("apart_s", "due"), [(STALL_S, [1]), (STALL_S + 0.1, [])])
+def test_a_silence_begins_anew_with_a_fetch_behind_a_stall(apart_s: float, due: list[int]) -> None:
+    silence = SilenceDetector()
+    silence.fetched(100)
+    silence.heard(1, 3, 100)
+    silence.fetched(100 + apart_s)
+    assert silence.due(103) == due
 
 
 def test_a_shorter_wait_counts_from_then_on() -> None:
