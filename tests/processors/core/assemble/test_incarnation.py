@@ -322,6 +322,13 @@ def test_what_a_closed_stream_keeps_is_small_and_nothing_of_one_that_ended() -> 
     assert (state.tracks, state.carried, state.announced, state.silenced) == ([], [], [], False)
 
 
+def test_tracks_that_go_on_count_as_those_of_the_stream() -> None:
+    names = [f"track {number}" for number in range(MAX_TRACKS)]
+    log = Log().add(*(chunk(name, 2) for name in names), SILENCE)
+    log.add(chunk(names[0], 3), chunk("one too many", 2), chunk(names[1], 3))
+    assert log.rejected == [len(log.records) - 2]
+
+
 def test_a_take_goes_on_from_where_it_stood_and_with_nothing_that_was_recorded_of_it() -> None:
     stood: dict[str, Any] = {
         "next_seq": 9,

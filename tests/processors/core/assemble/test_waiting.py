@@ -20,6 +20,10 @@ def start(number: int, offset: int = 0) -> Message:
     return Message(number, Kind.START, offset, 0, 0, 0, {"name": "far"})
 
 
+def stop(number: int) -> Message:
+    return Message(number, Kind.STOP, 0, 0, 0, 0, {"name": "far"})
+
+
 def chunk(number: int, offset: int = 0, ms: int = 0) -> Message:
     return Message(number, Kind.CHUNK, offset, ms, ms * 1000, 4, b"abcd")
 
@@ -86,3 +90,57 @@ def test_what_waits_tells_its_size_and_where_the_first_of_it_lies() -> None:
     assert (bool(both), both.size, both.since) == (True, 2 * size(chunk(2)), 7)
     both.take_repeats()
     assert (bool(both), both.size, both.since) == (False, 0, None)
+
+
+#: What comes again behind a start over connection 7: of which connection the like was, and whether it is one
+#: take of its own.
+REPEATS: dict[str, tuple[list[tuple[Message, int]], bool]] = {
+    "nothing": ([], False),
+    "a few chunks": ([(chunk(2), 7), (chunk(3), 7)], False),
+    "as many as do not happen to": ([(chunk(2), 7), (chunk(3), 7), (chunk(4), 7)], True),
+    "in whatever order": ([(chunk(9), 7), (chunk(3), 7), (chunk(5), 7)], True),
+    "one chunk three times": ([(chunk(2), 7)] * 3, False),
+    "of another connection": ([(chunk(2), 8), (chunk(3), 8), (chunk(4), 8)], False),
+    "of another connection but two": ([(chunk(2), 7), (chunk(3), 7), (chunk(4), 8)], False),
+    "all of a short take": ([(chunk(2), 7), (stop(3), 7)], True),
+    "a take without audio": ([(stop(2), 7)], True),
+    "a short take without its first": ([(stop(3), 7)], False),
+    "a short take whose stop came before it": ([(stop(3), 7), (chunk(2), 7)], True),
+    "a short take of two connections": ([(chunk(2), 8), (stop(3), 7)], False),
+}
+
+
+@pytest.mark.parametrize(("repeats", "anew"), REPEATS.values(), ids=REPEATS)
+def test_what_repeats_behind_a_start_over_its_connection_is_a_take_of_its_own(
+    repeats: list[tuple[Message, int]], anew: bool
+) -> None:
+    both = waiting()
+    both.put_start(start(1), 1, 1, 7)
+    for repeat, connection in repeats:
+        both.put_repeat(repeat)
+        both.put_anew(repeat, connection)
+    assert both.is_anew() is anew
+    both.put_anew(chunk(50), 7)
+    assert both.is_anew() is anew, "what does not wait is none of it"
+    both.take_start()
+    assert not both.is_anew()
+
+
+@pytest.mark.parametrize("connection", [0, 1, 7])
+def test_what_an_open_take_may_explain_is_none_of_its_own_whatever_comes_behind_it(connection: int) -> None:
+    both = waiting()
+    both.put_start(start(1), 1, 1, 7)
+    both.is_explained()
+    for number in range(2, 9):
+        both.put_repeat(chunk(number))
+        both.put_anew(chunk(number), connection)
+    assert not both.is_anew()
+
+
+def test_of_a_start_whose_connection_is_not_known_nothing_is_told() -> None:
+    both = waiting()
+    both.put_start(start(1), 1, 1)
+    for number in range(2, 9):
+        both.put_repeat(chunk(number))
+        both.put_anew(chunk(number), 1)
+    assert not both.is_anew()
