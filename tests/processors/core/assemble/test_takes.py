@@ -231,6 +231,23 @@ def test_a_sender_that_counts_from_1_again_without_a_stop() -> None:
     assert (heard.texts, heard.reasons) == ([old, new], ["track_unfinished:far"])
 
 
+@pytest.mark.parametrize(("behind", "open_yet"), [(1, True), (65, True), (66, False)])
+def test_a_take_without_a_stop_has_what_goes_on_with_it_until_as_many_messages_came_as_wait(
+    behind: int, open_yet: bool
+) -> None:
+    old, new = "a" * 80, "A" * behind
+    messages = [start(), *chunks(old), *over("c2", start(), *chunks(new)), *chunks("z", 82)]
+    heard = Heard([begin(), *messages, end()], step_ms=1)
+    heard.check_counts()
+    gap = "_" * (80 - behind)
+    assert heard.texts == ([old + "z", new] if open_yet else [old, new + gap + "z"])
+
+
+def test_a_stop_that_waits_ends_its_take_when_what_is_missing_has_come() -> None:
+    heard = call(start(), *chunks("a"), stop(4), *chunks("b", 3), *chunks("c", 5))
+    assert (heard.texts, heard.reasons) == (["ab", "c"], ["start_lost:far", "track_unfinished:far"])
+
+
 def test_a_sender_that_counts_from_1_again_without_a_start_either() -> None:
     heard = call(start(), *chunks("abcdef"), *over("c2", *chunks("ABCDEFGHIJ"), stop(12)))
     assert heard.texts == ["abcdef", "ABCDEFGHIJ"]

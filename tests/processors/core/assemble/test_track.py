@@ -468,6 +468,11 @@ def test_what_waited_behind_a_stop_and_finds_no_take_any_more_is_late() -> None:
     assert track.state.stats.late == 2
 
 
+def test_what_comes_behind_a_stop_that_had_waited_is_of_another_take() -> None:
+    track = received(1, 2, 4, 3, 5, stop=4)
+    assert [(state.closed, state.take) for state in track.states] == [(True, 1), (False, 2)]
+
+
 def test_when_memory_is_short_a_start_that_nothing_came_behind_is_a_duplicate() -> None:
     track = received(1, 2, 3, 1)
     assert track.takes.waiting_bytes > 0
