@@ -209,7 +209,6 @@ class Takes:
         if message.kind is START:
             (take.start if message.sequence_number == 1 or before else take.add)(message)
             return
-        self._give_start(take, message.sequence_number)
         for repeat in self._waiting.take_repeats():
             take.spare(repeat)
             self._arrivals.keep(repeat)

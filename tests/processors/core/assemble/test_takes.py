@@ -317,6 +317,126 @@ def test_pauses_are_told_and_no_sample_moves() -> None:
     assert heard.reasons == []
 
 
+#: A leg of which a chunk came three times.
+REPEATED = [start(), *chunks("__a"), *chunks("a", 4) * 2, stop(5)]
+IN_ALAW = start(1, media_format=ALAW)
+#: Messages, the takes they make, how many of them (the stream's own two apart) are used, duplicates and late,
+#: and what is lacking.
+COUNTED: dict[str, tuple[list[Record], list[str], tuple[int, int, int], list[str]]] = {
+    "legs that begin alike": ([*REPEATED, *take("__b"), *take("__c")], ["__a", "__b", "__c"], (15, 2, 0), []),
+    "legs that are alike": ([*REPEATED, *take("__a"), *take("__a")], ["__a"] * 3, (15, 2, 0), []),
+    "a chunk from before the start that waits": (
+        [*take("____"), start(3), *chunks("_"), *chunks("__", 4), stop(6)],
+        ["____", "__"],
+        (10, 1, 0),
+        [],
+    ),
+    "such chunks behind others that came again": (
+        [*take("____"), *chunks("__", 4), start(3), *chunks("__"), *chunks("__", 4), stop(6)],
+        ["____", "__"],
+        (10, 4, 0),
+        [],
+    ),
+    "other content under the number of the start that waits": (
+        [*take("abc"), start(4), *chunks("X", 4)],
+        ["abc", "__X"],
+        (6, 1, 0),
+        ["start_lost:far", "track_unfinished:far", "chunks_lost:far", "numbers_reused:far"],
+    ),
+    "a leg that goes on, behind whose start the first is announced again": (
+        [*take("abc"), start(6), start(1), *chunks("def", 7), stop(10)],
+        ["abc", "def"],
+        (10, 1, 0),
+        [],
+    ),
+    "two starts behind a leg that had none": (
+        [
+            *chunks("abc"),
+            stop(5),
+            chunk(4, b"c" * 160) | {"wait_ms": 2 * WINDOW_MS},
+            *(start(6), start(1), *chunks("XYZ"), stop(5)),
+        ],
+        ["abc", "XYZ"],
+        (9, 2, 0),
+        ["start_lost:far"],
+    ),
+    "a start of a lower number behind audio that goes on": (
+        [*take("abc"), *chunks("def", 7), start(1)],
+        ["abc", "_____def"],
+        (9, 0, 0),
+        ["track_unfinished:far", "chunks_lost:far"],
+    ),
+    "more legs that are alike than tracks": (
+        take("___") * (MAX_TRACKS + 2),
+        ["___"] * MAX_TRACKS,
+        (5 * MAX_TRACKS, 0, 10),
+        ["late:far"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("messages", "texts", "counts", "reasons"), COUNTED.values(), ids=COUNTED)
+def test_each_message_is_used_or_a_duplicate_or_late(
+    messages: list[Record], texts: list[str], counts: tuple[int, int, int], reasons: list[str]
+) -> None:
+    heard = Heard([begin(), *messages, end()])
+    closed = heard.closed
+    assert (heard.texts, heard.reasons) == (texts, reasons)
+    used, duplicate, late = counts
+    assert (closed.messages_used - 2, closed.messages_duplicate, closed.messages_late) == counts
+    assert used + duplicate + late == len(messages)
+
+
+@pytest.mark.parametrize("first", [[], take("xy")], ids=["the first take", "a later take"])
+def test_a_start_in_another_format_is_no_duplicate_of_the_take_that_it_ends(first: list[Record]) -> None:
+    went_on = [*chunks("a" * 5), *chunks("a", 6) * 2]
+    heard = call(*first, start(), *went_on, IN_ALAW, *chunks("b" * 60, 7))
+    assert [one.encoding for one in heard.of(TrackOpened)][-2:] == ["ulaw", "alaw"]
+    assert [one.delivery.duplicate for one in heard.of(TrackClosed)] == [*([0] if first else []), 2, 0]
+    assert heard.closed.messages_duplicate == 2
+
+
+#: Behind a leg of numbers 1 to 5: what comes, and whether the start among it is the next take's at once.
+STARTS_BEHIND = {
+    "of its next number": ([*chunks("def", 7), start(6)], True),
+    "of 1, behind audio that goes on": ([*chunks("def", 7), start(1)], False),
+    "of 1, behind audio that goes on with the number of its start": ([*chunks("def", 6), start(1)], False),
+    "of 1, behind audio from before the stop": ([*chunks("def", 3), start(1)], True),
+    "of 1, behind audio from before the stop too": ([*chunks("de", 7), *chunks("f", 3), start(1)], True),
+}
+
+
+@pytest.mark.parametrize(("messages", "at_once"), STARTS_BEHIND.values(), ids=STARTS_BEHIND)
+def test_a_start_behind_its_audio_opens_the_take_unless_it_may_announce_the_one_before(
+    messages: list[Record], at_once: bool
+) -> None:
+    stream, opened = StreamAssembler(7, 0, CONFIG), list[TrackOpened]()
+    for at, one in enumerate([begin(), *take("abc"), *messages], 1):
+        out = stream.handle(one | {"received_at": at * 1000}, at, at)
+        opened += [e.payload for e in out if isinstance(e, Event) and isinstance(e.payload, TrackOpened)]
+    assert len(opened) == 1 + at_once
+    later = begin() | {"received_at": (at + WINDOW_MS) * 1000}
+    out = stream.handle(later, at + 1, at + WINDOW_MS)
+    opened += [e.payload for e in out if isinstance(e, Event) and isinstance(e.payload, TrackOpened)]
+    assert [one.start is not None for one in opened] == [True, True]
+
+
+@pytest.mark.parametrize("text", ["___", "____"])
+def test_a_stop_like_the_last_legs_ends_a_take_that_began_with_what_is_alike(text: str) -> None:
+    """The window is over before it comes: nothing but what was alike told that the take began."""
+    stream = StreamAssembler(7, 0, CONFIG)
+    *second, last = take(text)
+    messages = [begin(), *take(text), *second]
+    for at, one in enumerate(messages, 1):
+        stream.handle(one | {"received_at": at * 1000}, at, at)
+    later_ms = at + 2 * WINDOW_MS
+    ended: list[int] = []
+    for step, one in enumerate([begin(), last]):
+        out = stream.handle(one | {"received_at": (later_ms + step) * 1000}, at + 1 + step, later_ms + step)
+        ended += [e.payload.take for e in out if isinstance(e, Event) and isinstance(e.payload, TrackClosed)]
+    assert ended == [2]
+
+
 # What only looks like one --------------------------------------------------------------------
 
 
