@@ -246,6 +246,32 @@ def test_an_incarnation_counts_what_it_takes_over_and_no_more() -> None:
     assert 0 < max(counted) < MAX_KEPT_BYTES // 2
 
 
+def test_each_thing_that_is_said_is_counted_as_often_as_it_may_be_told() -> None:
+    stream = StreamAssembler(7, 0, LARGEST)
+    quiet: dict[str, Any] = {"call_id": None}
+
+    def adds(said: Record, offset: int) -> int:
+        before = stream._state.kept_bytes
+        stream.handle(said | quiet, offset, offset)
+        return stream._state.kept_bytes - before
+
+    def size(*kept: Any) -> int:
+        return sum(len(msgspec.msgpack.encode(one)) for one in kept)
+
+    name = name_of(0)
+    start = message("start_track", name, 1)
+    adds(start, 0)  # it opens the stream, too
+    late = message("init_stream", tracks=[{"name": "near"}, {"name": name}])
+    assert adds(late, 1) == size(["near", name], late["payload"])
+    assert adds(late, 2) == 0, "a duplicate"
+    for number in range(1, MAX_TRACKS):
+        adds(message("live_track", f"{number}", 2, media=b"x"), 2 + number)
+    assert adds(message("live_track", "too many", 2, media=b"x"), 98) == size("too many")
+    assert adds(message("live_track", "even more", 2, media=b"x"), 99) == 0, "the first alone is named"
+    end = message("end_stream", tracks=[{"name": name}])
+    assert adds(end, 100) == size(end["payload"], [name])
+
+
 def test_a_call_without_an_id_keeps_nothing_more_with_each_message() -> None:
     stream = StreamAssembler(7, 0, LARGEST)
     counted = []

@@ -15,6 +15,7 @@ from call_strategies import (
     displaced,
     doubled,
     end,
+    message,
     over,
     received,
     reconnected,
@@ -320,6 +321,11 @@ def test_pauses_are_told_and_no_sample_moves() -> None:
 #: A leg of which a chunk came three times.
 REPEATED = [start(), *chunks("__a"), *chunks("a", 4) * 2, stop(5)]
 IN_ALAW = start(1, media_format=ALAW)
+#: A leg whose stop comes before its audio, which is that of the leg before it.
+ALIKE = [
+    *take("ab"),
+    *over("c2", start(), message("stop_track", "far", 4, duration=40), *chunks("ab")),
+]
 #: Messages, the takes they make, how many of them (the stream's own two apart) are used, duplicates and late,
 #: and what is lacking.
 COUNTED: dict[str, tuple[list[Record], list[str], tuple[int, int, int], list[str]]] = {
@@ -365,6 +371,27 @@ COUNTED: dict[str, tuple[list[Record], list[str], tuple[int, int, int], list[str
         ["abc", "_____def"],
         (9, 0, 0),
         ["track_unfinished:far", "chunks_lost:far"],
+    ),
+    "a leg with another stop, all of whose audio is alike, before the next begins": (
+        [*ALIKE, start(), *chunks("Xy"), stop(4)],
+        ["ab", "ab", "Xy"],
+        (12, 0, 0),
+        [],
+    ),
+    "such a leg before one that goes on": (
+        [*ALIKE, start(5), *chunks("Xy", 6), stop(8)],
+        ["ab", "ab", "Xy"],
+        (12, 0, 0),
+        [],
+    ),
+    "a chunk of the first leg again, before the second's of that number": (
+        [
+            *(*take("abc"), *over("c2", start(), *chunks("X")), *chunks("b", 3), *chunks("a")),
+            *over("c2", *chunks("Z", 4), *chunks("Y", 3), stop(5)),
+        ],
+        ["abc", "XYZ"],
+        (10, 2, 0),
+        [],
     ),
     "more legs that are alike than tracks": (
         take("___") * (MAX_TRACKS + 2),
