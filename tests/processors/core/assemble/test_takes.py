@@ -232,15 +232,17 @@ def test_a_sender_that_counts_from_1_again_without_a_stop() -> None:
     assert (heard.texts, heard.reasons) == ([old, new], ["track_unfinished:far"])
 
 
-@pytest.mark.parametrize(("behind", "open_yet"), [(1, True), (65, True), (66, False)])
+@pytest.mark.parametrize(
+    ("behind", "open_yet"), [(1, True), (CONFIG.window_chunks + 1, True), (CONFIG.window_chunks + 2, False)]
+)
 def test_a_take_without_a_stop_has_what_goes_on_with_it_until_as_many_messages_came_as_wait(
     behind: int, open_yet: bool
 ) -> None:
-    old, new = "a" * 80, "A" * behind
-    messages = [start(), *chunks(old), *over("c2", start(), *chunks(new)), *chunks("z", 82)]
+    old, new = "a" * (CONFIG.window_chunks + 20), "A" * behind
+    messages = [start(), *chunks(old), *over("c2", start(), *chunks(new)), *chunks("z", len(old) + 2)]
     heard = Heard([begin(), *messages, end()], step_ms=1)
     heard.check_counts()
-    gap = "_" * (80 - behind)
+    gap = "_" * (len(old) - behind)
     assert heard.texts == ([old + "z", new] if open_yet else [old, new + gap + "z"])
 
 
