@@ -53,11 +53,11 @@ async def run(folder: Path) -> str:
 
 async def _measure(folder: Path, hostile: bool) -> str:
     stack = Stack(folder, settings=SETTINGS)
+    others = None
     try:
         await stack.start_broker()
         await stack.start_gateway()
         gateway = psutil.Process(stack.processes["gateway"].pid)
-        others = None
         if hostile:
             others = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "benchmarks.hostile", str(stack.listen_port)
@@ -73,14 +73,15 @@ async def _measure(folder: Path, hostile: bool) -> str:
             await asyncio.sleep(1)
         await playing
         if others is not None:
-            others.kill()
-            await others.wait()
             numbers = await scraped(stack.operations["gateway"])
             shown = ("refused_total", "limited_total", "messages_rejected_total", "throttled_seconds_total")
             print({name: numbers.get(f"tapeline_gateway_{name}") for name in shown}, file=sys.stderr)
         await stack.stop("gateway")
         latencies, wrong = await _compared(stack, calls, sent_ms)
     finally:
+        if others is not None:
+            others.kill()
+            await others.wait()
         await stack.stop_all()
     median, high, highest = np.percentile(latencies, (50, 99, 99.9))
     return (
