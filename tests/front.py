@@ -5,7 +5,7 @@ import json
 import ssl
 import struct
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -22,7 +22,7 @@ HANDSHAKE = f"GET / HTTP/1.1\r\n{UPGRADE}\r\n".encode()
 
 @asynccontextmanager
 async def front(folder: Path, **settings: object) -> AsyncIterator[Stack]:
-    """Run `tapeline gateway` as a process; its Kafka is away, so it spools."""
+    """Run `tapeline gateway` as a process; its Kafka is away, so it spools. At the end it is killed."""
     changed = {f"TAPELINE_{name.upper()}": str(value) for name, value in settings.items()}
     stack = Stack(folder, settings=changed)
     try:
@@ -30,7 +30,10 @@ async def front(folder: Path, **settings: object) -> AsyncIterator[Stack]:
         yield stack
         stack.check()
     finally:
-        await stack.stop_all()
+        for process in stack.processes.values():
+            with suppress(ProcessLookupError):
+                process.kill()  # a stop would wait for Kafka
+            await process.wait()
 
 
 def process_of(stack: Stack) -> psutil.Process:
