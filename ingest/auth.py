@@ -52,7 +52,7 @@ def parse_tokens(text: str) -> list[Token]:
     """
     try:
         content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise TokensError(f"it is not TOML: {_without_text(error)}") from None
     entries = content.pop("token", [])
     if content:

@@ -19,7 +19,7 @@ COMPRESSED_SLICE_BYTES = 1024
 #: Frames that wait in websockets' queue before nothing more is given to it: none.
 QUEUED_FRAMES = 0
 #: How long a close waits for the peer, before the connection is aborted.
-CLOSE_S = 3.0
+CLOSE_S = 2.5
 
 
 class BoundedConnection(ServerConnection):

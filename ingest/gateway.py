@@ -67,6 +67,8 @@ class Gateway:
         self._housekeeping: asyncio.Task[None] | None = None
         self._listener: Listener | None = None
         self._draining = False
+        self._missing: set[Token] = set()
+        """Tokens that were gone at the last look: a file that is being written is empty for a moment."""
 
     async def start(self) -> None:
         """Listen: at once where a spool takes what Kafka does not yet, else when Kafka has been found.
@@ -168,12 +170,13 @@ class Gateway:
             if token is not None and token not in standings:
                 standings[token] = standing(token, known, now_s)
             match standings[token] if token is not None else Standing.VALID:
-                case Standing.REMOVED:
+                case Standing.REMOVED if token in self._missing:
                     found[connection] = "token_removed", "the token was removed"
                 case Standing.EXPIRED if not session.open_streams:
                     found[connection] = "token_expired", "the token has expired"
                 case _ if session.is_idle(idle_before_us):
                     found[connection] = "idle", f"no message for {limit_s:.0f} s"
+        self._missing = {token for token, stands in standings.items() if stands is Standing.REMOVED}
         return found
 
     def _measure(self) -> None:
