@@ -273,3 +273,23 @@ async def test_text_that_is_no_utf8_closes_its_connection(broker: Stack, tmp_pat
             await asyncio.wait_for(connection.recv(), 5)
         assert connection.close_code == 1007
         await until(lambda: made.publisher.published == 1)
+
+
+async def test_a_tokens_file_that_is_empty_for_a_moment_ends_no_connection(
+    broker: Stack, tmp_path: Path
+) -> None:
+    tokens = tmp_path / "tokens.toml"
+    tokens.write_text(ENTRY)
+    async with (
+        gateway(broker, tmp_path / "spool", tokens=tokens) as (made, url),
+        connect(f"{url}/{TOKEN}"),
+    ):
+        await until(lambda: len(made._sessions) == 1)
+        made._to_close()
+        tokens.write_text("")
+        assert not made._to_close(), "it is being written"
+        tokens.write_text(ENTRY)
+        assert not made._to_close()
+        tokens.write_text("")
+        made._to_close()
+        assert [reason for _, reason in made._to_close().values()] == ["the token was removed"]
