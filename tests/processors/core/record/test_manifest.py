@@ -566,6 +566,12 @@ def test_what_comes_again_or_behind_the_end_is_refused(again: int, says: str) ->
         add_all(told)
 
 
+@pytest.mark.parametrize(("said", "indented"), [("x", True), ("", False)])
+def test_it_is_indented_unless_that_makes_it_longer_than_three_times(said: str, indented: bool) -> None:
+    text = encoded({"a": [[0, 0, 0, 0]], "b": said})
+    assert (len(text), b"\n  " in text) == ((3 * 25 + 1, True) if indented else (24 + 1, False))
+
+
 @given(st.integers(0, 90), st.integers(0, 90), st.integers(1, 4000))
 def test_a_manifest_is_no_longer_than_a_few_times_what_was_said(outer: int, inner: int, items: int) -> None:
     """A sender may nest what it says, and each line is indented by as much."""
