@@ -500,6 +500,17 @@ def test_another_rate_makes_segments_of_its_own_length() -> None:
     assert [e.samples for e in out if isinstance(e, TrackSegment)] == [16]
 
 
+@pytest.mark.parametrize(("highest_hz", "rate_hz"), [(96_000, 96_000), (95_999, 8000)])
+def test_a_track_has_the_rate_that_it_declares_up_to_the_highest_that_its_stream_takes(
+    highest_hz: int, rate_hz: int
+) -> None:
+    state = TrackState("far", 0)
+    track = TrackAssembler(state, settings_of(AssemblyConfig(max_rate_hz=highest_hz)), limit(state))
+    start = {"media_format": {"encoding": "ulaw", "sample_rate": 96_000}}
+    track.add(Message(1, Kind.START, 1, 0, 0, 0, start))
+    assert track.taken() == [TrackOpened("far", 0, "ulaw", rate_hz, rate_hz != 96_000, start)]
+
+
 def test_a_start_with_another_number_opens_nothing_and_cuts_what_is_full() -> None:
     track = assembler()
     out = track.receive(message(1, 99)) + track.receive(message(2, 99))
