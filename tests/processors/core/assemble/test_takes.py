@@ -246,6 +246,21 @@ def test_a_take_without_a_stop_has_what_goes_on_with_it_until_as_many_messages_c
     assert heard.texts == ([old + "z", new] if open_yet else [old, new + gap + "z"])
 
 
+def test_a_take_without_a_stop_ends_as_soon_as_its_window_is_over_whoever_speaks() -> None:
+    """The window began with the next take, of which something came since."""
+    sent = [(start(), 0), *((one, 0) for one in chunks("abc"))]
+    sent += [
+        (one, at_ms) for one, at_ms in zip(over("c2", start(), *chunks("AB")), (50, 100, 600), strict=True)
+    ]
+    stream, ended = StreamAssembler(7, 0, CONFIG), list[int]()
+    for offset, (one, at_ms) in enumerate(
+        [(begin(), 0), *sent, (begin(), 99 + WINDOW_MS), (begin(), 100 + WINDOW_MS)]
+    ):
+        out = stream.handle(one | {"received_at": at_ms * 1000 + offset}, offset, at_ms)
+        ended += [at_ms for e in out if isinstance(e, Event) and isinstance(e.payload, TrackClosed)]
+    assert ended == [100 + WINDOW_MS]
+
+
 def test_a_stop_that_waits_ends_its_take_when_what_is_missing_has_come() -> None:
     heard = call(start(), *chunks("a"), stop(4), *chunks("b", 3), *chunks("c", 5))
     assert (heard.texts, heard.reasons) == (["ab", "c"], ["start_lost:far", "track_unfinished:far"])
