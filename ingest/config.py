@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ingest.address import Network
 from runtime.cluster import Cluster
+from runtime.registry_config import RegistryConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class GatewayConfig:
     host: str
     port: int
     path: str = "/"
-    registry: str | None = None
+    registry: RegistryConfig | None = None
     tokens: Path | None = None
     insecure: bool = False
     tls_certificate: Path | None = None

@@ -10,6 +10,7 @@ from contextlib import suppress
 import structlog
 
 from ingest.config import Buffers
+from ingest.framing import Framing
 from ingest.outbox import Outbox
 from ingest.outgoing import Outgoing
 from ingest.protocol import Accepted
@@ -20,7 +21,6 @@ from ingest.spooler import Spooler
 from runtime import telemetry
 from runtime.cluster import Cluster
 from runtime.throttle import LogThrottle
-from schemas.codec import Writer
 from schemas.live_track import LiveTrack
 from schemas.registry import Registry
 from schemas.topics import DEAD_LETTERS, MESSAGES, key_of
@@ -37,8 +37,7 @@ class Publisher:
 
     def __init__(self, cluster: Cluster, registry: Registry | None, buffers: Buffers) -> None:
         """Open the spool, if there is to be one. Raise SpoolError."""
-        self._writer = Writer(MESSAGES, registry)
-        self._live_track_headers = self._writer.headers("live_track")
+        self._framing = Framing(registry)
         self._spooler: Spooler | None = None
         if buffers.spool is None:
             self._outbox = Outbox(buffers.max_in_flight_bytes, None, 0)
@@ -46,7 +45,7 @@ class Publisher:
             spool = Spool(buffers.spool)
             self._outbox = Outbox(buffers.max_in_flight_bytes, buffers.max_spool_bytes, spool.bytes)
             self._spooler = Spooler(spool, self._outbox, self._on_change)
-        self._sender = Sender(cluster, self._outbox, self._on_change, self._on_refused)
+        self._sender = Sender(cluster, self._outbox, self._on_change, self._on_refused, self._framing)
         self._capacity = asyncio.Event()
         self._stopped = False
         self._log_throttle = LogThrottle()
@@ -57,12 +56,12 @@ class Publisher:
 
     def publish(self, accepted: Accepted) -> None:
         """Send a message on its way to ``voxology.messages``."""
-        content = accepted.content
+        content, writer = accepted.content, self._framing.writer
         if isinstance(content, LiveTrack):
-            value, headers = content.encode(self._writer.header), self._live_track_headers
+            value, headers = content.encode(writer.header), self._framing.live_track_headers
             received_at_us = content.received_at
         else:
-            value, headers = self._writer.encode(content), self._writer.headers(accepted.type)
+            value, headers = writer.encode(content), writer.headers(accepted.type)
             received_at_us = content["received_at"]
         record = Outgoing(MESSAGES.name, key_of(accepted.stream_id), value, headers, received_at_us)
         if self._outbox.put(record, time.monotonic()):

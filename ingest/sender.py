@@ -23,6 +23,7 @@ from aiokafka.errors import (
 )
 from aiokafka.partitioner import DefaultPartitioner
 
+from ingest.framing import Framing
 from ingest.outbox import Outbox
 from ingest.partition_queue import PartitionQueue
 from ingest.partition_queues import STALL_S
@@ -61,11 +62,13 @@ class Sender:
         outbox: Outbox,
         on_change: Callable[[], None],
         on_loss: Callable[[str, str], None],
+        framing: Framing,
     ) -> None:
         self._cluster = cluster
         self._outbox = outbox
         self._on_change = on_change
         self._on_loss = on_loss
+        self._framing = framing
         self._producer: Any = None
         self._failed = False
         """Whether the producer has failed: nothing more is sent with it."""
@@ -92,6 +95,7 @@ class Sender:
         return self._producer is not None and now_s - self._answered_s < 3 * PROBE_S
 
     async def _run(self, up: asyncio.Event) -> None:
+        await self._framing.settle()
         partitions = await check_topics(self._cluster)
         self._outbox.locate(partitions, partitioner(partitions))
         self._on_change()
@@ -131,7 +135,8 @@ class Sender:
         """Send the next batch of a queue on its way, if there is one."""
         producer = self._producer
         batch = producer.create_batch()
-        if not self._outbox.next_batch(queue, batch, time.monotonic()):
+        framed = self._framing.framed(queue.topic, batch)
+        if not self._outbox.next_batch(queue, framed, time.monotonic()):
             return
         batch.close()
         task = asyncio.create_task(self._deliver(producer, queue, batch))

@@ -1,6 +1,6 @@
 """The wiring of each agent into a Faust application."""
 
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Mapping
 from typing import Any
 
 import faust
@@ -17,7 +17,7 @@ from processors.driver.producer import PartitionProducers
 from processors.storage.recordings import Recordings
 from processors.storage.store import open_store
 from runtime.cluster import Cluster
-from runtime.registry import registry_from
+from runtime.registry import LAG_S, registry_from
 from runtime.skips import read_skips
 from schemas.codec import Reader, Writer
 from schemas.event_reader import EventReader
@@ -33,6 +33,14 @@ from schemas.topics import (
     changelog,
     consumer_group,
 )
+
+#: What each agent writes, beside its checkpoints and dead letters. ``assemble`` reads back from its own input
+#: what it decides about time.
+OUTPUTS: Mapping[str, tuple[Topic, ...]] = {
+    "assemble": (MESSAGES, TRACKS),
+    "measure": (METRICS,),
+    "record": (RECORDINGS,),
+}
 
 #: A worker without heartbeat for so long is taken for dead, and its partitions go to others.
 SESSION_TIMEOUT_S = 10.0
@@ -51,12 +59,15 @@ BUFFERED_BATCHES = 8
 
 
 def create_agent(
-    name: str, config: WorkerConfig, source: LogIdentity | None = None
+    name: str,
+    config: WorkerConfig,
+    source: LogIdentity | None = None,
+    writers: Mapping[str, Writer] | None = None,
 ) -> tuple[faust.App, StreamAgent[Any, Any]]:
     """Return the Faust application of ``assemble``, ``measure`` or ``record``, and the agent in it.
 
-    ``source``: which log the streams are in, for ``record``. Raise ValueError for another name, and
-    StoreUrlError.
+    ``source``: which log the streams are in, for ``record``. ``writers``: those of ``OUTPUTS``; None: without
+    a registry. Raise ValueError for another name, StoreUrlError and RegistryConfigError.
     """
     servers = ";".join(f"tapeline://{server.strip()}" for server in config.kafka.servers.split(","))
     app = Application(
@@ -77,7 +88,11 @@ def create_agent(
         broker_request_timeout=60.0,
         consumer_auto_offset_reset="earliest",
     )
-    agent = _agent(name, app, config, source)
+    if name not in OUTPUTS:
+        raise ValueError(f"no agent is called {name!r}: {', '.join(OUTPUTS)}")
+    agent = _agent(
+        name, app, config, source, writers or {topic.name: Writer(topic) for topic in OUTPUTS[name]}
+    )
     topic = app.topic(agent.source.name, schema=BatchSchema(key_type=bytes, value_type=bytes))
 
     # Named: without a name Faust derives one, and a module's rename would be a new agent.
@@ -100,21 +115,26 @@ def _credentials(kafka: Cluster) -> faust.auth.Credentials | None:
     return faust.SSLCredentials(context=kafka.tls()) if kafka.uses_tls else None
 
 
-def _producers(name: str, kafka: Cluster, *outputs: Topic) -> PartitionProducers:
-    """Return the producers of an agent, for its ``outputs`` and for what each agent writes."""
+def _producers(name: str, kafka: Cluster) -> PartitionProducers:
+    """Return the producers of an agent, for its outputs and for what each agent writes."""
     return PartitionProducers(
         kafka,
         consumer_group(name),
-        [topic.name for topic in (*outputs, changelog(name), DEAD_LETTERS)],
+        [topic.name for topic in (*OUTPUTS[name], changelog(name), DEAD_LETTERS)],
         max_batch_size=MAX_BATCH_BYTES,
         max_request_size=MAX_CHECKPOINT_BYTES,
     )
 
 
 def _agent(
-    name: str, app: faust.App, config: WorkerConfig, source: LogIdentity | None
+    name: str,
+    app: faust.App,
+    config: WorkerConfig,
+    source: LogIdentity | None,
+    writers: Mapping[str, Writer],
 ) -> StreamAgent[Any, Any]:
-    registry = registry_from(config.registry)
+    registry = registry_from(config.registry, LAG_S)
+    producers = _producers(name, config.kafka)
     common = (
         CheckpointLog(config.kafka, changelog(name).name),
         config.checkpoints,
@@ -126,13 +146,12 @@ def _agent(
                 app,
                 name,
                 MESSAGES,
-                # It reads back from its own input what it decides about time.
-                _producers(name, config.kafka, MESSAGES, TRACKS),
+                producers,
                 *common,
                 assembly=config.assembly,
                 reader=Reader(registry, MESSAGES),
-                writer=Writer(TRACKS, registry),
-                log_writer=Writer(MESSAGES, registry),
+                writer=writers[TRACKS.name],
+                log_writer=writers[MESSAGES.name],
             )
         case "measure":
             # Imported here: it brings a compiler, which the others need not hold in memory.
@@ -142,11 +161,11 @@ def _agent(
                 app,
                 name,
                 TRACKS,
-                _producers(name, config.kafka, METRICS),
+                producers,
                 *common,
                 window_ms=config.window_ms,
                 reader=EventReader(registry),
-                writer=Writer(METRICS, registry),
+                writer=writers[METRICS.name],
             )
         case "record":
             assert source is not None, "the manifests tell of which log they are"
@@ -154,12 +173,12 @@ def _agent(
                 app,
                 name,
                 TRACKS,
-                _producers(name, config.kafka, RECORDINGS),
+                producers,
                 *common,
                 storage=config.storage,
                 recordings=Recordings(open_store(config.store), source),
                 reader=EventReader(registry),
-                writer=Writer(RECORDINGS, registry),
+                writer=writers[RECORDINGS.name],
             )
         case _:
-            raise ValueError(f"no agent is called {name!r}: assemble, measure, record")
+            raise AssertionError(name)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from processors.core.assemble.config import AssemblyConfig
 from processors.core.config import CheckpointConfig
 from runtime.cluster import Cluster
+from runtime.registry_config import RegistryConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class WorkerConfig:
 
     kafka: Cluster
     store: str
-    registry: str | None = None
+    registry: RegistryConfig | None = None
     window_ms: int = 5000
     """Length of a window of metrics."""
     assembly: AssemblyConfig = field(default_factory=AssemblyConfig)

@@ -22,6 +22,12 @@ PROGRESS = Gauge(
     ["part"],
     multiprocess_mode="livemin",
 )
+WAITING = Gauge(
+    "tapeline_waiting_for",
+    "1 while the part waits for something outside of it, by what: registry",
+    ["part", "what"],
+    multiprocess_mode="livemax",
+)
 
 # The gateway: connections -------------------------------------------------------------------------
 CONNECTIONS = Gauge("tapeline_gateway_connections", "WebSocket connections open", multiprocess_mode="livesum")

@@ -5,8 +5,10 @@ the schema's CRC-64-AVRO fingerprint in little-endian, the body. With one: Confl
 zero byte and the schema's id in big-endian before the body. A reader takes both, whatever it writes.
 """
 
+import asyncio
 import io
 import struct
+from collections.abc import Iterable
 from typing import Any, cast
 
 import fastavro
@@ -17,37 +19,40 @@ from schemas.errors import (
     CorruptRecordError,
     NotAvroError,
     RecordTooLargeError,
+    UnaskedSchemaError,
     UnknownSchemaError,
 )
 from schemas.registry import Registry
-from schemas.schema import Record, bare_schema, fingerprint, schema
+from schemas.schema import Record, bare_schema, fingerprint
 from schemas.topics import DATA_TOPICS, MAX_BODY_BYTES, Topic, key_of
 
 _MARKER = b"\xc3\x01"
 _SINGLE_OBJECT_HEADER = 10
 _CONFLUENT_HEADER = 5
+#: Ids that a registry did not know are remembered, as many as this.
+_UNKNOWN_IDS = 10_000
 
 
 class Writer:
     """Encodes the records of one topic.
 
-    With a registry the schema is registered under ``<topic>-value`` when the writer is made.
-    ``header`` are the bytes before the Avro of each record.
+    ``schema_id`` is that of the topic's schema in a registry; None: single-object encoding. ``header`` are
+    the bytes before the Avro of each record.
     """
 
-    def __init__(self, topic: Topic, registry: Registry | None = None) -> None:
+    def __init__(self, topic: Topic, schema_id: int | None = None) -> None:
         assert topic.record, f"{topic.name} holds raw bytes"
         self._topic = topic.name
         self._headers: dict[str, list[tuple[str, bytes]]] = {}
         """Of our own kinds of records, which are few."""
         parsed = bare_schema(topic.record)
         self._encode = encoder(parsed)
-        framing = "confluent" if registry else "single-object"
+        framing = "single-object" if schema_id is None else "confluent"
         self._content_type = ("content-type", f"application/avro; framing={framing}".encode())
-        if registry is None:
-            self.header = _MARKER + fingerprint(parsed)
+        self._single_object_header = _MARKER + fingerprint(parsed)
+        if schema_id is None:
+            self.header = self._single_object_header
         else:
-            schema_id = registry.register(f"{topic.name}-value", schema(topic.record))
             self.header = struct.pack(">bI", 0, schema_id)
 
     def headers(self, kind: str) -> list[tuple[str, bytes]]:
@@ -57,6 +62,18 @@ class Writer:
     def encode(self, record: Record) -> bytes:
         """Return the framed Avro of a record whose union branches are ``(name, dict)`` pairs."""
         return self.header + self._encode(record)
+
+    def reframed(
+        self, value: bytes, headers: list[tuple[str, bytes]]
+    ) -> tuple[bytes, list[tuple[str, bytes]]]:
+        """Return a record of the topic with this writer's framing, if it is in single-object encoding.
+
+        That is how it was written before the registry had told the schema's id.
+        """
+        if not value.startswith(self._single_object_header):
+            return value, headers
+        kept = [pair for pair in headers if pair[0] != self._content_type[0]]
+        return self.header + value[_SINGLE_OBJECT_HEADER:], [*kept, self._content_type]
 
     def outgoing(
         self, stream_id: int, record: Record, kind: str
@@ -80,7 +97,8 @@ class Writer:
 class Reader:
     """Decodes the records of a topic of ours, or of any, in either framing.
 
-    Of a topic, it gives records with all the fields that our schema of it has, whoever wrote them.
+    Of a topic, it gives records with all the fields that our schema of it has, whoever wrote them. With a
+    registry, ``await learn(values)`` comes before they are decoded, which asks nobody.
     """
 
     def __init__(self, registry: Registry | None = None, topic: Topic | None = None) -> None:
@@ -89,6 +107,31 @@ class Reader:
         ours = [bare_schema(topic.record) for topic in DATA_TOPICS if topic.record]
         self._ours = {fingerprint(parsed): parsed for parsed in ours}
         self._by_id: dict[int, Any] = {}
+        self._unknown: dict[int, UnknownSchemaError] = {}
+
+    async def learn(self, values: Iterable[bytes | None]) -> None:
+        """Ask the registry for the schemas that values were written with, unless they are known.
+
+        Raise an OSError when it does not answer. Without a registry, do nothing.
+        """
+        if self._registry is None:
+            return
+        if unlearned := {
+            schema_id
+            for value in values
+            if value and (schema_id := _schema_id(value)) is not None and schema_id not in self._by_id
+        }:
+            await asyncio.gather(*(self._ask(self._registry, schema_id) for schema_id in unlearned))
+
+    async def _ask(self, registry: Registry, schema_id: int) -> None:
+        try:
+            writer = await registry.schema_by_id(schema_id)
+        except UnknownSchemaError as error:
+            if len(self._unknown) >= _UNKNOWN_IDS:
+                self._unknown.clear()
+            self._unknown[schema_id] = error
+        else:
+            self._by_id[schema_id] = self._ours.get(fingerprint(writer), writer)
 
     def decode(self, value: bytes) -> Record:
         """Return the record in a value. Raise a SchemaError that says what is wrong with the bytes."""
@@ -115,19 +158,30 @@ class Reader:
                     f"no schema of ours has the fingerprint {value[2:_SINGLE_OBJECT_HEADER].hex()}"
                 )
             return writer, _SINGLE_OBJECT_HEADER
-        if value[:1] == b"\0" and len(value) >= _CONFLUENT_HEADER:
-            return self._registered(int.from_bytes(value[1:_CONFLUENT_HEADER], "big")), _CONFLUENT_HEADER
+        schema_id = _schema_id(value)
+        if schema_id is not None:
+            return self._registered(schema_id), _CONFLUENT_HEADER
         raise NotAvroError(f"{len(value)} bytes starting {value[:2].hex() or 'nowhere'} are not framed Avro")
 
     def _registered(self, schema_id: int) -> Any:
-        if schema_id not in self._by_id:
-            if self._registry is None:
-                raise UnknownSchemaError(
-                    f"written with schema id {schema_id}, but no registry is configured (TAPELINE_REGISTRY)"
-                )
-            writer = self._registry.schema_by_id(schema_id)
-            self._by_id[schema_id] = self._ours.get(fingerprint(writer), writer)
-        return self._by_id[schema_id]
+        if schema_id in self._by_id:
+            return self._by_id[schema_id]
+        if self._registry is None:
+            raise UnknownSchemaError(
+                f"written with schema id {schema_id}, but no registry is configured (TAPELINE_REGISTRY)"
+            )
+        if schema_id in self._unknown:
+            raise UnknownSchemaError(str(self._unknown[schema_id]))
+        raise UnaskedSchemaError(
+            f"schema id {schema_id} is to be learned first: `await reader.learn([value])`"
+        )
+
+
+def _schema_id(value: bytes) -> int | None:
+    """Return the schema's id of a value in Confluent's wire format; None for any other."""
+    if value[0:1] != b"\0" or len(value) < _CONFLUENT_HEADER:
+        return None
+    return int.from_bytes(value[1:_CONFLUENT_HEADER], "big")
 
 
 def _name(parsed: Any) -> Any:

@@ -9,7 +9,9 @@ TapelineError                      what a person meets, in words
  ├── ClusterError                  settings of Kafka that do not fit together (runtime.cluster)
  ├── BrokerAwayError               no Kafka answers (runtime.clients)
  ├── TopicsError                   the topics are not as they must be
+ ├── UnaskedSchemaError            the registry has not been asked for a schema yet
  ├── RegistryAwayError             no schema registry answers (runtime.registry)
+ ├── RegistryConfigError           settings of the registry that cannot be used (runtime.registry_config)
  ├── UnauthenticatedListenError    the gateway would take streams from anybody (ingest.gateway)
  ├── UnsupportedWebsocketsError    not the websockets that the gateway knows (ingest.websockets_internals)
  ├── InvalidStreamError           a text that names no stream (schemas.identity)
@@ -66,6 +68,10 @@ class NotAvroError(SchemaError):
 
 class UnknownSchemaError(SchemaError):
     """The writer's schema is neither ours nor in the registry."""
+
+
+class UnaskedSchemaError(TapelineError, OSError):
+    """The registry has not been asked for a schema yet. An OSError: that is no fault of the record."""
 
 
 class CorruptRecordError(SchemaError):

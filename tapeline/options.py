@@ -19,6 +19,10 @@ CLUSTER = (
     *("kafka", "kafka_security", "kafka_mechanism", "kafka_username"),
     *("kafka_ca", "kafka_certificate", "kafka_key"),
 )
+REGISTRY = (
+    *("registry", "registry_username", "registry_ca", "registry_certificate", "registry_key"),
+    *("registry_lookup_only", "registry_timeout_s"),
+)
 LOGGING = ("log_level", "log_format")
 ASSEMBLY = ("segment_ms", "window_chunks", "window_ms", "max_gap_s", "max_rate_hz")
 

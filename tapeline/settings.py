@@ -17,6 +17,7 @@ from processors.core.assemble.config import AssemblyConfig
 from processors.core.audio.formats import RATES_HZ
 from processors.core.config import CheckpointConfig
 from runtime.cluster import Cluster, Mechanism, Security
+from runtime.registry_config import RegistryConfig
 from schemas.topics import MAX_RECORD_BYTES
 
 Positive = Annotated[int, Field(gt=0)]
@@ -33,6 +34,7 @@ _CLUSTER = Cluster("127.0.0.1:9092")
 _GATEWAY = GatewayConfig(_CLUSTER, "127.0.0.1", 8765)
 _LIMITS, _BUFFERS = _GATEWAY.limits, _GATEWAY.buffers
 _WORKER = WorkerConfig(_CLUSTER, Path(".tapeline/store").absolute().as_uri())
+_REGISTRY = RegistryConfig("http://registry")
 _ASSEMBLY, _STORAGE = _WORKER.assembly, _WORKER.storage
 
 
@@ -62,7 +64,33 @@ class Settings(BaseModel):
     )
     kafka_key: Path | None = Field(_CLUSTER.key, description="For mutual TLS: the certificate's PEM key.")
     registry: str | None = Field(
-        _GATEWAY.registry, description="Schema registry URL. Unset: Avro single-object encoding, no registry."
+        None,
+        description="Schema registry URL, or several with commas between. Unset: Avro single-object "
+        "encoding, no registry.",
+    )
+    registry_username: str | None = Field(
+        _REGISTRY.username, description="Name for the registry, by HTTP Basic."
+    )
+    registry_password: SecretStr | None = Field(
+        None, description="Password for the registry. No option: it would stand in the list of processes."
+    )
+    registry_ca: Path | None = Field(
+        _REGISTRY.ca,
+        description="The PEM certificates to trust of a registry at https://. Unset: those of certifi.",
+    )
+    registry_certificate: Path | None = Field(
+        _REGISTRY.certificate, description="For mutual TLS: this client's PEM certificate, with its chain."
+    )
+    registry_key: Path | None = Field(
+        _REGISTRY.key, description="For mutual TLS: the certificate's PEM key. Unset: in the same file."
+    )
+    registry_lookup_only: bool = Field(
+        _REGISTRY.lookup_only,
+        description="Register no schema, only look up what others have registered.",
+    )
+    registry_timeout_s: PositiveSeconds = Field(
+        _REGISTRY.timeout_s,
+        description="Seconds that an answer of the registry may take, before it is asked again.",
     )
     store: str = Field(
         _WORKER.store,
@@ -234,7 +262,7 @@ class Settings(BaseModel):
 
     @field_validator(
         *("spool", "tokens", "tls_certificate", "tls_key", "kafka_ca", "kafka_certificate", "kafka_key"),
-        *("registry", "operations"),
+        *("registry", "registry_ca", "registry_certificate", "registry_key", "operations"),
         mode="before",
     )
     @classmethod
@@ -254,6 +282,21 @@ class Settings(BaseModel):
             self.kafka_key,
         )
 
+    def schema_registry(self) -> RegistryConfig | None:
+        """Return how the schema registry is asked; None without one. Raise RegistryConfigError."""
+        if self.registry is None:
+            return None
+        return RegistryConfig(
+            self.registry,
+            self.registry_username,
+            self.registry_password.get_secret_value() if self.registry_password else None,
+            self.registry_ca,
+            self.registry_certificate,
+            self.registry_key,
+            self.registry_lookup_only,
+            self.registry_timeout_s,
+        )
+
     def gateway(self, process: int = 0) -> GatewayConfig:
         """Return the configuration of the gateway's first process, or of another. Raise ClusterError."""
         from ingest.spool import spool_file  # brings SQLite, which few commands need
@@ -265,7 +308,7 @@ class Settings(BaseModel):
             host=host,
             port=port,
             path=self.path,
-            registry=self.registry,
+            registry=self.schema_registry(),
             tokens=self.tokens,
             insecure=self.insecure,
             tls_certificate=self.tls_certificate,
@@ -283,7 +326,7 @@ class Settings(BaseModel):
         return WorkerConfig(
             kafka=self.cluster(),
             store=self.store,
-            registry=self.registry,
+            registry=self.schema_registry(),
             window_ms=self.metrics_window_ms,
             assembly=AssemblyConfig(
                 window_chunks=self.window_chunks,

@@ -1,6 +1,7 @@
 """``assemble``: messages into clean, ordered, gap-filled tracks."""
 
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from processors.agents.ownership import OwnedPartition
@@ -34,6 +35,10 @@ class Assemble(StreamAgent[Record, Encoded]):
         self._assembly = assembly
         self._reader = reader
         self._writer = writer
+
+    async def learn(self, values: Iterable[bytes | None]) -> None:
+        """Ask the registry for the schemas of values. Raise RegistryAwayError."""
+        await self._reader.learn(values)
 
     def decoded(self, value: bytes) -> tuple[str, Record]:
         """Return the stream's name and the message. Raise a SchemaError."""

@@ -1,5 +1,6 @@
 """``measure``: tracks into measures, live and final."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from processors.agents.ownership import OwnedPartition
@@ -27,6 +28,10 @@ class Measure(StreamAgent[Event, Encoded]):
         self._window_ms = window_ms
         self._writer = writer
         warm_up()
+
+    async def learn(self, values: Iterable[bytes | None]) -> None:
+        """Ask the registry for the schemas of values. Raise RegistryAwayError."""
+        await self._reader.learn(values)
 
     def decoded(self, value: bytes) -> tuple[str, Event]:
         """Return the event, with its stream."""

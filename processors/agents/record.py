@@ -1,6 +1,7 @@
 """``record``: tracks into recordings in the object store."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 from processors.agents.ownership import OwnedPartition
@@ -57,6 +58,10 @@ class Record(StreamAgent[Event, RecorderOutput]):
         )
         self._cleaner = PartsCleaner(recordings.delete_parts, self.log)
         self._crash: asyncio.Future[None] | None = None
+
+    async def learn(self, values: Iterable[bytes | None]) -> None:
+        """Ask the registry for the schemas of values. Raise RegistryAwayError."""
+        await self._reader.learn(values)
 
     def decoded(self, value: bytes) -> tuple[str, Event]:
         """Return the event, with its stream."""

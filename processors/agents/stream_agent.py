@@ -27,6 +27,8 @@ from processors.driver.batch import Batch
 from processors.driver.checkpoints import CheckpointLog, UnreadableCheckpointError
 from processors.driver.fencing import FencedError
 from processors.driver.producer import PartitionProducers
+from runtime.registry import while_registry_away
+from runtime.waiting import Waiting
 from schemas.silence import Silence
 from schemas.topics import Topic
 
@@ -74,6 +76,7 @@ class StreamAgent(ABC, Generic[A, B]):
             self.log,
         )
         self._faults = FaultReporter(name, self.metrics, self.log)
+        self._registry = Waiting(name, "registry")
         self._stopping = False
         app.before_revocation = self._give_up
 
@@ -100,6 +103,9 @@ class StreamAgent(ABC, Generic[A, B]):
     @abstractmethod
     def restored_processor(self, snapshot: bytes) -> StreamProcessor[A, Any]:
         """Return the processor of a stream with this checkpoint."""
+
+    async def learn(self, values: Iterable[bytes | None]) -> None:
+        """Learn what is needed to decode values. Raise RegistryAwayError, which is waited for."""
 
     def encoded(self, output: Any) -> B:
         """Return a processor's output as it is sent. Whatever this raises fails the output's stream."""
@@ -153,6 +159,8 @@ class StreamAgent(ABC, Generic[A, B]):
         owned = await self._ownership.of(batch.tp, batch.epoch)
         if owned is None:
             return
+        values = [record.value for record in batch.records]
+        await while_registry_away(lambda: self.learn(values), self._registry)
         async with owned.busy:
             if not self._ownership.accepts(owned):
                 return  # it was given up, or lost, while the batch waited
@@ -297,7 +305,7 @@ class StreamAgent(ABC, Generic[A, B]):
         """Update the agent's gauges once a second, for ever."""
         while True:
             partitions = {n: owned.streams for n, owned in self._ownership.partitions.items()}
-            self.metrics.measure(partitions, halted=self._caution.holds_any)
+            self.metrics.measure(partitions, halted=self._caution.holds_any or self._registry.waits)
             await asyncio.sleep(1)
 
     # Sending ---------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Telling consumers of ``voxology.recordings`` of recordings that were repaired."""
 
 from contextlib import AsyncExitStack
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from aiokafka import AIOKafkaProducer
 
@@ -9,11 +9,14 @@ from processors.core.record.announcement import SAVED, recording_saved
 from processors.storage.recordings import Saved
 from runtime.clients import TOOL_PATIENCE_S, connected, disconnected
 from runtime.cluster import Cluster
-from schemas.codec import Writer
+from runtime.registry import writer_for
 from schemas.identity import StreamIdentity, identity_in
 from schemas.registry import Registry
 from schemas.topics import RECORDINGS
 from tapeline.topics.reader import entries
+
+if TYPE_CHECKING:
+    from schemas.codec import Writer
 
 #: What tells one recording from another: its path, and the hash of its manifest.
 Word = tuple[str, str]
@@ -52,7 +55,7 @@ class Announcer:
             self._producer = await connected(AIOKafkaProducer, self._cluster, TOOL_PATIENCE_S, acks="all")
             self._open.push_async_callback(disconnected, self._producer)
         if self._writer is None:
-            self._writer = Writer(RECORDINGS, self._registry)
+            self._writer = await writer_for(RECORDINGS, self._registry)
         call_id = saved.manifest["call_id"]
         said = recording_saved(stream, call_id, saved.path, saved.manifest, saved.manifest_sha256)
         key, value, headers = self._writer.outgoing(stream.stream_id, said, SAVED)

@@ -41,6 +41,7 @@ async def of_events(cluster: Cluster, registry: Registry | None, names: Collecti
     async for record in records(cluster, TRACKS.name, from_beginning=True, exit_at_end=True):
         if _OPENED not in record.headers:
             continue
+        await reader.learn([record.value])
         try:
             event = reader.event(record.value or b"")
         except SchemaError:

@@ -6,12 +6,12 @@ from typing import Annotated, Optional
 
 import typer
 
-from tapeline.options import ASSEMBLY, CLUSTER, CommandError, run, takes, utc_ms
+from tapeline.options import ASSEMBLY, CLUSTER, REGISTRY, CommandError, run, takes, utc_ms
 from tapeline.settings import Settings
 from tapeline.terminal import console, echo
 
 
-@takes(*CLUSTER, "store", "registry", *ASSEMBLY, "part_ms", "record_memory_bytes")
+@takes(*CLUSTER, "store", *REGISTRY, *ASSEMBLY, "part_ms", "record_memory_bytes")
 def rebuild(
     chosen: Settings,
     stream: Annotated[
@@ -54,7 +54,7 @@ def rebuild(
     config = chosen.worker()
 
     async def main() -> tuple[int, int, int]:
-        cluster, registry = chosen.cluster(), registry_from(chosen.registry)
+        cluster, registry = chosen.cluster(), registry_from(chosen.schema_registry())
         # Parts of its own: a live agent may be writing the same stream's.
         log = await log_identity(cluster, TOOL_PATIENCE_S)
         recordings = Recordings(open_store(chosen.store), log, parts="rebuild")
@@ -91,7 +91,7 @@ def rebuild(
     raise typer.Exit(1 if kept or in_trouble else 0)
 
 
-@takes(*CLUSTER, "store", "registry", *ASSEMBLY)
+@takes(*CLUSTER, "store", *REGISTRY, *ASSEMBLY)
 def verify(
     chosen: Settings,
     log: Annotated[
@@ -126,7 +126,7 @@ def verify(
             compared = await against_log(
                 recorded,
                 chosen.cluster(),
-                registry_from(chosen.registry),
+                registry_from(chosen.schema_registry()),
                 config.assembly,
                 config.storage,
                 lambda stream, remark: echo(f"stream {stream}: {remark}"),
@@ -153,7 +153,7 @@ def verify(
     raise typer.Exit(1 if faults else 0)
 
 
-@takes(*CLUSTER, "registry")
+@takes(*CLUSTER, *REGISTRY)
 def audit(chosen: Settings) -> None:
     """Reconcile the log: every message and stream accounted for; status 1 when one is not."""
     from dataclasses import fields
@@ -161,7 +161,7 @@ def audit(chosen: Settings) -> None:
     from runtime.registry import registry_from
     from tapeline.checks.audit import audit as auditing
 
-    found = run(auditing(chosen.cluster(), registry_from(chosen.registry)))
+    found = run(auditing(chosen.cluster(), registry_from(chosen.schema_registry())))
     for item in fields(found):
         if item.name != "faults":
             echo(f"{item.name.replace('_', ' '):20} {getattr(found, item.name):>10}")

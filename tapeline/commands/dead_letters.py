@@ -5,7 +5,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from tapeline.options import CLUSTER, CommandError, run, takes, utc_ms
+from tapeline.options import CLUSTER, REGISTRY, CommandError, run, takes, utc_ms
 from tapeline.settings import Settings
 from tapeline.terminal import console, echo, visible
 
@@ -118,7 +118,7 @@ def show(
 
 
 @app.command()
-@takes(*CLUSTER, "registry")
+@takes(*CLUSTER, *REGISTRY)
 def republish(
     chosen: Settings,
     places: Places = None,
@@ -140,7 +140,9 @@ def republish(
     async def main() -> tuple[int, int]:
         published = refused = 0
         choice = _choice(reason, places, since, until)
-        async for letter, revived in publishing(chosen.cluster(), registry_from(chosen.registry), choice):
+        async for letter, revived in publishing(
+            chosen.cluster(), registry_from(chosen.schema_registry()), choice
+        ):
             if isinstance(revived, Revived):
                 published += 1
                 echo(f"{letter.place} -> {revived.topic}")

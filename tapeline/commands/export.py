@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tapeline.options import CLUSTER, CommandError, run, takes, utc_ms
+from tapeline.options import CLUSTER, REGISTRY, CommandError, run, takes, utc_ms
 from tapeline.settings import Settings
 from tapeline.terminal import console, echo
 
@@ -19,7 +19,7 @@ def export() -> None:
 
 
 @app.command()
-@takes(*CLUSTER, "registry")
+@takes(*CLUSTER, *REGISTRY)
 def metrics(
     chosen: Settings,
     out: Annotated[Path, typer.Argument(help="The folder to write to.")],
@@ -39,7 +39,7 @@ def metrics(
         with console().status("reading voxology.metrics") as status:
             return await export_metrics(
                 chosen.cluster(),
-                registry_from(chosen.registry),
+                registry_from(chosen.schema_registry()),
                 out,
                 utc_ms(since),
                 utc_ms(until),

@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from tapeline.options import CLUSTER, CommandError, run, takes
+from tapeline.options import CLUSTER, REGISTRY, CommandError, run, takes
 from tapeline.settings import Settings
 from tapeline.terminal import console, echo
 
 
-@takes(*CLUSTER, "store", "registry")
+@takes(*CLUSTER, "store", *REGISTRY)
 def show(
     chosen: Settings,
     stream: Annotated[str, typer.Argument(help="The stream: ID or SENDER/ID.")],
@@ -56,7 +56,7 @@ def show(
                     await add_arrivals(
                         found,
                         chosen.cluster(),
-                        registry_from(chosen.registry),
+                        registry_from(chosen.schema_registry()),
                         lambda read: status.update(f"{read} records of the log read"),
                     )
                 except (BrokerAwayError, KafkaError) as error:

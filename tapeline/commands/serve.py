@@ -6,7 +6,7 @@ from typing import Annotated, Optional
 import typer
 
 from schemas.topics import AGENTS
-from tapeline.options import ASSEMBLY, CLUSTER, LOGGING, CommandError, run, settings, takes
+from tapeline.options import ASSEMBLY, CLUSTER, LOGGING, REGISTRY, CommandError, run, settings, takes
 from tapeline.settings import Settings, usual_port
 from tapeline.terminal import console, echo
 
@@ -45,7 +45,8 @@ def topics(chosen: Settings) -> None:
 
 @takes(
     *CLUSTER,
-    *("listen", "path", "processes", "operations", "registry", "tokens", "insecure"),
+    *("listen", "path", "processes", "operations", "tokens", "insecure"),
+    *REGISTRY,
     *("tls_certificate", "tls_key", "trusted_proxies", "origins"),
     *(
         "max_message_bytes",
@@ -113,7 +114,8 @@ def token(
 
 @takes(
     *CLUSTER,
-    *("operations", "store", "registry"),
+    *("operations", "store"),
+    *REGISTRY,
     *ASSEMBLY,
     *("idle_timeout_s", "checkpoint_s"),
     *("metrics_window_ms", "part_ms", "record_memory_bytes", "store_give_up_s"),

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tapeline.options import CLUSTER, run, takes
+from tapeline.options import CLUSTER, REGISTRY, run, takes
 from tapeline.settings import Settings
 from tapeline.terminal import echo, echo_json
 
@@ -117,7 +117,7 @@ def skip(
     echo(f"{topic} {partition} {offset} is set aside; an agent that stands there goes on within seconds")
 
 
-@takes(*CLUSTER, "registry")
+@takes(*CLUSTER, *REGISTRY)
 def tap(
     chosen: Settings,
     topic: Annotated[str, typer.Argument(help="The topic, such as voxology.tracks.")],
@@ -135,12 +135,13 @@ def tap(
     from tapeline.topics.reader import records
     from tapeline.topics.tap import as_line
 
-    reader = Reader(registry_from(chosen.registry))
+    reader = Reader(registry_from(chosen.schema_registry()))
 
     async def follow() -> None:
         async for record in records(
             chosen.cluster(), topic, from_beginning=from_beginning, exit_at_end=exit_at_end
         ):
+            await reader.learn([record.value])
             echo_json(as_line(record, reader))
 
     try:

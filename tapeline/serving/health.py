@@ -6,7 +6,7 @@ work; a process that lives and does nothing is not healthy. Ready: each part can
 
 import errno
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import structlog
@@ -59,9 +59,22 @@ def health(registry: CollectorRegistry, parts: Iterable[str], now_s: float) -> S
 def readiness(registry: CollectorRegistry, parts: Iterable[str]) -> State:
     """Return whether each part can do its work, by the metrics in a registry."""
     states = {part: registry.get_sample_value("tapeline_ready", {"part": part}) for part in parts}
+    unready = [part for part, ready in states.items() if not ready]
     return State(
-        (*(f"{part} is not ready" for part, ready in states.items() if not ready), *_halted(registry, parts))
+        (
+            *(f"{part} is not ready" for part in unready),
+            *_waiting(registry, unready),
+            *_halted(registry, parts),
+        )
     )
+
+
+def _waiting(registry: CollectorRegistry, parts: Collection[str]) -> Iterator[str]:
+    """Yield what parts wait for, outside of them."""
+    for metric in registry.collect():
+        for sample in metric.samples if metric.name == "tapeline_waiting_for" else ():
+            if sample.value and sample.labels["part"] in parts:
+                yield f"{sample.labels['part']} waits for the {sample.labels['what']}"
 
 
 def _halted(registry: CollectorRegistry, parts: Iterable[str]) -> Iterator[str]:

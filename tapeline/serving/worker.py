@@ -6,11 +6,14 @@ import signal
 
 import structlog
 
-from processors.app import create_agent
+from processors.app import OUTPUTS, create_agent
 from processors.config import WorkerConfig
 from runtime.clients import check_topics
 from runtime.log_identity import log_identity
 from runtime.memory import collect_rarely, keep_freed_memory
+from runtime.registry import registry_from, while_registry_away, writer_for
+from runtime.waiting import Waiting
+from schemas.codec import Writer
 from schemas.identity import LogIdentity
 from tapeline.serving.health import AdminEndpoint, begin
 from tapeline.serving.processes import FOLDER_VARIABLE
@@ -26,7 +29,7 @@ LEAVE_TIMEOUT_S = 5
 async def run_agent(agent: str, config: WorkerConfig, operations: str | None) -> int:
     """Run one agent until SIGTERM, SIGINT or a failure; return the process's exit status.
 
-    Raise TopicsError and AdminEndpointError.
+    Raise TopicsError, RegistryConfigError and AdminEndpointError.
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -42,8 +45,8 @@ async def run_agent(agent: str, config: WorkerConfig, operations: str | None) ->
     if not checking.done():
         checking.cancel()
         return 0
-    partitions, source = checking.result()
-    app, made = create_agent(agent, config, source)
+    partitions, source, writers = checking.result()
+    app, made = create_agent(agent, config, source, writers)
     app.finalize()
     log.info("agent_starting", agent=agent, partitions=partitions)
     collect_rarely()
@@ -73,10 +76,16 @@ async def run_agent(agent: str, config: WorkerConfig, operations: str | None) ->
     return 1 if failed else 0
 
 
-async def _checked(agent: str, config: WorkerConfig) -> tuple[int, LogIdentity | None]:
-    """Return the number of partitions and, for ``record``, which log it is.
+async def _checked(agent: str, config: WorkerConfig) -> tuple[int, LogIdentity | None, dict[str, Writer]]:
+    """Return the number of partitions, for ``record`` which log it is, and the writers of its outputs.
 
-    Wait for the broker. Raise TopicsError.
+    Wait for the broker and the registry. Raise TopicsError and RegistryConfigError.
     """
     partitions = await check_topics(config.kafka)
-    return partitions, await log_identity(config.kafka) if agent == "record" else None
+    source = await log_identity(config.kafka) if agent == "record" else None
+    registry, waiting = registry_from(config.registry), Waiting(agent, "registry")
+
+    async def writers() -> dict[str, Writer]:
+        return {topic.name: await writer_for(topic, registry) for topic in OUTPUTS[agent]}
+
+    return partitions, source, await while_registry_away(writers, waiting)

@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaProducer
 from ingest.protocol import Refused, parse
 from runtime.clients import TOOL_PATIENCE_S, connected, disconnected
 from runtime.cluster import Cluster
+from runtime.registry import writer_for
 from schemas.codec import Writer
 from schemas.dead_letter import DeadLetter, Headers, parse_headers
 from schemas.registry import Registry
@@ -148,7 +149,7 @@ async def republish(
 
     Doing so twice does no harm: a chunk is known by its stream, track and number.
     """
-    writer = Writer(MESSAGES, registry)
+    writer = await writer_for(MESSAGES, registry)
     chosen = [letter async for letter in letters(cluster, choice)]
     producer: Any = await connected(
         AIOKafkaProducer,

@@ -127,7 +127,8 @@ async def entries(
 ) -> AsyncIterator[Entry]:
     """Yield all records of a topic up to where it ends now, in the order of each partition.
 
-    ``since_ms``: only those of that time or later. Raise UnknownTopicError and BrokerAwayError.
+    ``since_ms``: only those of that time or later. Raise UnknownTopicError, BrokerAwayError and
+    RegistryAwayError.
     """
     skips = await skips_of(cluster) if topic.name in READERS else frozenset()
     reader = Reader(registry, topic)
@@ -138,6 +139,7 @@ async def entries(
         value: Record | None = None
         set_aside = bool(skips) and Skip(topic.name, record.partition, record.offset) in skips
         if topic.record is not None and not set_aside:
+            await reader.learn([record.value])
             try:
                 value = reader.decode(record.value or b"")
             except SchemaError:
@@ -189,6 +191,7 @@ async def stream_entries(
         while await consumer.position(tp) < end:
             for record in (await consumer.getmany(timeout_ms=_POLL_MS)).get(tp, ()):
                 if record.key == key and record.offset < end:
+                    await reader.learn([record.value])
                     with suppress(SchemaError):
                         yield reader.decode(record.value or b"")
             on_progress(await consumer.position(tp) - first_offset)

@@ -10,6 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.partitioner import DefaultPartitioner
 from support import until
 
+from ingest.framing import Framing
 from ingest.outbox import Outbox
 from ingest.outgoing import Outgoing
 from ingest.sender import Sender, partitioner
@@ -35,7 +36,11 @@ class Part:
         self.outbox = Outbox(1 << 20, None, 0)
         self.lost: list[tuple[str, str]] = []
         self.sender = Sender(
-            broker.cluster, self.outbox, self._on_change, lambda *loss: self.lost.append(loss)
+            broker.cluster,
+            self.outbox,
+            self._on_change,
+            lambda *loss: self.lost.append(loss),
+            Framing(None),
         )
 
     def _on_change(self) -> None:

@@ -10,9 +10,17 @@ import pytest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from registry_server import registry_server
 
-from runtime.registry import ConfluentRegistry, registry_from
+from runtime.registry import ConfluentRegistry, writer_for
+from runtime.registry_config import RegistryConfig
 from schemas.codec import Reader, Writer, decode_body
-from schemas.errors import CorruptRecordError, NotAvroError, RecordTooLargeError, UnknownSchemaError
+from schemas.errors import (
+    ENVIRONMENTAL,
+    CorruptRecordError,
+    NotAvroError,
+    RecordTooLargeError,
+    UnaskedSchemaError,
+    UnknownSchemaError,
+)
 from schemas.schema import Record, bare_schema, fingerprint, schema, without
 from schemas.topics import DATA_TOPICS, MAX_BODY_BYTES, MAX_RECORD_BYTES, MESSAGES, METRICS, RECORDINGS
 
@@ -28,10 +36,10 @@ DECODED = RECORD | {"payload": {"path": None, "reason": "full"}}
 
 
 @pytest.fixture
-def registry_url() -> Iterator[str]:
-    """Start a registry; its URL."""
-    with registry_server() as url:
-        yield url
+def registry() -> Iterator[ConfluentRegistry]:
+    """Start a registry."""
+    with registry_server() as server:
+        yield ConfluentRegistry(RegistryConfig(server.url))
 
 
 def test_fingerprint_is_that_of_the_avro_specification() -> None:
@@ -51,35 +59,56 @@ def test_a_reader_decodes_what_a_writer_wrote() -> None:
     assert Reader().decode(Writer(RECORDINGS).encode(RECORD)) == DECODED
 
 
-def test_confluent_wire_format_has_zero_and_the_registered_id(registry_url: str) -> None:
-    registry = registry_from(registry_url)
-    value = Writer(RECORDINGS, registry).encode(RECORD)
+async def test_confluent_wire_format_has_zero_and_the_registered_id(registry: ConfluentRegistry) -> None:
+    value = (await writer_for(RECORDINGS, registry)).encode(RECORD)
     assert value[0] == 0
     schema_id = int.from_bytes(value[1:5], "big")
-    assert registry is not None
-    assert fingerprint(registry.schema_by_id(schema_id)) == fingerprint(schema("RecordingEvent"))
+    assert fingerprint(await registry.schema_by_id(schema_id)) == fingerprint(schema("RecordingEvent"))
 
 
-def test_a_reader_with_a_registry_reads_both_framings(registry_url: str) -> None:
-    reader = Reader(ConfluentRegistry(registry_url))
-    with_registry = Writer(RECORDINGS, ConfluentRegistry(registry_url)).encode(RECORD)
+async def test_a_reader_with_a_registry_reads_both_framings(registry: ConfluentRegistry) -> None:
+    reader = Reader(registry)
+    with_registry = (await writer_for(RECORDINGS, registry)).encode(RECORD)
+    await reader.learn([with_registry, None, b"", b"\0"])
     assert reader.decode(with_registry) == DECODED
     assert reader.decode(Writer(RECORDINGS).encode(RECORD)) == DECODED
 
 
-def test_a_registered_schema_keeps_documentation_and_logical_types(registry_url: str) -> None:
-    registry = ConfluentRegistry(registry_url)
-    number = registry.register("metrics", schema("Message"))
-    text = registry._client.get_schema(number).schema_str
+async def test_what_was_not_learned_yet_is_no_fault_of_the_record(registry: ConfluentRegistry) -> None:
+    value = (await writer_for(RECORDINGS, registry)).encode(RECORD)
+    with pytest.raises(UnaskedSchemaError, match="schema id 1 is to be learned first") as raised:
+        Reader(registry).decode(value)
+    assert isinstance(raised.value, ENVIRONMENTAL)
+
+
+async def test_what_was_written_before_the_registry_answered_is_framed_anew(
+    registry: ConfluentRegistry,
+) -> None:
+    before, after = Writer(RECORDINGS), await writer_for(RECORDINGS, registry)
+    headers = [*before.headers("RecordingFailed"), ("another", b"header")]
+    value, reframed = after.reframed(before.encode(RECORD), headers)
+    assert value == after.encode(RECORD)
+    assert sorted(reframed) == sorted([*after.headers("RecordingFailed"), ("another", b"header")])
+    assert after.reframed(value, reframed) == (value, reframed)
+    others = Writer(MESSAGES).header + b"of another topic"
+    assert after.reframed(others, headers) == (others, headers)
+
+
+async def test_a_registered_schema_keeps_documentation_and_logical_types(registry: ConfluentRegistry) -> None:
+    number = await registry.register("metrics", schema("Message"))
+    text = (await registry._client.get_schema(number)).schema_str
     assert text
     assert "timestamp-micros" in text
     assert "Not an identity" in text
 
 
-def test_an_unknown_schema_id_is_named(registry_url: str) -> None:
-    reader = Reader(ConfluentRegistry(registry_url))
-    with pytest.raises(UnknownSchemaError, match="99"):
-        reader.decode(b"\0" + (99).to_bytes(4, "big") + b"x")
+async def test_an_unknown_schema_id_is_named(registry: ConfluentRegistry) -> None:
+    reader = Reader(registry)
+    value = b"\0" + (99).to_bytes(4, "big") + b"x"
+    await reader.learn([value])
+    for _ in range(2):
+        with pytest.raises(UnknownSchemaError, match="99"):
+            reader.decode(value)
 
 
 def test_confluent_framing_without_a_registry_says_what_to_set() -> None:
@@ -118,14 +147,14 @@ class Registered:
     def __init__(self, parsed: Any) -> None:
         self._parsed = parsed
 
-    def register(self, subject: str, parsed: Any) -> int:
+    async def register(self, subject: str, parsed: Any) -> int:
         raise NotImplementedError
 
-    def schema_by_id(self, schema_id: int) -> Any:
+    async def schema_by_id(self, schema_id: int) -> Any:
         return self._parsed
 
 
-def test_what_an_earlier_version_wrote_has_the_fields_of_ours() -> None:
+async def test_what_an_earlier_version_wrote_has_the_fields_of_ours() -> None:
     earlier = without(bare_schema("Message"), lambda key: key.startswith("__"))
     earlier["fields"] = [field for field in earlier["fields"] if field["name"] != "silence"]
     body = io.BytesIO()
@@ -133,13 +162,17 @@ def test_what_an_earlier_version_wrote_has_the_fields_of_ours() -> None:
     record = {"stream_id": 7, "type": "x", "received_at": 5, "connection": "c", "payload": payload}
     fastavro.schemaless_writer(body, fastavro.parse_schema(earlier), record)
     reader = Reader(Registered(fastavro.parse_schema(earlier)), MESSAGES)
-    assert reader.decode(b"\0\0\0\0\x01" + body.getvalue())["silence"] is None
+    value = b"\0\0\0\0\x01" + body.getvalue()
+    await reader.learn([value])
+    assert reader.decode(value)["silence"] is None
 
 
 @pytest.mark.parametrize("parsed", ["string", ["null", "string"], {"type": "array", "items": "long"}])
-def test_a_registered_schema_that_is_no_record_is_not_the_topics(parsed: Any) -> None:
+async def test_a_registered_schema_that_is_no_record_is_not_the_topics(parsed: Any) -> None:
+    reader = Reader(Registered(parsed), MESSAGES)
+    await reader.learn([b"\0\0\0\0\x01abc"])
     with pytest.raises(UnknownSchemaError, match=r"where each record is a tapeline\.Message"):
-        Reader(Registered(parsed), MESSAGES).decode(b"\0\0\0\0\x01abc")
+        reader.decode(b"\0\0\0\0\x01abc")
 
 
 def fields(node: Any) -> Iterator[dict[str, Any]]:

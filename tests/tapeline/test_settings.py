@@ -21,12 +21,15 @@ def test_every_setting_is_explained() -> None:
     assert [n for n, f in Settings.model_fields.items() if not f.description] == []
 
 
-def test_every_setting_is_an_option_of_some_command_but_the_password() -> None:
+def test_every_setting_is_an_option_of_some_command_but_the_passwords() -> None:
     def options(command: Any) -> set[str]:
         below = (options(one) for one in getattr(command, "commands", {}).values())
         return {option.name for option in command.params}.union(*below)
 
-    assert Settings.model_fields.keys() - options(typer.main.get_command(app)) == {"kafka_password"}
+    assert Settings.model_fields.keys() - options(typer.main.get_command(app)) == {
+        "kafka_password",
+        "registry_password",
+    }
 
 
 def test_the_defaults_are_those_of_the_parts() -> None:
@@ -58,8 +61,15 @@ def test_every_number_of_the_parts_that_can_be_set_reaches_them() -> None:
     apart = {"operations", "partitions", "replication", "log_level", "log_format"}
     # With SASL and TLS alone these mean something.
     apart |= {name for name in Settings.model_fields if name.startswith("kafka_")}
+    apart |= {name for name in Settings.model_fields if name.startswith("registry_")}
     other: dict[type, Any] = {bool: True, str: "x", int: 7, float: 7.5}
-    special = {"listen": "h:1", "trusted_proxies": "10.0.0.0/8", "processes": 2, "max_rate_hz": 9000}
+    special = {
+        "listen": "h:1",
+        "registry": "http://r",
+        "trusted_proxies": "10.0.0.0/8",
+        "processes": 2,
+        "max_rate_hz": 9000,
+    }
     usual = (Settings().gateway(), Settings().worker())
     for name, declared in Settings.model_fields.items():
         if name not in apart:
@@ -112,3 +122,30 @@ def test_what_a_checkpoint_must_hold_is_bounded(name: str, most: int) -> None:
     for wrong, says in ((most + 1, f"less than or equal to {most}"), (0, "greater than 0")):
         with pytest.raises(ValidationError, match=f"{name}\n.*{says}"):
             Settings(**{name: wrong})
+
+
+def test_how_the_registry_is_asked_reaches_the_parts() -> None:
+    """Each setting of it, changed, changes what the gateway and the agents are configured with."""
+    whole = {
+        "registry": "https://r",
+        "registry_username": "us",
+        "registry_password": "secret",
+        "registry_certificate": Path("c.pem"),
+    }
+    other: dict[str, Any] = {
+        "registry": "https://other",
+        "registry_username": "another",
+        "registry_password": "another",
+        "registry_ca": Path("ca.pem"),
+        "registry_certificate": Path("other.pem"),
+        "registry_key": Path("k.pem"),
+        "registry_lookup_only": True,
+        "registry_timeout_s": 3.0,
+    }
+    assert other.keys() == {name for name in Settings.model_fields if name.startswith("registry")}
+    usual = Settings.model_validate(whole)
+    assert usual.gateway().registry == usual.worker().registry == usual.schema_registry() is not None
+    for name, value in other.items():
+        changed = Settings.model_validate(whole | {name: value})
+        assert changed.gateway().registry != usual.gateway().registry, name
+        assert changed.worker().registry == changed.gateway().registry

@@ -16,6 +16,7 @@ from processors.core.attempt import Attempt
 from processors.core.config import CheckpointConfig
 from processors.core.processor import Rejected, SelfContained
 from runtime.registry import RegistryAwayError
+from runtime.registry_config import RegistryConfig
 from schemas.dead_letter import DeadLetter, parse_headers
 from schemas.errors import CorruptRecordError
 from schemas.topics import DEAD_LETTERS, MESSAGES, TRACKS, changelog
@@ -106,7 +107,11 @@ class Life:
         return [value for _, value, _ in self.kafka.topics[TRACKS.name]]
 
 
-TROUBLES = [MemoryError(), OSError(5, "Input/output error"), RegistryAwayError("http://r", ValueError("503"))]
+TROUBLES = [
+    MemoryError(),
+    OSError(5, "Input/output error"),
+    RegistryAwayError(RegistryConfig("http://r"), "503"),
+]
 WHOLE = [b"1a 1", b"2b 1", b"1c 2", b"2d 2", b"1e 3"]
 
 

@@ -15,6 +15,7 @@ from processors.core.feeding import Fault, fed
 from processors.core.partition import Partition
 from processors.core.processor import Rejected, SelfContained
 from runtime.registry import RegistryAwayError
+from runtime.registry_config import RegistryConfig
 from schemas.errors import CorruptRecordError, SchemaError, UnknownSchemaError
 
 
@@ -34,7 +35,7 @@ FAULTS = (
 TROUBLES = (
     *(MemoryError(), out_of_memory()),
     *(OSError(24, "Too many open files"), ConnectionResetError(), TimeoutError(), BrokenPipeError()),
-    RegistryAwayError("http://registry", ValueError("Service Unavailable")),
+    RegistryAwayError(RegistryConfig("http://registry"), "Service Unavailable"),
     *(asyncio.CancelledError(), KeyboardInterrupt(), SystemExit()),
 )
 
