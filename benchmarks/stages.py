@@ -189,7 +189,7 @@ async def _until_idle(stack: Stack, agent: str, watch: Watch, load: Load) -> Cos
         watch.sample_memory()
         numbers = await scraped(stack.operations[agent])
         processed = numbers.get("tapeline_agent_records_processed_total", 0)
-        idle = processed == done and done > 0 and not numbers.get("tapeline_agent_lag_records")
+        idle = processed == done and done > 0
         if agent == "record":  # which writes recordings in the background
             idle = idle and numbers.get("tapeline_recordings_saved_total", 0) >= load.calls
         idle_looks = idle_looks + 1 if idle else 0

@@ -183,7 +183,7 @@ class Gateway:
         publisher = self.publisher
         telemetry.SPOOL_BYTES.set(publisher.spool_bytes)
         telemetry.READY.labels("gateway").set(publisher.ready and not self._draining)
-        telemetry.PROGRESS.labels("gateway").set(time.time())
+        telemetry.WAITING.labels("gateway", "kafka").set(not publisher.acknowledges)
         telemetry.RECEIVED.inc(self._receiver.count_received())
         telemetry.CONNECTIONS.set(len(self._sessions))
         telemetry.STREAMS.set(sum(len(session.open_streams) for session in self._sessions.values()))

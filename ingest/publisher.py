@@ -119,9 +119,14 @@ class Publisher:
 
     @property
     def ready(self) -> bool:
-        """Whether Kafka acknowledges, and there is capacity."""
+        """Whether it can take a message: Kafka acknowledges, or the spool takes it, and there is capacity."""
+        return (self.has_spool or self.acknowledges) and not self.full
+
+    @property
+    def acknowledges(self) -> bool:
+        """Whether Kafka acknowledges; when idle, whether it answers."""
         now_s = time.monotonic()
-        return self._sender.answers(now_s) and not self.full and not self._outbox.stalled(now_s)
+        return self._sender.answers(now_s) and not self._outbox.stalled(now_s)
 
     @property
     def published(self) -> int:

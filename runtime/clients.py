@@ -4,8 +4,8 @@ import asyncio
 import math
 import ssl
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol, TypeVar
 
 import structlog
@@ -29,6 +29,25 @@ _stopping: set[asyncio.Task[None]] = set()
 _PERMANENT = (AuthenticationFailedError, ssl.SSLError)
 #: How long a tool at a prompt waits.
 TOOL_PATIENCE_S = 15.0
+
+
+#: What in this process waits for the broker, since it has failed at least once.
+_waits: set[object] = set()
+
+
+@contextmanager
+def may_wait() -> Iterator[Callable[[], None]]:
+    """Give what notes that an operation has failed, and waits for the broker; until the end of the block."""
+    token = object()
+    try:
+        yield lambda: _waits.add(token)
+    finally:
+        _waits.discard(token)
+
+
+def kafka_is_waited_for() -> bool:
+    """Return whether anything in this process waits for the broker."""
+    return bool(_waits)
 
 
 class Client(Protocol):
@@ -59,6 +78,17 @@ async def connected(
 
     ``give_up_s``: seconds to wait; a service waits for ever, a tool does not. Raise BrokerAwayError.
     """
+    with may_wait() as waits:
+        return await _connected(make, cluster, give_up_s, waits, options)
+
+
+async def _connected(
+    make: Callable[..., C],
+    cluster: Cluster,
+    give_up_s: float,
+    waits: Callable[[], None],
+    options: dict[str, Any],
+) -> C:
     waiting = False
     began = time.monotonic()
     while True:
@@ -78,6 +108,7 @@ async def connected(
                     raise BrokerAwayError(cluster, waited_s, str(reason) or repr(reason)) from error
                 log.warning("waiting_for_kafka", servers=str(cluster), reason=str(reason) or repr(reason))
                 waiting = True
+            waits()
             await asyncio.sleep(RETRY_S)
         except BaseException:
             await disconnected(client)
@@ -155,17 +186,19 @@ async def while_away(
 
     ``event`` and ``fields`` are logged each time. The pause, a second at first, doubles up to the longest.
     """
-
-    def failed(state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        log.warning(event, reason=str(error) or repr(error), **fields)
-
     pause = wait_exponential(RETRY_S, max=longest_pause_s)
-    async for attempt in AsyncRetrying(
-        retry=retry_if_exception(is_broker_away), wait=pause, before_sleep=failed
-    ):
-        with attempt:
-            return await operation()
+    with may_wait() as waits:
+
+        def failed(state: RetryCallState) -> None:
+            waits()
+            error = state.outcome.exception() if state.outcome else None
+            log.warning(event, reason=str(error) or repr(error), **fields)
+
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception(is_broker_away), wait=pause, before_sleep=failed
+        ):
+            with attempt:
+                return await operation()
     raise AssertionError("retrying ends with a result or an error")
 
 

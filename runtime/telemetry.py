@@ -12,19 +12,25 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 # Both, for health ---------------------------------------------------------------------------------
 READY = Gauge(
     "tapeline_ready",
-    "1 while the part can do its work: Kafka acknowledges, and it is not draining",
+    "1 while the part can do its work: all that it needs answers, and it is not draining",
     ["part"],
     multiprocess_mode="livemin",
 )
 PROGRESS = Gauge(
     "tapeline_progress_timestamp_seconds",
-    "When the part last got on with its work, or found that there is none",
+    "When the part's event loop last turned",
     ["part"],
     multiprocess_mode="livemin",
 )
+STANDS_STILL = Gauge(
+    "tapeline_stands_still",
+    "1 when the part has work and has not moved for two minutes, although all that it needs answers",
+    ["part"],
+    multiprocess_mode="livemax",
+)
 WAITING = Gauge(
     "tapeline_waiting_for",
-    "1 while the part waits for something outside of it, by what: registry",
+    "1 while the part waits for something outside of it, by what: kafka, registry, store",
     ["part", "what"],
     multiprocess_mode="livemax",
 )
@@ -75,7 +81,7 @@ SPOOLED = Counter("tapeline_gateway_records_spooled", "Records that went through
 # The agents ---------------------------------------------------------------------------------------
 LAG = Gauge(
     "tapeline_agent_lag_records",
-    "Records between what the agent has processed and the end of its partitions",
+    "Records that the log has and the agent has not made safe; NaN when nobody can tell",
     ["part"],
     multiprocess_mode="livesum",
 )

@@ -55,13 +55,8 @@ class AgentMetrics:
         self._source = source
         self._uncommitted = UncommittedBatches()
 
-    def progress(self) -> None:
-        """Note that the agent did some work, or found that there is none."""
-        telemetry.PROGRESS.labels(self._agent).set(time.time())
-
     def count(self, batch: Batch, outputs: int) -> None:
         """Count a batch that was processed, and what came of it."""
-        self.progress()
         if batch.records:
             telemetry.PROCESSED.labels(self._agent).inc(len(batch.records))
             telemetry.EMITTED.labels(self._agent).inc(outputs)
@@ -76,19 +71,10 @@ class AgentMetrics:
         """Forget the partitions: they were revoked."""
         self._uncommitted.clear()
 
-    def measure(self, partitions: Partitions, *, halted: bool = False) -> None:
-        """Set the gauges by the agent's partitions; ``halted``: one of them stands still."""
-        consumer = self._app.consumer
-        assigned = [tp for tp in consumer.assignment() if tp.topic == self._source]
-        if not assigned:
-            self.progress()  # more workers than partitions: this one waits to be needed
-        ends = {tp.partition: consumer.end_of(tp) for tp in assigned}
-        lag = sum(max(ends.get(number, 0) - p.next_offset, 0) for number, p in partitions.items())
-        # Partitions are assigned before they are restored.
-        ready = not halted and not self._app.rebalancing and ends.keys() <= partitions.keys()
-        telemetry.READY.labels(self._agent).set(ready)
+    def measure(self, partitions: Partitions) -> None:
+        """Set the gauges by the agent's partitions."""
+        assigned = [tp for tp in self._app.consumer.assignment() if tp.topic == self._source]
         telemetry.PARTITIONS.labels(self._agent).set(len(assigned))
-        telemetry.LAG.labels(self._agent).set(lag)
         telemetry.OPEN_STREAMS.labels(self._agent).set(sum(p.open_streams for p in partitions.values()))
         telemetry.UNSAFE_AGE.labels(self._agent).set(self._oldest_uncommitted_s(partitions))
 

@@ -68,9 +68,9 @@ class Caution:
         self._held: dict[TP, asyncio.Task[None]] = {}
 
     @property
-    def holds_any(self) -> bool:
-        """Whether a partition stands still."""
-        return bool(self._held)
+    def held(self) -> set[int]:
+        """The partitions that stand at a record."""
+        return {tp.partition for tp in self._held}
 
     async def begin(self, tp: TP, producer: PartitionProducer, committed_offset: int) -> Standing:
         """Note that a partition is taken, behind a ``read`` of its checkpoints. Raise FencedError."""

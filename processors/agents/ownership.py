@@ -7,7 +7,7 @@ and all that is committable is committed, so that the next owner reads next to n
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -86,6 +86,11 @@ class Ownership(Generic[A, B]):
     def partitions(self) -> Mapping[int, OwnedPartition[A, B]]:
         """Those that were taken, by their number."""
         return self._owned
+
+    @property
+    def lost(self) -> Set[int]:
+        """Those that are assigned here and not taken: they are another worker's, or cannot be restored."""
+        return self._lost
 
     def holds(self, owned: OwnedPartition[A, B]) -> bool:
         """Return whether a partition is still owned, after an await."""

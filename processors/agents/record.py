@@ -8,6 +8,7 @@ from processors.agents.ownership import OwnedPartition
 from processors.agents.parts_cleaner import PartsCleaner
 from processors.agents.recording_jobs import STORE_ERRORS, RecordingJobs, StoreGaveUpError
 from processors.agents.stream_agent import StreamAgent
+from processors.agents.vitals import Outside
 from processors.config import StorageConfig
 from processors.core.processor import StreamProcessor, reason_of
 from processors.core.record.announcement import STORE_UNAVAILABLE, recording_failed, recording_saved
@@ -26,6 +27,8 @@ from processors.driver.fencing import FencedError
 from processors.driver.producer import Outgoing
 from processors.storage.recordings import Kept, Recordings, Saved
 from runtime import telemetry
+from runtime.probe import Probe
+from runtime.waiting import Waiting
 from schemas.codec import Writer
 from schemas.errors import ENVIRONMENTAL, SchemaError
 from schemas.event_reader import EventReader
@@ -53,9 +56,8 @@ class Record(StreamAgent[Event, RecorderOutput]):
         self._recordings = recordings
         self._writer = writer
         self._buffered = BufferedAudio()
-        self._jobs = RecordingJobs(
-            storage.in_flight, storage.give_up_s, self.log, self.metrics.progress, self._job_failed
-        )
+        self._jobs = RecordingJobs(storage.in_flight, storage.give_up_s, self.log, self._job_failed)
+        self._store_probe = Probe(recordings.ask_store, Waiting(self.name, "store"))
         self._cleaner = PartsCleaner(recordings.delete_parts, self.log)
         self._crash: asyncio.Future[None] | None = None
 
@@ -195,6 +197,15 @@ class Record(StreamAgent[Event, RecorderOutput]):
         span = Span(output.stream, self._recordings.log, output.partition, output.last_offset)
         looking = self._recordings.composed(output.location, span, recorder.last_ms)
         return await asyncio.wait_for(looking, self._storage.timeout_s)
+
+    def probes(self) -> list[Probe]:
+        """Return what asks the store."""
+        return [self._store_probe]
+
+    def outside(self) -> Outside:
+        """Return how it stands with the store, and with the registry."""
+        store = self._store_probe.answers(but=self._jobs.trouble)
+        return Outside(store and super().outside().answers, self._jobs.full)
 
     # Announcements ---------------------------------------------------------------------------
 

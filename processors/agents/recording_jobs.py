@@ -40,9 +40,8 @@ class StoreGaveUpError(TapelineError):
 class RecordingJobs:
     """Runs jobs in the background: in order within a stream, side by side between streams.
 
-    ``slots`` bounds the jobs that were started and have not ended. ``progress`` is called at each retry:
-    another worker would meet the same store, so the agent counts as working. ``failed`` is called with the
-    stream and the exception of a job that raised; jobs started after it for the same stream do not run.
+    ``slots`` bounds the jobs that were started and have not ended. ``failed`` is called with the stream and
+    the exception of a job that raised; jobs started after it for the same stream do not run.
     """
 
     def __init__(
@@ -50,17 +49,22 @@ class RecordingJobs:
         slots: int,
         give_up_s: float,
         log: Any,
-        progress: Callable[[], None],
         failed: Callable[[str, BaseException], None],
     ) -> None:
         self._slots = asyncio.Semaphore(slots)
         self._give_up_s = give_up_s
         self._log = log
-        self._progress = progress
         self._failed = failed
         self._throttle = LogThrottle()
         self._tasks: set[asyncio.Task[None]] = set()
         self._latest: dict[str, asyncio.Task[None]] = {}
+        self.trouble: str | None = None
+        """With what the last operation failed that was tried; None if it did not."""
+
+    @property
+    def full(self) -> bool:
+        """Whether all slots are taken: who wants another waits for the store."""
+        return self._slots.locked()
 
     async def start(self, name: str, job: Operation[None], still_owned: Callable[[], bool]) -> None:
         """Wait for a free slot, and start a job, to run after those before it of its stream.
@@ -105,7 +109,7 @@ class RecordingJobs:
             return min(exponential(state), max(left_s, 0.0))
 
         def report(state: RetryCallState) -> None:
-            self._progress()
+            self.trouble = str(_error(state)) or repr(_error(state))
             telemetry.STORE_RETRIES.inc()
             if self._throttle.allows(name, monotonic()):
                 self._log.warning(
@@ -132,7 +136,9 @@ class RecordingJobs:
         )
         async for attempt in retrying:
             with attempt:
-                return await operation()
+                result = await operation()
+                self.trouble = None
+                return result
         raise AssertionError("retrying ends with a result or an error")
 
     async def _run(self, job: Operation[None], before: asyncio.Task[None] | None) -> None:

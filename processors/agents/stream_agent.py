@@ -18,6 +18,7 @@ from processors.agents.caution import Caution, ReadSkips
 from processors.agents.faults import FaultReporter
 from processors.agents.ownership import OwnedPartition, Ownership
 from processors.agents.partition_queues import PartitionQueues
+from processors.agents.vitals import Outside, Vitals
 from processors.core.config import CheckpointConfig
 from processors.core.feeding import Fault, fed
 from processors.core.fetch_order import Disposition
@@ -27,6 +28,7 @@ from processors.driver.batch import Batch
 from processors.driver.checkpoints import CheckpointLog, UnreadableCheckpointError
 from processors.driver.fencing import FencedError
 from processors.driver.producer import PartitionProducers
+from runtime.probe import Probe, run_all
 from runtime.registry import while_registry_away
 from runtime.waiting import Waiting
 from schemas.silence import Silence
@@ -61,6 +63,7 @@ class StreamAgent(ABC, Generic[A, B]):
         self._checkpoints = checkpoints
         self._config = config
         self.metrics = AgentMetrics(app, name, source.name)
+        self.vitals = Vitals(app, name, source.name, producers.unacknowledged_s)
         self.log = log.bind(agent=name)
         self._ownership: Ownership[A, B] = Ownership(
             app, self._take, self._save_unsaved, self.on_lost, self.log
@@ -72,7 +75,7 @@ class StreamAgent(ABC, Generic[A, B]):
             checkpoints,
             read_skips,
             self._ownership.holds,
-            self.metrics.progress,
+            self.vitals.progress,
             self.log,
         )
         self._faults = FaultReporter(name, self.metrics, self.log)
@@ -132,6 +135,14 @@ class StreamAgent(ABC, Generic[A, B]):
 
     async def settled(self) -> None:
         """Wait for what ``emit`` left to be done in the background."""
+
+    def probes(self) -> list[Probe]:
+        """Return what asks whether all that the agent needs beside Kafka answers."""
+        return []
+
+    def outside(self) -> Outside:
+        """Return how it stands with what the agent needs beside Kafka."""
+        return Outside(answers=not self._registry.waits)
 
     async def on_dropped(self) -> None:
         """Drop what belongs to the partitions: they were given up."""
@@ -252,7 +263,7 @@ class StreamAgent(ABC, Generic[A, B]):
         producer = await self._producers.take(number)
         try:
             # Only now, when nothing can be written to it any more by others.
-            processors = await self._checkpoints.read(number, self.restored_processor, self.metrics.progress)
+            processors = await self._checkpoints.read(number, self.restored_processor, self.vitals.progress)
             needed = await self.app.consumer.first_needed(tp)
             standing = await self._caution.begin(tp, producer, needed)
             try:
@@ -303,10 +314,16 @@ class StreamAgent(ABC, Generic[A, B]):
 
     async def keep_measuring(self) -> None:
         """Update the agent's gauges once a second, for ever."""
-        while True:
-            partitions = {n: owned.streams for n, owned in self._ownership.partitions.items()}
-            self.metrics.measure(partitions, halted=self._caution.holds_any or self._registry.waits)
-            await asyncio.sleep(1)
+        probing = asyncio.create_task(run_all([self.vitals.kafka, *self.probes()]))
+        try:
+            while True:
+                partitions = {n: owned.streams for n, owned in self._ownership.partitions.items()}
+                held = self._caution.held | self._ownership.lost
+                self.metrics.measure(partitions)
+                self.vitals.look(partitions, held, self.outside(), self.log)
+                await asyncio.sleep(1)
+        finally:
+            probing.cancel()
 
     # Sending ---------------------------------------------------------------------------------
 

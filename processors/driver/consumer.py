@@ -110,6 +110,17 @@ class Consumer(upstream.Consumer):
         state = self._state(tp)
         return (state and state.lso) or 0
 
+    async def ask_ends(self, tps: Iterable[TP]) -> dict[TP, int]:
+        """Return where partitions end, for a reader of committed records: asked now, not by a fetch.
+
+        Without partitions Kafka is asked for its metadata. Raise what aiokafka does when it does not answer.
+        """
+        consumer = self._thread._ensure_consumer()
+        ends = await consumer.end_offsets([upstream.TopicPartition(*tp) for tp in tps])
+        if not ends:
+            await consumer._client.fetch_all_metadata()
+        return {TP(*tp): end for tp, end in ends.items()}
+
     def _state(self, tp: TP) -> Any:
         subscription = self._thread._ensure_consumer()._subscription.subscription
         assignment = subscription and subscription.assignment

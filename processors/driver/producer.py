@@ -1,8 +1,8 @@
 """The producer of a partition: fenced, idempotent, and sending by the batch."""
 
 import asyncio
-from collections.abc import Awaitable, Iterable
-from contextlib import suppress
+from collections.abc import Awaitable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Any, cast
 
@@ -44,6 +44,22 @@ class PartitionProducers:
         self._group = group
         self._topics = tuple(topics)
         self._options = {"acks": "all", **options}
+        self._sending: dict[object, float] = {}
+        """Since when each of what was sent has waited for its acknowledgement."""
+
+    def unacknowledged_s(self) -> float:
+        """Return for how long the oldest of what was sent has not been acknowledged; 0 for nothing."""
+        return monotonic() - min(self._sending.values()) if self._sending else 0.0
+
+    @contextmanager
+    def sending(self) -> Iterator[None]:
+        """Count what is sent inside as unacknowledged."""
+        token = object()
+        self._sending[token] = monotonic()
+        try:
+            yield
+        finally:
+            del self._sending[token]
 
     def transactional_id(self, number: int) -> str:
         """Return the name by which the producers of a partition fence each other."""
@@ -84,6 +100,10 @@ class PartitionProducer:
         A record larger than a batch goes in one of its own. Raise FencedError, and what aiokafka raises:
         MessageSizeTooLargeError if the record is larger than the topic takes.
         """
+        with self._producers.sending():
+            await self._send_all(topic, records)
+
+    async def _send_all(self, topic: str, records: Iterable[Outgoing]) -> None:
         acknowledgements = []
         batch = self._producer.create_batch()
         for key, value, headers in records:

@@ -12,7 +12,7 @@ from faust.transport.drivers import aiokafka as upstream
 from mode.utils.futures import maybe_async
 
 from processors.driver import fetched, fetcher
-from runtime.clients import RETRY_S, is_broker_away
+from runtime.clients import RETRY_S, is_broker_away, may_wait
 
 log = structlog.get_logger()
 
@@ -27,21 +27,24 @@ class WaitingConsumer(aiokafka.AIOKafkaConsumer):  # type: ignore[misc]
 
     async def start(self) -> None:
         """Connect; wait for the broker. Else its coordinator's task would fail, and the worker with it."""
-        waiting = False
-        while True:
-            try:
-                await super().start()
-                break
-            except KafkaError as error:
-                if not is_broker_away(error):
-                    raise
-                if not waiting:
-                    log.warning("waiting_for_kafka", reason=str(error) or repr(error))
-                    waiting = True
+        with may_wait() as waits:
+            waiting = False
+            while True:
+                try:
+                    await super().start()
+                    break
+                except KafkaError as error:
+                    if not is_broker_away(error):
+                        raise
+                    if not waiting:
+                        log.warning("waiting_for_kafka", reason=str(error) or repr(error))
+                        waiting = True
+                    waits()
+                    await asyncio.sleep(RETRY_S)
+            while not self._client.cluster.brokers():
+                waits()
+                await self._client.force_metadata_update()
                 await asyncio.sleep(RETRY_S)
-        while not self._client.cluster.brokers():
-            await self._client.force_metadata_update()
-            await asyncio.sleep(RETRY_S)
 
 
 class ThreadlessConsumer(upstream.AIOKafkaConsumerThread):

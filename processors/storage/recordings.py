@@ -13,12 +13,13 @@ durable before it says so.
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import obstore
+from obstore.exceptions import NotFoundError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import ObjectStore
 
 from processors.core.audio.wav import wav_header, wav_padding
@@ -76,6 +77,11 @@ class Recordings:
     async def delete_parts(self, parts: str) -> None:
         """Delete the parts of a recording that has been composed and announced."""
         await delete_below(self._store, f"{self._parts_root}/{parts}")
+
+    async def ask_store(self) -> None:
+        """Return when the store has answered, whatever it says. Raise what it raises when it does not."""
+        with suppress(FileNotFoundError, NotFoundError, PermissionDeniedError, UnauthenticatedError):
+            await obstore.head_async(self._store, f"{self._parts_root}/probe")
 
     async def check_store(self) -> None:
         """Write something and delete it. Raise what the store raises: then it takes nothing at all."""

@@ -67,21 +67,21 @@ def gateway(
     """Receive WebSocket streams and publish them to Kafka."""
     from ingest.gateway import run_gateway
     from ingest.spool import gather, spool_files
-    from tapeline.serving.health import AdminEndpoint, begin
+    from tapeline.serving.health import AdminEndpoint, alive
     from tapeline.serving.processes import Processes
 
     async def alone() -> None:
-        begin("gateway")
-        endpoint = AdminEndpoint(["gateway"])
-        await endpoint.start(chosen.operations)
-        try:
-            await run_gateway(chosen.gateway())
-        finally:
-            await endpoint.stop()
+        async with alive("gateway"):
+            endpoint = AdminEndpoint(["gateway"])
+            await endpoint.start(chosen.operations)
+            try:
+                await run_gateway(chosen.gateway())
+            finally:
+                await endpoint.stop()
 
     async def one_of_several(number: int) -> None:
-        begin("gateway")
-        await run_gateway(chosen.gateway(number))
+        async with alive("gateway"):
+            await run_gateway(chosen.gateway(number))
 
     async def several() -> None:
         chosen.gateway()  # what is wrong with the settings is better said once

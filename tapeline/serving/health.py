@@ -1,12 +1,15 @@
 """The admin endpoint: ``/healthz``, ``/readyz`` and ``/metrics``, of one process or of several together.
 
-Both states are read from the metrics. Healthy: each part made progress lately, or found that there is no
-work; a process that lives and does nothing is not healthy. Ready: each part can do its work now.
+Both states are read from the metrics. Healthy: the loop of each part turned lately, and none stands still
+although it has work and all that it needs answers; whatever is away outside makes no part unhealthy. Ready:
+each part can do its work now.
 """
 
+import asyncio
 import errno
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -21,8 +24,10 @@ from tapeline.settings import ADMIN_PORTS, host_port
 
 log = structlog.get_logger()
 
-#: A part that made no progress for so long is stuck.
+#: A loop that has not turned for so long is stuck.
 STUCK_S = 60.0
+#: How often a part says that its loop turns.
+BEAT_S = 1.0
 
 
 class AdminEndpointError(TapelineError):
@@ -45,14 +50,16 @@ class State:
 
 
 def health(registry: CollectorRegistry, parts: Iterable[str], now_s: float) -> State:
-    """Return whether each part makes progress, by the metrics in a registry."""
+    """Return whether each part is alive, by the metrics in a registry."""
     faults = []
     for part in parts:
         progress = registry.get_sample_value("tapeline_progress_timestamp_seconds", {"part": part})
         if progress is None:
             faults.append(f"{part} has not begun")
         elif now_s - progress > STUCK_S:
-            faults.append(f"{part} made no progress for {now_s - progress:.0f} s")
+            faults.append(f"the event loop of {part} has not turned for {now_s - progress:.0f} s")
+        if registry.get_sample_value("tapeline_stands_still", {"part": part}):
+            faults.append(f"{part} stands still, although it has work and all that it needs answers")
     return State(tuple(faults))
 
 
@@ -74,7 +81,7 @@ def _waiting(registry: CollectorRegistry, parts: Collection[str]) -> Iterator[st
     for metric in registry.collect():
         for sample in metric.samples if metric.name == "tapeline_waiting_for" else ():
             if sample.value and sample.labels["part"] in parts:
-                yield f"{sample.labels['part']} waits for the {sample.labels['what']}"
+                yield f"{sample.labels['part']} waits for {sample.labels['what']}"
 
 
 def _halted(registry: CollectorRegistry, parts: Iterable[str]) -> Iterator[str]:
@@ -150,7 +157,20 @@ class AdminEndpoint:
         )
 
 
-def begin(part: str) -> None:
-    """Announce a part: not ready, and with its time to begin."""
+@asynccontextmanager
+async def alive(part: str) -> AsyncIterator[None]:
+    """Announce a part, not ready, and tell inside that its event loop turns, whatever it waits for."""
+
+    async def beat() -> None:
+        while True:
+            PROGRESS.labels(part).set(time.time())
+            await asyncio.sleep(BEAT_S)
+
     READY.labels(part).set(0)
     PROGRESS.labels(part).set(time.time())
+    beating = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        beating.cancel()
+        READY.labels(part).set(0)

@@ -3,27 +3,31 @@
 import asyncio
 import os
 import signal
+from typing import Any
 
 import structlog
 
 from processors.app import OUTPUTS, create_agent
 from processors.config import WorkerConfig
-from runtime.clients import check_topics
+from runtime import telemetry
+from runtime.clients import check_topics, kafka_is_waited_for
 from runtime.log_identity import log_identity
 from runtime.memory import collect_rarely, keep_freed_memory
 from runtime.registry import registry_from, while_registry_away, writer_for
 from runtime.waiting import Waiting
 from schemas.codec import Writer
 from schemas.identity import LogIdentity
-from tapeline.serving.health import AdminEndpoint, begin
+from tapeline.serving.deadline import end_within
+from tapeline.serving.health import AdminEndpoint, alive
 from tapeline.serving.processes import FOLDER_VARIABLE
 
 log = structlog.get_logger()
 
-#: How long a worker may take to stop before it is killed; what it had not finished is read again.
-STOP_TIMEOUT_S = 30
-#: How long a worker takes at most to leave its group, when it has saved what it could.
-LEAVE_TIMEOUT_S = 5
+#: How long a worker may take to stop; what it had not finished is read again.
+STOP_TIMEOUT_S = 10.0
+#: How long it may save what can be saved, and how long leave its group; and how long all of that may take,
+#: whatever hangs.
+SAVE_TIMEOUT_S, LEAVE_TIMEOUT_S, END_TIMEOUT_S = 6.0, 2.0, 9.0
 
 
 async def run_agent(agent: str, config: WorkerConfig, operations: str | None) -> int:
@@ -35,15 +39,26 @@ async def run_agent(agent: str, config: WorkerConfig, operations: str | None) ->
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    begin(agent)
-    server = AdminEndpoint([agent]) if FOLDER_VARIABLE not in os.environ else None
-    if server is not None:
-        await server.start(operations)
-    stopped = asyncio.create_task(stopping.wait())
+    async with alive(agent):
+        server = AdminEndpoint([agent]) if FOLDER_VARIABLE not in os.environ else None
+        if server is not None:
+            await server.start(operations)
+        try:
+            return await _run(agent, config, asyncio.create_task(stopping.wait()))
+        finally:
+            if server is not None:
+                await server.stop()
+
+
+async def _run(agent: str, config: WorkerConfig, stopped: asyncio.Task[Any]) -> int:
     checking = asyncio.create_task(_checked(agent, config))
-    await asyncio.wait({stopped, checking}, return_when=asyncio.FIRST_COMPLETED)
+    waits = telemetry.WAITING.labels(agent, "kafka")
+    while not (stopped.done() or checking.done()):
+        await asyncio.wait({stopped, checking}, timeout=1, return_when=asyncio.FIRST_COMPLETED)
+        waits.set(kafka_is_waited_for())
     if not checking.done():
         checking.cancel()
+        end_within(END_TIMEOUT_S, lambda: 0)
         return 0
     partitions, source, writers = checking.result()
     app, made = create_agent(agent, config, source, writers)
@@ -59,21 +74,23 @@ async def run_agent(agent: str, config: WorkerConfig, operations: str | None) ->
         log.info("agent_started", agent=agent)
         measuring = asyncio.create_task(made.keep_measuring())
         crashed = asyncio.create_task(app.wait_until_stopped())
-        await asyncio.wait({stopped, crashed}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({stopped, crashed, measuring}, return_when=asyncio.FIRST_COMPLETED)
+        if measuring.done():
+            log.error("agent_failed", agent=agent, exc_info=measuring.exception())
         measuring.cancel()
-        failed = app.crashed
-        if not failed:
-            await made.stop()
-    else:
+        failed = app.crashed or measuring.done()
+    telemetry.READY.labels(agent).set(0)
+    end_within(END_TIMEOUT_S, lambda: int(failed))
+    if not starting.done():
         # It may wait for Kafka, for ever, and has nothing to save. What of it runs already is stopped below:
         # Faust starts again what is only cancelled, and the process would not end.
         starting.cancel()
+    elif not failed:
+        await asyncio.wait({asyncio.create_task(made.stop())}, timeout=SAVE_TIMEOUT_S)
     # Nothing is left but to leave the group, and Faust waits for a broker that is away.
     await asyncio.wait({asyncio.create_task(app.stop())}, timeout=LEAVE_TIMEOUT_S)
-    if server is not None:
-        await server.stop()
     log.info("agent_stopped", agent=agent, failed=failed)
-    return 1 if failed else 0
+    return int(failed)
 
 
 async def _checked(agent: str, config: WorkerConfig) -> tuple[int, LogIdentity | None, dict[str, Writer]]:

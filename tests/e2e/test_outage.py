@@ -81,17 +81,17 @@ async def test_an_outage_under_calls_costs_nothing(shaky: Stack, tmp_path: Path)
         for n in range(10)
     ]
     async with gateway(shaky, buffers=small) as (made, url):
-        await until(lambda: made.publisher.ready)
+        await until(lambda: made.publisher.acknowledges)
         playing = asyncio.gather(*(play(call, url) for call in calls))
         await asyncio.sleep(1)
         await kill(shaky)
         await until(lambda: made.publisher.spool_bytes > 0, 15)
-        await until(lambda: not made.publisher.ready)
+        await until(lambda: not made.publisher.acknowledges)
         assert made.publisher.memory_bytes < 500_000
         await asyncio.sleep(3)
         await shaky.start_broker()
         await playing
-        await until(lambda: made.publisher.spool_bytes == 0 and made.publisher.ready, 40)
+        await until(lambda: made.publisher.spool_bytes == 0 and made.publisher.acknowledges, 40)
         await until(lambda: made.publisher.memory_bytes == 0)
         assert made.publisher.lost == 0
     found: dict[tuple[int, str], list[int]] = {}
@@ -110,7 +110,7 @@ async def test_a_gateway_that_stops_without_kafka_leaves_all_to_the_next(
     shaky: Stack, tmp_path: Path
 ) -> None:
     async with gateway(shaky, tmp_path) as (made, url):
-        await until(lambda: made.publisher.ready)
+        await until(lambda: made.publisher.acknowledges)
         async with connect(url) as connection:
             await connection.send(live_track(6100, 2))
             await until(lambda: made.publisher.published == 1)
@@ -131,7 +131,7 @@ async def test_a_gateway_that_stops_without_kafka_leaves_all_to_the_next(
         await connection.send(live_track(6100, 1003))
         await until(lambda: made.publisher.spool_bytes > left_bytes)
         thaw(shaky)
-        await until(lambda: made.publisher.ready and made.publisher.spool_bytes == 0, 40)
+        await until(lambda: made.publisher.acknowledges and made.publisher.spool_bytes == 0, 40)
         await connection.send(live_track(6100, 1004))
         await until(lambda: made.publisher.published == 1002)
     # What was in flight to a frozen broker it may find in its socket later: that is there twice.
@@ -145,7 +145,7 @@ async def test_at_capacity_the_sockets_wait_and_new_connections_are_refused(
 ) -> None:
     tiny = Buffers(20_000, tmp_path / "gateway-0.sqlite", max_spool_bytes=100_000)
     async with gateway(shaky, buffers=tiny) as (made, url):
-        await until(lambda: made.publisher.ready)
+        await until(lambda: made.publisher.acknowledges)
         async with connect(url) as connection:
             await connection.send(live_track(6200, 2))
             await until(lambda: made.publisher.published == 1)

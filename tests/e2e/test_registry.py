@@ -114,7 +114,7 @@ async def test_a_registry_that_fails_before_the_first_record_is_waited_for(
 
     async def unready() -> bool:
         answer = await ask(f"{alone.operations['assemble']}/readyz")
-        return answer == (503, "assemble is not ready\nassemble waits for the registry\n")
+        return answer == (503, "assemble is not ready\nassemble waits for registry\n")
 
     await until(unready)
     assert (await ask(f"{alone.operations['assemble']}/healthz"))[0] == 200

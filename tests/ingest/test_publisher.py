@@ -47,7 +47,8 @@ async def test_without_kafka_all_goes_to_the_spool_and_the_next_one_finds_it(tmp
     first.reject(rejection(5))
     first.reject(rejection(None))
     await until(lambda: first.spool_bytes > 0 and first.memory_bytes == 0)
-    assert not first.ready
+    assert first.ready, "the spool takes it"
+    assert not first.acknowledges
     first.publish(message(3))
     await first.stop(5)
     with pytest.raises(asyncio.CancelledError):

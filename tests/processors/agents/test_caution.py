@@ -137,11 +137,11 @@ async def test_a_record_that_killed_workers_is_not_taken_and_the_agent_says_wher
     world, life = await stood()
     assert life.written == [b"a", b"b"]
     assert life.worker.held
-    assert life.agent._caution.holds_any
+    assert life.agent._caution.held
     await life.read()
     assert life.written == [b"a", b"b"], "what was fetched before is left alone"
     await life.agent.stop()
-    assert not life.agent._caution.holds_any
+    assert not life.agent._caution.held
     assert world.kafka.topics[DEAD_LETTERS.name] == []
 
 

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge
 from support import ask
 
-from tapeline.serving.health import AdminEndpoint, AdminEndpointError, begin, health, readiness
+from tapeline.serving.health import AdminEndpoint, AdminEndpointError, alive, health, readiness
 from tapeline.settings import ADMIN_PORTS
 
 
@@ -19,16 +19,37 @@ def test_a_stopped_agent_is_not_healthy() -> None:
     ready.labels("record").set(1)
     assert health(registry, ["record"], 1059).status == 200
     stuck = health(registry, ["record"], 1061)
-    assert (stuck.status, str(stuck)) == (503, "record made no progress for 61 s\n")
+    assert (stuck.status, str(stuck)) == (503, "the event loop of record has not turned for 61 s\n")
     assert readiness(registry, ["record"]).status == 200
     assert str(readiness(registry, ["record", "measure"])) == "measure is not ready\n"
 
 
+def test_a_part_that_stands_still_is_not_healthy_whatever_its_loop_does() -> None:
+    registry = CollectorRegistry()
+    Gauge("tapeline_progress_timestamp_seconds", "", ["part"], registry=registry).labels("record").set(1000)
+    still = Gauge("tapeline_stands_still", "", ["part"], registry=registry).labels("record")
+    assert health(registry, ["record"], 1001).status == 200
+    still.set(1)
+    assert str(health(registry, ["record"], 1001)) == (
+        "record stands still, although it has work and all that it needs answers\n"
+    )
+
+
+def test_what_an_unready_part_waits_for_is_told() -> None:
+    registry = CollectorRegistry()
+    ready = Gauge("tapeline_ready", "", ["part"], registry=registry)
+    waiting = Gauge("tapeline_waiting_for", "", ["part", "what"], registry=registry)
+    for part in ("gateway", "record"):
+        waiting.labels(part, "kafka").set(1)
+        waiting.labels(part, "store").set(0)
+    ready.labels("gateway").set(1)  # its spool takes what comes
+    assert str(readiness(registry, ["gateway", "record"])) == "record is not ready\nrecord waits for kafka\n"
+
+
 async def test_it_answers_for_its_parts() -> None:
-    begin("a part of this test")
     endpoint = AdminEndpoint(["a part of this test", "another"])
     url = await endpoint.start(None)
-    try:
+    async with alive("a part of this test"):
         assert int(url.rpartition(":")[2]) in ADMIN_PORTS
         assert await ask(f"{url}/healthz") == (503, "another has not begun\n")
         assert await ask(f"{url}/readyz") == (503, "a part of this test is not ready\nanother is not ready\n")
@@ -36,8 +57,7 @@ async def test_it_answers_for_its_parts() -> None:
         assert status == 200
         assert 'tapeline_ready{part="a part of this test"} 0.0' in text
         assert (await ask(f"{url}/"))[0] == 404
-    finally:
-        await endpoint.stop()
+    await endpoint.stop()
     assert await ask(f"{url}/healthz") == (0, "")
 
 
