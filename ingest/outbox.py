@@ -271,6 +271,12 @@ class Outbox:
         self._drained = ()
         self._update_full()
 
+    def spool_lost(self) -> None:
+        """Learn that the spool was damaged, and holds nothing. What was read from it is in the queues."""
+        self.spool_bytes = 0
+        self._drained = ()
+        self._update_full()
+
     def drain_failed(self, now_s: float) -> None:
         """Learn that the spool could not be read, or what was read not removed. It is tried again."""
         self._drain_retry_s = now_s + SPOOL_RETRY_S

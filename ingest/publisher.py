@@ -44,7 +44,7 @@ class Publisher:
         else:
             spool = Spool(buffers.spool)
             self._outbox = Outbox(buffers.max_in_flight_bytes, buffers.max_spool_bytes, spool.bytes)
-            self._spooler = Spooler(spool, self._outbox, self._on_change)
+            self._spooler = Spooler(spool, self._outbox, self._on_change, self._report_lost)
         self._sender = Sender(cluster, self._outbox, self._on_change, self._on_refused, self._framing)
         self._capacity = asyncio.Event()
         self._stopped = False

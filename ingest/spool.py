@@ -10,14 +10,15 @@ them in a thread of their own, one at a time.
 """
 
 import sqlite3
-from collections.abc import Sequence
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
-from ingest.heads import forget_heads
 from ingest.outgoing import OVERHEAD_BYTES, Headers, Outgoing, size_of
+from ingest.spool_mark import Mark
 from schemas.errors import TapelineError
 
 _ADOPT_BYTES = 16 * 1024 * 1024
@@ -35,38 +36,36 @@ class SpoolDamagedError(SpoolError):
     """What the spool holds cannot be read, now or later."""
 
 
-def spool_file(folder: Path, process: int) -> Path:
-    """Return the file of the spool of a gateway's process; the first one is 0."""
-    return folder / f"gateway-{process}.sqlite"
-
-
-def spool_files(folder: Path) -> list[Path]:
-    """Return the files of the spools in a folder."""
-    return sorted(folder.glob("gateway-*.sqlite"))
-
-
-def gather(folder: Path) -> None:
-    """Merge what processes that are gone have left into the first one's spool. Raise SpoolError."""
-    forget_heads(folder)
-    first = spool_file(folder, 0)
-    left = [path for path in spool_files(folder) if path != first]
-    if left:
-        spool = Spool(first)
-        for path in left:
-            spool.adopt(path)
-        spool.close()
-
-
 class Spool:
-    """A queue of records in one file."""
+    """A queue of records in one file.
+
+    What is removed is gone for good, even where the disk takes no change any more (``spool_mark``). A file
+    that is damaged is put aside, and another is begun.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open the file, or make it. Raise SpoolError."""
         self.path = path
+        self._mark = Mark(path)
+        self.count = self.bytes = 0
+        self.first_us: int | None = None
+        self.damaged: Path | None = None
+        """Where a damaged file was put that was found at the start."""
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path.touch(mode=0o600)
-            self._db = sqlite3.connect(path, timeout=1, isolation_level=None, check_same_thread=False)
+            self._open()
+        except (SpoolError, OSError) as error:
+            if not isinstance(error, SpoolDamagedError):
+                raise SpoolError(
+                    f"the spool {path} (TAPELINE_SPOOL) cannot be opened: {error}; does another gateway "
+                    "use it?"
+                ) from error
+            self.damaged = self.put_aside()
+
+    def _open(self) -> None:
+        with self._telling("cannot be opened"):
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.path.touch(mode=0o600)
+            self._db = sqlite3.connect(self.path, timeout=1, isolation_level=None, check_same_thread=False)
             # The lock is held until the end: two gateways on one spool would publish everything twice.
             self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._db.execute("PRAGMA journal_mode = WAL")
@@ -80,18 +79,35 @@ class Spool:
             self._db.execute(
                 "CREATE TABLE IF NOT EXISTS adopted (file TEXT PRIMARY KEY, last INTEGER, here INTEGER)"
             )
+            self._mark = Mark(self.path)
+            with suppress(SpoolError):
+                self._settle()
             self.count, self.bytes, self.first_us = self._db.execute(
-                "SELECT count(*), coalesce(sum(length(value)), 0) + count(*) * ?, min(id) FROM record",
-                (OVERHEAD_BYTES,),
+                "SELECT count(*), coalesce(sum(length(value)), 0) + count(*) * ?, min(id) FROM record "
+                "WHERE id > ?",
+                (OVERHEAD_BYTES, self._gone),
             ).fetchone()
-        except (sqlite3.Error, OSError) as error:
-            raise SpoolError(
-                f"the spool {path} (TAPELINE_SPOOL) cannot be opened: {error}; does another gateway use it?"
-            ) from error
+
+    @property
+    def _gone(self) -> int:
+        """The number up to which nothing counts any more."""
+        return _LOWEST if self._mark.number is None else self._mark.number
+
+    @contextmanager
+    def _telling(self, what: str) -> Iterator[None]:
+        """Raise SpoolError for what SQLite and the disk raise; SpoolDamagedError for what never passes."""
+        try:
+            yield
+        except (sqlite3.Error, OSError, msgspec.MsgspecError) as error:
+            # Only what SQLite calls operational may pass.
+            passes = isinstance(error, sqlite3.OperationalError | OSError)
+            told = SpoolError if passes else SpoolDamagedError
+            raise told(f"the spool {self.path} {what}: {error}") from error
 
     def append(self, records: Sequence[Outgoing]) -> None:
         """Put records at the end. Raise SpoolError, and then none is there."""
-        [last] = self._db.execute("SELECT max(id) FROM record").fetchone()
+        with self._telling("takes nothing"):
+            [last] = self._db.execute("SELECT max(id) FROM record").fetchone()
         numbers = []
         for record in records:
             last = record.received_at_us if last is None else max(record.received_at_us, last + 1)
@@ -100,6 +116,7 @@ class Spool:
 
     def prepend(self, records: Sequence[Outgoing]) -> None:
         """Put records before all others, in their order. Raise SpoolError, and then none is there."""
+        self._settle()
         first = self.first_us
         numbers: list[int] = []
         for record in reversed(records):
@@ -117,16 +134,19 @@ class Spool:
             (number, record.topic, record.key, record.value, _pack(record.headers))
             for number, record in zip(numbers, records, strict=True)
         ]
-        try:
-            self._db.execute("BEGIN")
-            self._db.executemany("INSERT INTO record VALUES (?, ?, ?, ?, ?)", rows)
-            if adopted is not None:
-                self._db.execute("INSERT OR REPLACE INTO adopted VALUES (?, ?, ?)", (*adopted, numbers[-1]))
-            self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise SpoolError(f"the spool {self.path} takes nothing: {error}") from error
+        with self._telling("takes nothing"):
+            try:
+                self._db.execute("BEGIN")
+                self._db.executemany("INSERT INTO record VALUES (?, ?, ?, ?, ?)", rows)
+                if adopted is not None:
+                    self._db.execute(
+                        "INSERT OR REPLACE INTO adopted VALUES (?, ?, ?)", (*adopted, numbers[-1])
+                    )
+                self._db.execute("COMMIT")
+            except sqlite3.Error:
+                with suppress(sqlite3.Error):
+                    self._db.execute("ROLLBACK")
+                raise
         self.count += len(records)
         self.bytes += size_of(records)
         self.first_us = numbers[0] if self.first_us is None else min(self.first_us, numbers[0])
@@ -139,9 +159,10 @@ class Spool:
         found: list[tuple[int, Outgoing]] = []
         size = 0
         last = _HIGHEST if until_us is None else until_us
-        try:
+        with self._telling("cannot be read"):
             rows = self._db.execute(
-                "SELECT id, topic, key, value, headers FROM record WHERE id <= ? ORDER BY id", (last,)
+                "SELECT id, topic, key, value, headers FROM record WHERE id > ? AND id <= ? ORDER BY id",
+                (self._gone, last),
             )
             for number, topic, key, value, headers in rows:
                 record = Outgoing(topic, key, value, _unpack(headers), number)
@@ -149,59 +170,113 @@ class Spool:
                 if found and size > max_bytes:
                     break
                 found.append((number, record))
-        except (sqlite3.Error, msgspec.MsgspecError) as error:
-            raise self._failed("cannot be read", error) from error
         return found
 
-    def remove(self, head: Sequence[tuple[int, Outgoing]]) -> None:
-        """Remove what ``head`` gave. Raise SpoolError, and then it is still there."""
+    def remove(self, head: Sequence[tuple[int, Outgoing]]) -> SpoolError | None:
+        """Remove what ``head`` gave; return what kept the disk from doing so, and then it is only marked.
+
+        Raise SpoolDamagedError.
+        """
+        last, trouble = head[-1][0], None
         try:
-            self._db.execute("DELETE FROM record WHERE id <= ?", (head[-1][0],))
-            [self.first_us] = self._db.execute("SELECT min(id) FROM record").fetchone()
-        except sqlite3.Error as error:
-            raise self._failed("lets nothing go", error) from error
+            self._delete(last)
+        except SpoolDamagedError:
+            raise
+        except SpoolError as error:
+            trouble = error
+            with suppress(OSError):  # a disk that takes nothing at all: this process knows
+                self._mark.set(last)
         self.count -= len(head)
         self.bytes -= size_of([record for _, record in head])
-        if not self.count:
-            # The file would keep the room, and what the calls said. Where the disk has no room for that, it
-            # is done when the spool is empty again, or closed.
+        if self.count:
+            with self._telling("cannot be read"):
+                [self.first_us] = self._db.execute(
+                    "SELECT min(id) FROM record WHERE id > ?", (self._gone,)
+                ).fetchone()
+            return trouble
+        self.first_us = None
+        # The file would keep the room, and what the calls said. Where the disk has no room for that, it is
+        # done when the spool is empty again, or closed.
+        if trouble is not None:
+            with suppress(SpoolError, OSError, sqlite3.Error):
+                self._begin_anew()
+        else:
             with suppress(sqlite3.OperationalError):
                 self._db.execute("VACUUM")
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return trouble
 
-    def _failed(self, what: str, error: Exception) -> SpoolError:
-        """Return the error to raise; only what SQLite calls operational may pass."""
-        passes = isinstance(error, sqlite3.OperationalError)
-        return (SpoolError if passes else SpoolDamagedError)(f"the spool {self.path} {what}: {error}")
+    def _delete(self, last: int) -> None:
+        """Delete all up to a number, which may be marked. Raise SpoolError."""
+        with self._telling("lets nothing go"):
+            self._db.execute("DELETE FROM record WHERE id <= ?", (last,))
+            self._mark.set(None)
+
+    def _settle(self) -> None:
+        """Delete what is marked. Raise SpoolError."""
+        if self._mark.number is not None:
+            self._delete(self._mark.number)
+
+    def _begin_anew(self) -> None:
+        """Delete a file in which nothing counts any more, and open another: that only frees room."""
+        self._db.close()
+        self._unlink()
+        self._open()
+
+    def _unlink(self) -> None:
+        self._mark.delete()
+        for path in self._files():
+            path.unlink(missing_ok=True)
+
+    def _files(self) -> list[Path]:
+        return [self.path.with_name(self.path.name + suffix) for suffix in ("", "-wal", "-shm")]
+
+    def put_aside(self) -> Path:
+        """Put the damaged file aside, and begin another; return where it is. Raise SpoolError."""
+        self.count = self.bytes = 0
+        self.first_us = None
+        with suppress(sqlite3.Error):
+            self._db.close()
+        aside = self.path.with_name(f"damaged-{time.time_ns() // 1_000_000}-{self.path.name}")
+        with self._telling("cannot be put aside"):
+            for path in self._files():
+                if path.exists():
+                    path.rename(aside.with_name(aside.name + path.name[len(self.path.name) :]))
+        self._mark.delete()
+        self._open()
+        return aside
 
     def adopt(self, other: Path) -> None:
         """Merge what another spool holds with ours, by number, and delete its file. Raise SpoolError.
 
         What was cut short, by a crash of the machine too, is gone on with: nothing is lost or here twice.
         """
+        self._settle()
         left = Spool(other)
         try:
-            # What is deleted there must be here for good.
-            for spool in (self, left):
-                spool._db.execute("PRAGMA synchronous = FULL")
-            file = other.name
-            known = self._db.execute("SELECT last, here FROM adopted WHERE file = ?", (file,)).fetchone()
-            last, here = known or (_LOWEST, _LOWEST)
-            while taken := left.head(_ADOPT_BYTES, last):
-                left.remove(taken)
-            while head := left.head(_ADOPT_BYTES):
-                numbers = []
-                for number, _ in head:
-                    here = self._free_number(max(number, here + 1))
-                    numbers.append(here)
-                self._insert(numbers, [record for _, record in head], (file, head[-1][0]))
-                left.remove(head)
-            self._db.execute("DELETE FROM adopted WHERE file = ?", (file,))
-            self._db.execute("PRAGMA synchronous = NORMAL")
-        except sqlite3.Error as error:
-            raise SpoolError(f"the spool {self.path} cannot take over {other}: {error}") from error
+            with self._telling(f"cannot take over {other}"):
+                self._adopt(left)
         finally:
             left.close()
+
+    def _adopt(self, left: "Spool") -> None:
+        # What is deleted there must be here for good.
+        for spool in (self, left):
+            spool._db.execute("PRAGMA synchronous = FULL")
+        file = left.path.name
+        known = self._db.execute("SELECT last, here FROM adopted WHERE file = ?", (file,)).fetchone()
+        last, here = known or (_LOWEST, _LOWEST)
+        while taken := left.head(_ADOPT_BYTES, last):
+            left.remove(taken)
+        while head := left.head(_ADOPT_BYTES):
+            numbers = []
+            for number, _ in head:
+                here = self._free_number(max(number, here + 1))
+                numbers.append(here)
+            self._insert(numbers, [record for _, record in head], (file, head[-1][0]))
+            left.remove(head)
+        self._db.execute("DELETE FROM adopted WHERE file = ?", (file,))
+        self._db.execute("PRAGMA synchronous = NORMAL")
 
     def _free_number(self, number: int) -> int:
         """Return the number, or the next one that no record has."""
@@ -210,7 +285,10 @@ class Spool:
         return number
 
     def close(self) -> None:
-        """Close the file, and delete it when nothing is in it."""
-        self._db.close()
-        if not self.count:
-            self.path.unlink(missing_ok=True)
+        """Close the file, and delete it when nothing is in it. Raise SpoolError."""
+        with self._telling("cannot be closed"):
+            self._db.close()
+            if not self.count:
+                self._unlink()
+            elif self._mark.number is None:
+                self._mark.delete()

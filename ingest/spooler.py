@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -28,15 +29,24 @@ log = structlog.get_logger()
 #: So often it is looked what the other processes hold; and so often while they take turns.
 LOOK_S = 0.25
 TURN_S = 0.02
+#: At the end a disk is not waited for any longer.
+HANGS_S = 2.0
 
 
 class Spooler:
     """Moves records between the outbox and the spool.
 
     ``on_change`` is called after each job: the outbox may have capacity again, or something to send.
+    ``on_loss`` is called with the number of records that a damaged file held, and with what to do.
     """
 
-    def __init__(self, spool: Spool, outbox: Outbox, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        outbox: Outbox,
+        on_change: Callable[[], None],
+        on_loss: Callable[[int, str], None],
+    ) -> None:
         self._spool = spool
         self._heads = Heads(spool.path)
         self._turns = Turns()
@@ -45,6 +55,7 @@ class Spooler:
         self._connected = False
         self._outbox = outbox
         self._on_change = on_change
+        self._on_loss = on_loss
         self._thread = ThreadPoolExecutor(1, "spool")
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -58,11 +69,13 @@ class Spooler:
         self._wake.set()
 
     def start(self) -> asyncio.Task[None]:
-        """Begin with the outbox's jobs; return what does them until stopped. It raises SpoolDamagedError."""
+        """Begin with the outbox's jobs; return what does them until stopped."""
         self._task = asyncio.create_task(self._run())
         return self._task
 
     async def _run(self) -> None:
+        if self._spool.damaged is not None:
+            log.error("spool_damaged", file=str(self._spool.damaged), to_do=_to_do(self._spool.damaged))
         if self._spool.count:
             log.info("spool_found", records=self._spool.count, bytes=self._spool.bytes)
         self._spooling = self._outbox.spooling
@@ -120,16 +133,34 @@ class Spooler:
                     head = await self._in_thread(self._spool.head, max_bytes, until_us)
                     outbox.read(head, time.monotonic())
                 case Remove(head):
-                    await self._in_thread(self._spool.remove, head)
+                    trouble = await self._in_thread(self._spool.remove, head)
                     outbox.removed()
-        except SpoolDamagedError:
-            raise
+                    if trouble is not None:
+                        self._failed(job, trouble)
         except SpoolError as error:
             now_s = time.monotonic()
             outbox.append_failed(now_s) if isinstance(job, Append) else outbox.drain_failed(now_s)
             asyncio.get_running_loop().call_later(SPOOL_RETRY_S, self._wake.set)
-            if self._log_throttle.allows(type(job).__name__, now_s):
-                log.error("spool_failed", job=type(job).__name__.lower(), reason=str(error))
+            self._failed(job, error)
+            if isinstance(error, SpoolDamagedError):
+                await self._put_aside(job)
+
+    def _failed(self, job: SpoolJob, error: SpoolError) -> None:
+        if self._log_throttle.allows(type(job).__name__, time.monotonic()):
+            log.error("spool_failed", job=type(job).__name__.lower(), reason=str(error))
+
+    async def _put_aside(self, job: SpoolJob) -> None:
+        """Go on with another file; without one, with memory."""
+        published = len(job.head) if isinstance(job, Remove) else 0
+        lost = self._spool.count - published
+        self._outbox.spool_lost()
+        try:
+            aside = await self._in_thread(self._spool.put_aside)
+        except SpoolError as error:
+            aside = self._spool.path
+            self._failed(job, error)
+        if lost:
+            self._on_loss(lost, f"the spool is damaged; {_to_do(aside)}")
 
     def _log_spooling(self) -> None:
         outbox = self._outbox
@@ -145,30 +176,42 @@ class Spooler:
         self._wake.set()
         for task in (self._task, self._job):
             if task is not None:
-                await asyncio.wait({task})
-                if not task.cancelled():
+                await asyncio.wait({task}, timeout=HANGS_S)
+                if task.done() and not task.cancelled():
                     task.exception()  # it counts as retrieved
 
     async def prepend(self, records: list[Outgoing]) -> None:
         """Write what is left at the end before all that the spool holds. Raise SpoolError."""
         if records:
-            await self._in_thread(self._spool.prepend, records)
+            await self._in_time(self._spool.prepend, records)
             self._outbox.spooled(records)
 
     async def append(self, records: list[Outgoing]) -> None:
         """Write what is left at the end behind all that the spool holds. Raise SpoolError."""
         if records:
-            await self._in_thread(self._spool.append, records)
+            await self._in_time(self._spool.append, records)
             self._outbox.spooled(records)
 
     async def close(self) -> None:
         """Close the spool. Nothing can be done with it any more."""
         if self._spool.count:
             log.warning("spool_left", records=self._spool.count, bytes=self._spool.bytes)
-        with suppress(OSError):
-            await self._in_thread(self._heads.exchange, self._spool.first_us)
-        await self._in_thread(self._spool.close)
-        self._thread.shutdown()
+        with suppress(OSError, SpoolError):
+            await self._in_time(self._heads.exchange, self._spool.first_us)
+            await self._in_time(self._spool.close)
+        self._thread.shutdown(wait=False)
+
+    async def _in_time(self, call: Callable[..., Any], *arguments: Any) -> None:
+        """Call in the thread; raise SpoolError when that takes too long: the disk hangs."""
+        try:
+            async with asyncio.timeout(HANGS_S):
+                await self._in_thread(call, *arguments)
+        except TimeoutError:
+            raise SpoolError(f"the disk of {self._spool.path} has not answered for {HANGS_S:.0f} s") from None
 
     async def _in_thread(self, call: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call, *arguments)
+
+
+def _to_do(aside: Path) -> str:
+    return f"it is put aside as {aside}: `sqlite3 {aside} .recover` may still read it (docs/operations.md)"

@@ -299,7 +299,7 @@ class Settings(BaseModel):
 
     def gateway(self, process: int = 0) -> GatewayConfig:
         """Return the configuration of the gateway's first process, or of another. Raise ClusterError."""
-        from ingest.spool import spool_file  # brings SQLite, which few commands need
+        from ingest.spool_folder import spool_file  # brings SQLite, which few commands need
 
         host, port = host_port(self.listen)
         spool = spool_file(self.spool, process) if self.spool is not None else None

@@ -66,7 +66,8 @@ def gateway(
 ) -> None:
     """Receive WebSocket streams and publish them to Kafka."""
     from ingest.gateway import run_gateway
-    from ingest.spool import gather, spool_files
+    from ingest.spool_folder import gather, spool_files
+    from tapeline.serving.deadline import END_TIMEOUT_S, end_within
     from tapeline.serving.health import AdminEndpoint, alive
     from tapeline.serving.processes import Processes
 
@@ -77,11 +78,15 @@ def gateway(
             try:
                 await run_gateway(chosen.gateway())
             finally:
+                end_within(END_TIMEOUT_S, lambda: 1)
                 await endpoint.stop()
 
     async def one_of_several(number: int) -> None:
         async with alive("gateway"):
-            await run_gateway(chosen.gateway(number))
+            try:
+                await run_gateway(chosen.gateway(number))
+            finally:
+                end_within(END_TIMEOUT_S, lambda: 1)
 
     async def several() -> None:
         chosen.gateway()  # what is wrong with the settings is better said once

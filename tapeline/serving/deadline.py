@@ -8,6 +8,9 @@ import structlog
 
 log = structlog.get_logger()
 
+#: How long a process may take to end that has done all that it had to do.
+END_TIMEOUT_S = 3.0
+
 
 def end_within(deadline_s: float, status: Callable[[], int]) -> None:
     """End this process after so many seconds, with a status, if it has not ended by itself until then.

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ingest.heads import Heads, forget_heads
-from ingest.spool import spool_file
+from ingest.spool_folder import spool_file
 
 
 def test_each_hears_of_the_others_and_not_of_itself(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.outgoing import OVERHEAD_BYTES, Outgoing
-from ingest.spool import Spool, SpoolDamagedError, SpoolError, gather, spool_file, spool_files
+from ingest.spool import Spool, SpoolDamagedError, SpoolError
+from ingest.spool_folder import gather, spool_file, spool_files
 
 
 def record(number: int, received_at_us: int | None = None) -> Outgoing:
@@ -180,24 +181,42 @@ def test_an_empty_one_leaves_no_file_and_no_trace_of_a_call(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_database_is_said_to_be_none(tmp_path: Path) -> None:
+def test_no_database_is_put_aside(tmp_path: Path) -> None:
     (tmp_path / "a.sqlite").write_bytes(b"nonsense" * 1000)
-    with pytest.raises(SpoolError, match="not a database"):
-        Spool(tmp_path / "a.sqlite")
-
-
-def test_what_cannot_be_removed_is_still_there(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "a.sqlite")
-    spool.append([record(1), record(2)])
+    assert spool.damaged is not None
+    assert spool.damaged.read_bytes() == b"nonsense" * 1000
+    spool.append([record(1)])
+    assert contents(spool) == [record(1)]
+    assert spool_files(tmp_path) == [], "nobody takes it for a spool"
+
+
+def test_what_a_full_disk_lets_not_go_is_gone_all_the_same(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "a.sqlite")
+    spool.append([record(n) for n in range(4)])
     spool._db.execute("PRAGMA query_only = ON")
-    with pytest.raises(SpoolError, match="lets nothing go"):
-        spool.remove(spool.head(1000))
+    trouble = spool.remove(spool.head(2 * record(0).size))
+    assert "lets nothing go" in str(trouble)
     with pytest.raises(SpoolError, match="takes nothing"):
-        spool.append([record(3)])
-    spool._db.execute("PRAGMA query_only = OFF")
-    assert contents(spool) == [record(1), record(2)]
-    assert spool.count == 2
-    assert spool.bytes == 2 * record(0).size
+        spool.append([record(4)])
+    with pytest.raises(SpoolError, match="lets nothing go"):
+        spool.prepend([record(0)])
+    assert (contents(spool), spool.count, spool.first_us) == ([record(2), record(3)], 2, 2)
+    spool._db.close()
+    again = Spool(tmp_path / "a.sqlite")
+    assert contents(again) == [record(2), record(3)], "nothing is published again"
+    again.prepend([record(0)])
+    assert contents(again) == [record(0), record(2), record(3)], "what goes before is there"
+
+
+def test_a_full_disk_has_room_again_when_all_is_gone(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "a.sqlite")
+    spool.append([record(n) for n in range(200)])
+    spool._db.execute("PRAGMA query_only = ON")
+    assert spool.remove(spool.head(1 << 30)) is not None
+    assert b"value 1" not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    spool.append([record(200)])
+    assert contents(spool) == [record(200)]
 
 
 def test_a_file_that_cannot_shrink_now_is_empty_all_the_same(tmp_path: Path) -> None:
@@ -224,17 +243,28 @@ Step = st.one_of(
     st.tuples(st.just("append"), st.lists(st.integers(-5, 50), max_size=4)),
     st.tuples(st.just("prepend"), st.lists(st.integers(-5, 50), max_size=4)),
     st.tuples(st.just("take"), st.lists(st.integers(1, 2000), min_size=1, max_size=1)),
+    st.tuples(st.sampled_from(["full", "free", "killed", "restarted"]), st.just([])),
 )
 
 
 @given(st.lists(Step, max_size=30))
 def test_it_is_a_queue(steps: list[tuple[str, list[int]]]) -> None:
-    """Whenever its records were received."""
+    """Whenever its records were received, whatever the disk takes, and however the process ended."""
     with tempfile.TemporaryDirectory() as folder:
         spool = Spool(Path(folder) / "a.sqlite")
         model: list[Outgoing] = []
         number = 0
         for what, amounts in steps:
+            if what == "full":  # the disk takes no change
+                spool._db.execute("PRAGMA query_only = ON")
+                continue
+            if what == "free":
+                spool._db.execute("PRAGMA query_only = OFF")
+                continue
+            if what in ("killed", "restarted"):
+                spool.close() if what == "restarted" else spool._db.close()
+                spool = Spool(Path(folder) / "a.sqlite")
+                continue
             if what == "take":
                 if head := spool.head(amounts[0]):
                     assert values(item for _, item in head) == values(model[: len(head)])
@@ -243,7 +273,10 @@ def test_it_is_a_queue(steps: list[tuple[str, list[int]]]) -> None:
                 continue
             fresh = [record(number + n, at_us) for n, at_us in enumerate(amounts)]
             number += len(fresh)
-            getattr(spool, what)(fresh)
+            try:
+                getattr(spool, what)(fresh)
+            except SpoolError:  # none of it is there
+                continue
             model = model + fresh if what == "append" else fresh + model
             assert spool.first_us == next((number for number, _ in spool.head(1)), None)
         assert values(contents(spool)) == values(model)

@@ -1,6 +1,7 @@
 """The spooler, on a real file in a real thread."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from support import until
 
 from ingest.outbox import Outbox
 from ingest.outgoing import Headers, Outgoing
-from ingest.spool import Spool, SpoolDamagedError
+from ingest.spool import Spool, SpoolError
 from ingest.spooler import Spooler
 
 
@@ -38,11 +39,15 @@ class Part:
         self.spool = Spool(path)
         self.outbox = Outbox(1 << 20, 1 << 30, self.spool.bytes)
         self.changes = 0
-        self.spooler = Spooler(self.spool, self.outbox, self._count)
+        self.losses: list[tuple[int, str]] = []
+        self.spooler = Spooler(self.spool, self.outbox, self._count, self._lose)
         self.task = self.spooler.start()
 
     def _count(self) -> None:
         self.changes += 1
+
+    def _lose(self, count: int, reason: str) -> None:
+        self.losses.append((count, reason))
 
     def put(self, *records: Outgoing) -> None:
         for one in records:
@@ -151,14 +156,60 @@ async def test_an_empty_file_on_a_full_disk_keeps_nothing_from_kafka(tmp_path: P
         assert part.outbox.empty
 
 
-async def test_a_file_that_turns_out_damaged_ends_it(tmp_path: Path) -> None:
+async def test_a_file_that_turns_out_damaged_is_put_aside_and_what_it_held_is_told(tmp_path: Path) -> None:
     async with running(tmp_path / "a.sqlite") as part:
         part.put(*(record(n, 5000) for n in range(20)))
         await until(lambda: part.spool.count == 20)
         part.spool._db.execute("UPDATE record SET headers = x'c1' WHERE id = 5")
+        with capture_logs() as logs:
+            part.find_kafka()
+            await until(lambda: bool(part.losses))
+        assert [line["job"] for line in logs if line["event"] == "spool_failed"] == ["read"]
+        (aside,) = tmp_path.glob("damaged-*.sqlite")
+        ((count, reason),) = part.losses
+        assert count == 20
+        assert f"`sqlite3 {aside} .recover`" in reason
+        await until(lambda: not part.outbox.spooling)
+        part.put(record(20))
+        assert part.send_all() == [20]
+        assert part.outbox.empty
+    assert not (tmp_path / "a.sqlite").exists()
+    spool = Spool(aside)
+    assert spool.count == 20, "it is all still there"
+    spool._db.close()
+
+
+async def test_a_damaged_file_in_a_folder_that_takes_nothing_leaves_memory(tmp_path: Path) -> None:
+    async with running(tmp_path / "a.sqlite") as part:
+        part.put(record(0), record(1))
+        await until(lambda: part.spool.count == 2)
+        part.spool._db.close()
+        part.spool.path = tmp_path / "a.sqlite" / "cannot be"
+        part.put(record(2))
+        await until(lambda: bool(part.losses))
+        assert part.losses[0][0] == 2
         part.find_kafka()
-        with pytest.raises(SpoolDamagedError, match="cannot be read"):
-            await asyncio.wait_for(part.task, 5)
+        await until(lambda: not part.outbox.spooling, 5)
+        assert part.send_all() == [2]
+        assert part.outbox.empty
+
+
+async def test_a_disk_that_hangs_does_not_keep_a_stop_waiting(tmp_path: Path) -> None:
+    answers = threading.Event()
+    try:
+        part = Part(tmp_path / "a.sqlite")
+        part.spooler._thread.submit(answers.wait)
+        part.put(record(0))
+        await asyncio.sleep(0.1)
+        async with asyncio.timeout(20):
+            await part.spooler.stop()
+            older, newer = part.outbox.take_rest()
+            assert numbers(older + newer) == [0]
+            with pytest.raises(SpoolError, match="has not answered for"):
+                await part.spooler.append(newer)
+            await part.spooler.close()
+    finally:
+        answers.set()
 
 
 async def test_a_write_under_way_ends_when_its_task_is_cancelled(tmp_path: Path) -> None:
