@@ -30,7 +30,7 @@ TapelineError                      what a person meets, in words
  ├── TransactionalIdError          Kafka refuses a transactional id (processors.driver.fencing)
  ├── PartitionTakenError           another worker writes for ours (processors.agents.ownership)
  ├── StoreUrlError                 no store is at that URL (processors.storage.store)
- ├── StoreGaveUpError              the store failed for too long (processors.agents.recording_jobs)
+ ├── RecordingStandsError          a recording stands: no other is written (processors.agents.announcer)
  ├── AdminEndpointError            the admin endpoint cannot listen (tapeline.serving.health)
  ├── EmbeddedKafkaError            the embedded Kafka cannot run (tapeline.local.kafka)
  ├── StackError                    a part of the local stack failed (tapeline.local.stack)

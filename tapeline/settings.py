@@ -242,7 +242,8 @@ class Settings(BaseModel):
     )
     store_give_up_s: Positive = Field(
         int(_STORAGE.give_up_s),
-        description="Seconds that a failing store is tried again before RecordingFailed.",
+        description="Seconds that a failing store is tried again before RecordingFailed is announced; then "
+        "it is tried on.",
     )
     log_level: str = Field("info", description="debug, info, warning or error.")
     log_format: str = Field("auto", description="json, console, or auto: console on a terminal.")

@@ -4,14 +4,15 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
+from processors.agents.announcer import Announcer, RecordingStandsError
 from processors.agents.ownership import OwnedPartition
 from processors.agents.parts_cleaner import PartsCleaner
-from processors.agents.recording_jobs import STORE_ERRORS, RecordingJobs, StoreGaveUpError
+from processors.agents.recording_jobs import STORE_ERRORS, RecordingJobs
 from processors.agents.stream_agent import StreamAgent
 from processors.agents.vitals import Outside
 from processors.config import StorageConfig
 from processors.core.processor import StreamProcessor, reason_of
-from processors.core.record.announcement import STORE_UNAVAILABLE, recording_failed, recording_saved
+from processors.core.record.announcement import STORE_UNAVAILABLE
 from processors.core.record.manifest import IncompletePartsError
 from processors.core.record.replacement import Span
 from processors.core.record.spilling import spilled
@@ -24,17 +25,13 @@ from processors.core.record.stream import (
 )
 from processors.core.record.track import InconsistentEventsError
 from processors.driver.fencing import FencedError
-from processors.driver.producer import Outgoing
 from processors.storage.recordings import Kept, Recordings, Saved
-from runtime import telemetry
 from runtime.probe import Probe
 from runtime.waiting import Waiting
 from schemas.codec import Writer
 from schemas.errors import ENVIRONMENTAL, SchemaError
 from schemas.event_reader import EventReader
 from schemas.events import FAILED, Event
-from schemas.schema import Record as AvroRecord
-from schemas.topics import RECORDINGS
 
 #: A partition, as this agent owns it.
 Owned = OwnedPartition[Event, RecorderOutput]
@@ -54,9 +51,11 @@ class Record(StreamAgent[Event, RecorderOutput]):
         self._reader = reader
         self._storage = storage
         self._recordings = recordings
-        self._writer = writer
+        self._announcer = Announcer(writer, self.log)
         self._buffered = BufferedAudio()
         self._jobs = RecordingJobs(storage.in_flight, storage.give_up_s, self.log, self._job_failed)
+        self._overdue: set[str] = set()
+        """Streams of which it was announced that the store fails."""
         self._store_probe = Probe(recordings.ask_store, Waiting(self.name, "store"))
         self._cleaner = PartsCleaner(recordings.delete_parts, self.log)
         self._crash: asyncio.Future[None] | None = None
@@ -119,16 +118,21 @@ class Record(StreamAgent[Event, RecorderOutput]):
             await self._fail(owned, output, recorder, output.reason)
             return
         name = str(output.stream)
+
+        async def overdue(reason: str) -> None:
+            await self._store_fails(owned, output, recorder, reason)
+
         try:
             if not output.last:
-                await self._jobs.retried(name, lambda: self._store_part(output))
+                await self._jobs.retried(name, lambda: self._store_part(output), overdue)
                 recorder.stored(output.last_index)
                 return
-            composed = await self._jobs.retried(name, lambda: self._compose(output, recorder))
+            composed = await self._jobs.retried(name, lambda: self._compose(output, recorder), overdue)
             standing = composed if isinstance(composed, Saved) else composed.standing
-            announcement = self._announcement(_saved(output, standing))
-        except StoreGaveUpError as error:
-            reason = f"{STORE_UNAVAILABLE}: {error}"
+            said = self._announcer.of_saved(output, standing)
+        except RecordingStandsError as error:
+            await self._keep(owned, output, recorder, error)
+            return
         except (IncompletePartsError, InconsistentEventsError, SchemaError) as error:
             reason = str(error)
         except (*ENVIRONMENTAL, FencedError):
@@ -136,15 +140,14 @@ class Record(StreamAgent[Event, RecorderOutput]):
         except Exception as error:  # a stream that cannot be recorded must not stop the others
             reason = self._defect(name, error)
         else:
-            await self._publish(owned, announcement)
-            if isinstance(composed, Saved):
-                telemetry.SAVED.inc()
-                self.log.info("recording_saved", stream=name, path=composed.path)
-            else:
-                self._log_kept(name, composed)
-            recorder.finish()
+            await self._announcer.saved(owned, output, said, composed)
+            self._finish(output, recorder)
             return
         await self._fail(owned, output, recorder, reason)
+
+    def _finish(self, output: RecorderOutput, recorder: StreamRecorder, *, keep_parts: bool = False) -> None:
+        self._overdue.discard(str(output.stream))
+        recorder.finish(keep_parts=keep_parts)
 
     async def _store_part(self, output: StorePart) -> None:
         storing = self._recordings.store_part(output.parts, output.events)
@@ -164,33 +167,56 @@ class Record(StreamAgent[Event, RecorderOutput]):
         self, owned: Owned, output: RecorderOutput, recorder: StreamRecorder, reason: str
     ) -> None:
         """Announce that there is no recording; or the one that stands of the incarnation, if one is found."""
-        standing, announcement, name = None, None, str(output.stream)
+        name = str(output.stream)
+
+        async def overdue(said: str) -> None:
+            await self._store_fails(owned, output, recorder, f"{said}; {reason}")
+
         try:
-            if reason.startswith(STORE_UNAVAILABLE):
-                # A store that has failed for so long is asked once more, not for as long again.
-                standing = await self._standing(output, recorder)
-            else:
-                standing = await self._jobs.retried(name, lambda: self._standing(output, recorder))
+            standing = await self._jobs.retried(name, lambda: self._standing(output, recorder), overdue)
             if standing is not None:
-                announcement = self._announcement(_saved(output, standing))
-        except STORE_ERRORS:
-            pass
-        except StoreGaveUpError as error:
-            reason = f"{STORE_UNAVAILABLE}: {error}; {reason}"
+                await self._keep(owned, output, recorder, RecordingStandsError(standing, reason))
+                return
+        except RecordingStandsError as error:
+            await self._keep(owned, output, recorder, error)
+            return
         except (*ENVIRONMENTAL, FencedError):
             raise
         except Exception as error:  # what stands there cannot be told of
             reason = f"{reason}; {self._defect(name, error)}"
-        if standing is not None and announcement is not None:
-            await self._publish(owned, announcement)
-            self._log_kept(name, Kept(standing, reason))
-        else:
-            path = f"recordings/{output.location}"
-            failed = recording_failed(output.stream, output.call_id, path, reason)
-            await self._publish(owned, self._announcement(failed))
-            telemetry.FAILED.inc()
-            self.log.error("recording_failed", stream=name, reason=reason)
-        recorder.finish(keep_parts=True)
+        await self._announcer.failed(owned, output, reason)
+        self._finish(output, recorder, keep_parts=True)
+
+    async def _store_fails(
+        self, owned: Owned, output: RecorderOutput, recorder: StreamRecorder, said: str
+    ) -> None:
+        """Announce, once for a stream, that the store has failed for too long. It is tried on.
+
+        Raise RecordingStandsError if a recording of the incarnation is found all the same: that is enough.
+        """
+        name, reason, standing = str(output.stream), f"{STORE_UNAVAILABLE}: {said}", None
+        try:
+            # A store that has failed for so long is asked once.
+            standing = await self._standing(output, recorder)
+        except STORE_ERRORS:
+            pass
+        except (*ENVIRONMENTAL, FencedError):
+            raise
+        except Exception as error:  # what stands there cannot be told of
+            self._defect(name, error)
+        if standing is not None:
+            raise RecordingStandsError(standing, reason)
+        if name not in self._overdue:
+            self._overdue.add(name)
+            await self._announcer.failed(owned, output, reason)
+
+    async def _keep(
+        self, owned: Owned, output: RecorderOutput, recorder: StreamRecorder, stands: RecordingStandsError
+    ) -> None:
+        """Announce the recording that stands, and be done with it."""
+        said = self._announcer.of_saved(output, stands.kept.standing)
+        await self._announcer.saved(owned, output, said, stands.kept)
+        self._finish(output, recorder, keep_parts=True)
 
     async def _standing(self, output: RecorderOutput, recorder: StreamRecorder) -> Saved | None:
         """Return the recording that is known to stand of an incarnation. Raise what the store does."""
@@ -206,19 +232,6 @@ class Record(StreamAgent[Event, RecorderOutput]):
         """Return how it stands with the store, and with the registry."""
         store = self._store_probe.answers(but=self._jobs.trouble)
         return Outside(store and super().outside().answers, self._jobs.full)
-
-    # Announcements ---------------------------------------------------------------------------
-
-    async def _publish(self, owned: Owned, announcement: Outgoing) -> None:
-        await owned.producer.send_all(RECORDINGS.name, [announcement])
-
-    def _announcement(self, said: AvroRecord) -> Outgoing:
-        """Return what is announced of a recording, as it is sent. Raise what does not fit or encode."""
-        return self._writer.outgoing(said["stream_id"], said, said["type"])
-
-    def _log_kept(self, name: str, kept: Kept) -> None:
-        """Log why a recording that stands was not replaced."""
-        self.log.warning("recording_kept", stream=name, path=kept.standing.path, reason=kept.reason)
 
     def _defect(self, name: str, error: Exception) -> str:
         """Log what nobody expected of a stream; return the reason for which it fails."""
@@ -269,12 +282,9 @@ class Record(StreamAgent[Event, RecorderOutput]):
     async def on_dropped(self) -> None:
         """Stop storing: another worker will store it."""
         self._buffered = BufferedAudio()
+        self._overdue.clear()
         self._jobs.cancel()
         self._cleaner.cancel()
-
-
-def _saved(output: RecorderOutput, saved: Saved) -> AvroRecord:
-    return recording_saved(output.stream, output.call_id, saved.path, saved.manifest, saved.manifest_sha256)
 
 
 def _recorder(processor: StreamProcessor[Event, RecorderOutput] | None) -> StreamRecorder:

@@ -5,22 +5,15 @@ there are slots run or wait for one before them; what comes after stays in the l
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from time import monotonic
 from typing import Any, TypeVar
 
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    retry_if_exception_type,
-    stop_after_delay,
-    wait_exponential,
-)
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
 
 from processors.storage.store import StoreError
 from runtime import telemetry
 from runtime.throttle import LogThrottle
-from schemas.errors import TapelineError
 
 T = TypeVar("T")
 
@@ -31,10 +24,6 @@ Operation = Callable[[], Coroutine[Any, Any, T]]
 STORE_ERRORS = (StoreError, OSError, TimeoutError)
 #: The pause after the first failure is doubled after each, up to the longest.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
-
-
-class StoreGaveUpError(TapelineError):
-    """The store failed for too long."""
 
 
 class RecordingJobs:
@@ -58,8 +47,13 @@ class RecordingJobs:
         self._throttle = LogThrottle()
         self._tasks: set[asyncio.Task[None]] = set()
         self._latest: dict[str, asyncio.Task[None]] = {}
-        self.trouble: str | None = None
-        """With what the last operation failed that was tried; None if it did not."""
+        self._failing: dict[object, str] = {}
+        """With what each operation failed at last that is being tried again."""
+
+    @property
+    def trouble(self) -> str | None:
+        """With what an operation failed at last that is being tried again; None for none."""
+        return next(iter(self._failing.values()), None)
 
     @property
     def full(self) -> bool:
@@ -96,49 +90,50 @@ class RecordingJobs:
             task.cancel()
         self._latest.clear()
 
-    async def retried(self, name: str, operation: Operation[T]) -> T:
+    async def retried(
+        self, name: str, operation: Operation[T], overdue: Callable[[str], Awaitable[None]]
+    ) -> T:
         """Return what an operation on the store returns, tried again with growing pauses while it fails.
 
-        Raise StoreGaveUpError when it still fails after ``give_up_s``, and what is no store's error at once.
+        ``overdue`` is awaited with the reason, once, when it has failed for ``give_up_s``; then it is tried
+        on. What that raises is raised, and what is no store's error, at once.
         """
         exponential = wait_exponential(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S)
+        token, told = object(), False
+
+        def left_s(state: RetryCallState) -> float:
+            return self._give_up_s - (state.seconds_since_start or 0.0)
 
         def pause_s(state: RetryCallState) -> float:
-            # The last attempt is made when the time is over, not a pause later.
-            left_s = self._give_up_s - (state.seconds_since_start or 0.0)
-            return min(exponential(state), max(left_s, 0.0))
+            # The last attempt before it is told is made when the time is over, not a pause later.
+            return exponential(state) if left_s(state) <= 0 else min(exponential(state), left_s(state))
 
-        def report(state: RetryCallState) -> None:
-            self.trouble = str(_error(state)) or repr(_error(state))
+        async def report(state: RetryCallState) -> None:
+            nonlocal told
+            error = state.outcome.exception() if state.outcome else None
+            self._failing[token] = str(error) or repr(error)
             telemetry.STORE_RETRIES.inc()
             if self._throttle.allows(name, monotonic()):
                 self._log.warning(
-                    "store_failed",
-                    stream=name,
-                    reason=str(_error(state)),
-                    retry_s=state.upcoming_sleep,
+                    "store_failed", stream=name, reason=str(error), retry_s=state.upcoming_sleep
                 )
-
-        def give_up(state: RetryCallState) -> None:
-            error = _error(state)
-            raise StoreGaveUpError(
-                f"the store failed for {self._give_up_s:.0f} s "
-                f"(TAPELINE_STORE_GIVE_UP_S), at last with: {error}"
-            ) from error
+            if not told and left_s(state) <= 0:
+                told = True
+                await overdue(
+                    f"the store failed for {self._give_up_s:.0f} s (TAPELINE_STORE_GIVE_UP_S) and is tried "
+                    f"on; at last with: {error}"
+                )
 
         # A cancellation is no store's error: it ends the attempt, or the pause, and is raised.
         retrying = AsyncRetrying(
-            retry=retry_if_exception_type(STORE_ERRORS),
-            wait=pause_s,
-            stop=stop_after_delay(self._give_up_s),
-            before_sleep=report,
-            retry_error_callback=give_up,
+            retry=retry_if_exception_type(STORE_ERRORS), wait=pause_s, before_sleep=report
         )
-        async for attempt in retrying:
-            with attempt:
-                result = await operation()
-                self.trouble = None
-                return result
+        try:
+            async for attempt in retrying:
+                with attempt:
+                    return await operation()
+        finally:
+            self._failing.pop(token, None)
         raise AssertionError("retrying ends with a result or an error")
 
     async def _run(self, job: Operation[None], before: asyncio.Task[None] | None) -> None:
@@ -156,7 +151,3 @@ class RecordingJobs:
             del self._latest[name]
         if not task.cancelled() and (error := task.exception()) is not None:
             self._failed(name, error)
-
-
-def _error(state: RetryCallState) -> BaseException | None:
-    return state.outcome.exception() if state.outcome else None

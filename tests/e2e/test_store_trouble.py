@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import soundfile
 from moto.server import ThreadedMotoServer
-from support import is_ready, tapeline, until
+from support import ask, is_ready, tapeline, until
 
 from processors.storage.store import names, open_store, read
 from schemas.topics import RECORDINGS
@@ -150,6 +150,37 @@ async def test_a_store_in_trouble_is_waited_for(
     manifest = json.loads(await read(store, f"{path}/recording.json"))
     assert manifest["state"] == "complete"
     assert len(await names(store, path)) == 4
+
+
+async def test_a_store_that_is_away_for_too_long_is_announced_and_tried_on(
+    pipeline: Stack, s3: tuple[TroubledProxy, dict[str, str]]
+) -> None:
+    proxy, variables = s3
+    await pipeline.stop("record")
+    own = variables | {"TAPELINE_STORE_GIVE_UP_S": "2"}
+    await pipeline.start("record", "worker", "record", settings=own)
+    try:
+        await until(lambda: is_ready(pipeline.operations["record"]))
+        proxy.mode = "refuse"
+        await play(a_call(7005, 2), pipeline.url, fast=True)
+        failed = await event_of(pipeline, 7005)
+        assert (failed["type"], failed["payload"]["reason"][:17]) == ("RecordingFailed", "store_unavailable")
+        status, text = await ask(f"{pipeline.operations['record']}/readyz")
+        assert (status, "record waits for store" in text) == (503, True)
+        proxy.mode = "well"
+
+        async def saved() -> bool:
+            found = [e.value async for e in entries(pipeline.cluster, RECORDINGS, None) if e.value]
+            return [v["type"] for v in found if v["stream_id"] == 7005] == [
+                "RecordingFailed",
+                "RecordingSaved",
+            ]
+
+        await until(saved, 60)
+        await until(lambda: is_ready(pipeline.operations["record"]))
+    finally:
+        await pipeline.stop("record")
+        await pipeline.start_agents(["record"])
 
 
 async def test_a_full_store_fails_the_recording_and_rebuild_makes_it_later(

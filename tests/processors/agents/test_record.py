@@ -157,19 +157,38 @@ async def test_a_worker_that_goes_on_where_another_stopped_makes_the_same_record
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), StoreError("503"), TimeoutError()])
 @pytest.mark.parametrize("part_ms", [1000, 60_000])
-async def test_a_store_that_fails_for_too_long_fails_the_recording_alone(
+async def test_a_store_that_fails_for_too_long_is_announced_and_tried_on_until_the_recording_stands(
     part_ms: int, error: Exception
 ) -> None:
     life = Life(part_ms=part_ms, error=error)
-    await life.read_all()
+    await life.read()
+    await until(lambda: bool(life.told))
     [failed] = life.told
     assert failed["type"] == "RecordingFailed"
     assert failed["payload"]["path"] == f"recordings/{LOCATION}"
     assert failed["payload"]["reason"].startswith("store_unavailable: ")
     assert "TAPELINE_STORE_GIVE_UP_S" in failed["payload"]["reason"]
+    await life.worker.commit_declared(1)
+    assert life.kafka.committed < len(VALUES), "what is not stored is not safe"
+    life.recordings.error = None
+    await until(lambda: len(life.told) > 1)
+    await life.read_all()
+    assert [told["type"] for told in life.told] == ["RecordingFailed", "RecordingSaved"]
+    assert await life.files() == FILES
     assert life.worker.crashes == []
     await life.agent.stop()
-    assert life.kafka.committed == len(VALUES), "it holds nothing up"
+    assert life.kafka.committed == len(VALUES)
+
+
+async def test_the_next_worker_goes_on_where_the_store_failed_the_last() -> None:
+    first = Life(part_ms=60_000, error=OSError(28, "No space left on device"))
+    await first.read()
+    await until(lambda: bool(first.told))
+    await first.agent.stop()
+    second = Life(first.kafka, first.store, part_ms=60_000)
+    await second.read()
+    await until(lambda: second.told[-1]["type"] == "RecordingSaved")
+    assert await second.files() == FILES
 
 
 async def test_the_parts_of_a_recording_that_failed_are_kept() -> None:
@@ -177,7 +196,7 @@ async def test_the_parts_of_a_recording_that_failed_are_kept() -> None:
     await life.read(BEFORE)
     await until(lambda: not life.agent._jobs._tasks)
     stored = await life.parts()
-    life.recordings.error = OSError(28, "No space left on device")
+    life.recordings.error = AssertionError("a defect")
     await life.read_all()
     assert life.told[0]["type"] == "RecordingFailed"
     assert await life.parts() == stored > 0
@@ -201,7 +220,7 @@ async def test_parts_that_a_worker_stored_when_it_woke_up_go_when_the_stream_is_
     failed: bool,
 ) -> None:
     """But not those of a recording that failed: they are what there is of it."""
-    life = Life(error=OSError(28, "No space left on device") if failed else None)
+    life = Life(error=AssertionError("a defect") if failed else None)
     await life.read_all()
     await life.agent.stop()
     await Recordings(life.store, LOG).store_part(PARTS, EVENTS[:3])
@@ -325,11 +344,16 @@ async def test_events_that_are_missing_fail_no_recording_that_stands() -> None:
 async def test_a_store_that_is_away_is_the_reason_whatever_else_went_wrong() -> None:
     life = Life(values=[*VALUES[:4], *VALUES[5:]])
     life.recordings.blind = True
-    await life.read_all()
+    await life.read()
+    await until(lambda: bool(life.told))
     [told] = life.told
     assert told["type"] == "RecordingFailed"
     assert told["payload"]["reason"].startswith("store_unavailable: ")
     assert "events are missing" in told["payload"]["reason"]
+    life.recordings.blind = False
+    await until(lambda: len(life.told) > 1)
+    assert "events are missing" in life.told[1]["payload"]["reason"]
+    assert "store_unavailable" not in life.told[1]["payload"]["reason"]
 
 
 async def test_what_is_worse_than_the_recording_that_stands_is_not_written_and_that_one_announced() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from processors.agents.recording_jobs import Operation, RecordingJobs, StoreGaveUpError
+from processors.agents.recording_jobs import Operation, RecordingJobs
 from processors.storage.store import StoreError
 from runtime import telemetry
 
@@ -23,6 +23,10 @@ class Agent:
         self.jobs = RecordingJobs(
             slots, give_up_s, structlog.get_logger(), lambda *told: self.failed.append(told)
         )
+
+
+async def never(reason: str) -> None:
+    raise AssertionError(reason)
 
 
 def owned() -> bool:
@@ -143,7 +147,7 @@ async def test_a_revocation_cancels_every_job_and_frees_its_slot() -> None:
                 ended.append(name)
                 raise StoreError("away")
 
-            await agent.jobs.retried("1", store)
+            await agent.jobs.retried("1", store, never)
 
         return run
 
@@ -217,23 +221,41 @@ async def test_a_store_that_fails_is_tried_again_after_pauses_that_double(error:
     agent = Agent()
     before = telemetry.STORE_RETRIES._value.get()
     operation, tried = failing(3, lambda: error("away"))
-    assert await agent.jobs.retried("1", operation) == "stored"
+    assert await agent.jobs.retried("1", operation, never) == "stored"
     pauses = [later - earlier for earlier, later in pairwise(tried)]
     assert pauses == pytest.approx([0.1, 0.2, 0.4], abs=0.09)
     assert agent.jobs.trouble is None
     assert telemetry.STORE_RETRIES._value.get() - before == 3
 
 
-async def test_a_store_that_fails_for_too_long_is_given_up_when_the_time_is_over() -> None:
+async def test_that_a_store_fails_for_too_long_is_told_when_the_time_is_over_and_it_is_tried_on() -> None:
     agent = Agent(give_up_s=0.5)
-    operation, tried = failing(99, lambda: StoreError("disk full"))
-    with pytest.raises(StoreGaveUpError) as caught:
-        await agent.jobs.retried("1", operation)
-    assert str(caught.value) == (
-        "the store failed for 0 s (TAPELINE_STORE_GIVE_UP_S), at last with: disk full"
+    operation, tried = failing(6, lambda: StoreError("disk full"))
+    told: list[tuple[float, str, str | None]] = []
+
+    async def overdue(reason: str) -> None:
+        told.append((asyncio.get_running_loop().time(), reason, agent.jobs.trouble))
+
+    assert await agent.jobs.retried("1", operation, overdue) == "stored"
+    [(at_s, reason, trouble)] = told
+    assert trouble == "disk full"
+    assert reason == (
+        "the store failed for 0 s (TAPELINE_STORE_GIVE_UP_S) and is tried on; at last with: disk full"
     )
-    assert isinstance(caught.value.__cause__, StoreError)
-    assert tried[-1] - tried[0] == pytest.approx(0.5, abs=0.09), "the last pause is cut to what is left"
+    assert at_s - tried[0] == pytest.approx(0.5, abs=0.09), "the pause before is cut to what is left"
+    assert agent.jobs.trouble is None
+
+
+async def test_what_is_raised_when_it_is_overdue_ends_the_retries() -> None:
+    agent = Agent(give_up_s=0)
+    operation, _ = failing(99, lambda: StoreError("disk full"))
+
+    async def overdue(reason: str) -> None:
+        raise LookupError(reason)
+
+    with pytest.raises(LookupError):
+        await agent.jobs.retried("1", operation, overdue)
+    assert agent.jobs.trouble is None
 
 
 async def test_the_retries_of_a_stream_are_logged_once_a_minute() -> None:
@@ -241,7 +263,7 @@ async def test_the_retries_of_a_stream_are_logged_once_a_minute() -> None:
     with capture_logs() as logged:
         for name in "112":
             operation, _ = failing(2, lambda: StoreError("away"))
-            await agent.jobs.retried(name, operation)
+            await agent.jobs.retried(name, operation, never)
     said = [(line["event"], line["stream"], line["reason"], line["retry_s"]) for line in logged]
     assert said == [("store_failed", "1", "away", 0.1), ("store_failed", "2", "away", 0.1)]
 
@@ -250,7 +272,7 @@ async def test_other_errors_are_raised_at_once() -> None:
     agent = Agent()
     operation, tried = failing(99, lambda: ValueError("bug"))
     with pytest.raises(ValueError, match="bug"):
-        await agent.jobs.retried("1", operation)
+        await agent.jobs.retried("1", operation, never)
     assert len(tried) == 1
     assert agent.jobs.trouble is None, "the store is not to blame"
 
@@ -265,7 +287,7 @@ async def test_a_cancellation_ends_the_retries(after_s: float) -> None:
             await asyncio.sleep(60)
         raise StoreError("away")
 
-    task = asyncio.create_task(agent.jobs.retried("1", operation))
+    task = asyncio.create_task(agent.jobs.retried("1", operation, never))
     await asyncio.sleep(after_s)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
