@@ -94,7 +94,7 @@ def gateway(
         processes = Processes(["gateway"], chosen.drain_s + 20)
         if chosen.spool is not None and spool_files(chosen.spool):
             raise typer.Exit(await processes.run_first(commands, chosen.operations))
-        raise typer.Exit(await processes.run(commands, chosen.operations, restart=True))
+        raise typer.Exit(await processes.run(commands, chosen.operations))
 
     if process is not None:
         run(one_of_several(process))
@@ -144,7 +144,7 @@ def worker(
 
     async def several() -> int:
         commands = [["worker", agent] for agent in wanted]
-        return await Processes(wanted, STOP_TIMEOUT_S).run(commands, chosen.operations, restart=False)
+        return await Processes(wanted, STOP_TIMEOUT_S).run(commands, chosen.operations)
 
     if len(wanted) == 1:
         status = run(run_agent(wanted[0], chosen.worker(), chosen.operations))

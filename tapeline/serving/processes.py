@@ -18,13 +18,12 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from tapeline.serving.health import AdminEndpoint
+from tapeline.serving.lives import Lives
 
 log = structlog.get_logger()
 
 #: prometheus-client's own variable: where the metrics of a process are left for its parent to add up.
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-#: A process that ended sooner than this would end again.
-SHORT_LIFE_S = 5.0
 
 
 class Processes:
@@ -35,13 +34,16 @@ class Processes:
         self._folder = tempfile.mkdtemp(prefix="tapeline-")
         self._endpoint = AdminEndpoint(parts, self._folder)
         self._running: dict[asyncio.Task[int], tuple[Sequence[str], asyncio.subprocess.Process, float]] = {}
+        self._pausing: dict[asyncio.Task[None], Sequence[str]] = {}
+        """What is to be started again, each when its pause is over."""
+        self._lives: dict[tuple[str, ...], Lives] = {}
         self._signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
 
-    async def run(self, commands: Sequence[Sequence[str]], operations: str | None, *, restart: bool) -> int:
+    async def run(self, commands: Sequence[Sequence[str]], operations: str | None) -> int:
         """Run until SIGTERM or SIGINT, or until a process ends for good; return the highest exit status.
 
-        ``restart``: one that ended is started again, unless it lived for seconds only; else all end
-        with it. Raise AdminEndpointError.
+        One that ended is started again, with growing pauses; when it is given up (``lives``), all end with
+        it. Raise AdminEndpointError.
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -50,7 +52,7 @@ class Processes:
             await self._endpoint.start(operations)
             for command in commands:
                 await self._start(command)
-            return await self._watch(restart)
+            return await self._watch()
         finally:
             await self._endpoint.stop()
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -78,7 +80,7 @@ class Processes:
 
         later = asyncio.create_task(others())
         try:
-            return await self.run(commands[:1], operations, restart=True)
+            return await self.run(commands[:1], operations)
         finally:
             later.cancel()
 
@@ -89,20 +91,28 @@ class Processes:
         task = asyncio.create_task(process.wait())
         self._running[task] = (command, process, time.monotonic())
 
-    async def _watch(self, restart: bool) -> int:
+    async def _watch(self) -> int:
         while True:
             signalled = asyncio.create_task(self._signals.get())
-            await asyncio.wait({signalled, *self._running}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                {signalled, *self._running, *self._pausing}, return_when=asyncio.FIRST_COMPLETED
+            )
             if signalled.done():
                 return await self._end(signalled.result())
             signalled.cancel()
+            for pause in [pause for pause in self._pausing if pause.done()]:
+                await self._start(self._pausing.pop(pause))
             for task in [task for task in self._running if task.done()]:
                 command, process, began_s = self._running.pop(task)
                 mark_process_dead(process.pid, self._folder)  # type: ignore[no-untyped-call]
-                if not restart or time.monotonic() - began_s < SHORT_LIFE_S:
+                lives = self._lives.setdefault(tuple(command), Lives())
+                pause_s = lives.ended(time.monotonic() - began_s)
+                told = {"command": " ".join(command), "status": task.result()}
+                if pause_s is None:
+                    log.error("process_given_up", **told, reason="its own log tells why it ended")
                     return max(abs(task.result()), await self._end(signal.SIGTERM))
-                log.error("process_ended", command=" ".join(command), status=task.result())
-                await self._start(command)
+                log.error("process_ended", **told, restart_s=pause_s)
+                self._pausing[asyncio.create_task(asyncio.sleep(pause_s))] = command
 
     async def _end(self, number: signal.Signals) -> int:
         """Pass the signal on, and a further one too; kill what has not ended in time."""

@@ -1,6 +1,7 @@
 """What health says while Kafka or the store is away: unready at most, never dead; and a stop ends in time."""
 
 import asyncio
+import json
 import math
 import shutil
 import signal
@@ -8,6 +9,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
 import pytest
 from support import ask, is_ready, until
 
@@ -118,6 +120,32 @@ async def test_sigterm_ends_all_without_kafka(alone: Stack, how: signal.Signals)
     finally:
         if how is signal.SIGSTOP:
             broker.send_signal(signal.SIGCONT)
+
+
+async def test_a_worker_keeps_each_of_its_agents_alive(alone: Stack) -> None:
+    await alone.start_gateway()
+    await alone.start("worker", "worker")
+
+    async def all_three() -> bool:
+        return await is_ready(alone.operations["worker"])
+
+    await until(all_three, 60)
+    await asyncio.sleep(5)  # one that ends at its start would be given up
+    children = {
+        child.cmdline()[-1]: child for child in psutil.Process(alone.processes["worker"].pid).children()
+    }
+    assert children.keys() == set(AGENTS)
+    children["assemble"].kill()
+    played = call(9400)
+    await play(played, alone.url, fast=True)
+    await recorded(alone, played)
+    await until(all_three, 60)
+    log = alone.log_of("worker").read_text()
+    assert [
+        line["command"] for line in map(json.loads, log.splitlines()) if line["event"] == "process_ended"
+    ] == ["worker assemble"]
+    assert all(children[name].is_running() for name in ("measure", "record"))
+    assert await alone.stop("worker") == 0
 
 
 async def test_without_the_store_record_is_unready_and_alive(alone: Stack, tmp_path: Path) -> None:
