@@ -29,6 +29,7 @@ from ingest.partition_queue import PartitionQueue
 from ingest.partition_queues import STALL_S
 from runtime import telemetry
 from runtime.clients import check_topics, connected
+from runtime.clocks import ClockWatch
 from runtime.cluster import Cluster
 from runtime.throttle import LogThrottle
 from schemas.topics import MAX_RECORD_BYTES
@@ -45,6 +46,8 @@ PROBE_S = 5.0
 RECONNECT_S = 1.0
 #: A producer that is replaced may take so long to stop.
 STOP_S = 5.0
+#: Kafka's ``message.timestamp.type``: the broker stamps, in whole milliseconds.
+_LOG_APPEND_TIME, _MS = 1, 0.001
 #: What Kafka says of records that it will never take. All else is tried again.
 REFUSED = (MessageSizeTooLargeError, RecordListTooLargeError, CorruptRecordException, PolicyViolationError)
 
@@ -69,6 +72,7 @@ class Sender:
         self._on_change = on_change
         self._on_loss = on_loss
         self._framing = framing
+        self._broker_clock = ClockWatch("gateway", "broker")
         self._producer: Any = None
         self._failed = False
         """Whether the producer has failed: nothing more is sent with it."""
@@ -145,8 +149,9 @@ class Sender:
 
     async def _deliver(self, producer: Any, queue: PartitionQueue, batch: Any) -> None:
         outbox = self._outbox
+        sent_s = time.time()
         try:
-            await (await producer.send_batch(batch, queue.topic, partition=queue.partition))
+            told = await (await producer.send_batch(batch, queue.topic, partition=queue.partition))
         except asyncio.CancelledError:
             return  # it is stopped: the records stay where they are
         except REFUSED as error:
@@ -160,6 +165,8 @@ class Sender:
                 log.error("kafka_failed", topic=queue.topic, reason=repr(error))
         else:
             self._answered_s = time.monotonic()
+            if told.timestamp_type == _LOG_APPEND_TIME:
+                self._broker_clock.stamped(told.timestamp / 1000, sent_s - _MS, time.time())
             from_memory = not outbox.draining
             telemetry.PUBLISHED.labels(queue.topic).inc(outbox.acknowledge(queue))
             if from_memory:

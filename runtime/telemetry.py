@@ -34,6 +34,12 @@ WAITING = Gauge(
     ["part", "what"],
     multiprocess_mode="livemax",
 )
+CLOCK_OFFSET = Gauge(
+    "tapeline_clock_offset_seconds",
+    "By how much another clock is ahead of the part's at least; 0 while they may agree",
+    ["part", "against"],
+    multiprocess_mode="livemostrecent",
+)
 
 # The gateway: connections -------------------------------------------------------------------------
 CONNECTIONS = Gauge("tapeline_gateway_connections", "WebSocket connections open", multiprocess_mode="livesum")

@@ -263,7 +263,8 @@ class Settings(BaseModel):
 
     @field_validator(
         *("spool", "tokens", "tls_certificate", "tls_key", "kafka_ca", "kafka_certificate", "kafka_key"),
-        *("registry", "registry_ca", "registry_certificate", "registry_key", "operations"),
+        *("registry", "registry_username", "registry_ca", "registry_certificate", "registry_key"),
+        "operations",
         mode="before",
     )
     @classmethod

@@ -10,6 +10,11 @@ import faust
 from processors.core.partition import Partition
 from processors.driver.batch import Batch
 from runtime import telemetry
+from runtime.clocks import ClockWatch
+from schemas.topics import MESSAGES
+
+#: How long a record may be under way, from its stamp to an agent that waits for it.
+UNDER_WAY_S = 1.0
 
 Partitions = Mapping[int, Partition[Any, Any]]
 
@@ -54,14 +59,28 @@ class AgentMetrics:
         self._agent = agent
         self._source = source
         self._uncommitted = UncommittedBatches()
+        # The broker stamps messages; what comes of them has the time of who wrote it.
+        self._clock = ClockWatch(agent, "broker" if source == MESSAGES.name else "assemble")
+        self._at_end: dict[int, int] = {}
+        """Where each partition was last seen to end."""
 
     def count(self, batch: Batch, outputs: int) -> None:
         """Count a batch that was processed, and what came of it."""
+        if batch.shows_end:
+            self._at_end[batch.tp.partition] = batch.start
         if batch.records:
+            self._compare_clocks(batch)
             telemetry.PROCESSED.labels(self._agent).inc(len(batch.records))
             telemetry.EMITTED.labels(self._agent).inc(outputs)
             first = batch.records[0]
             self._uncommitted.add(batch.tp.partition, first.offset, first.timestamp)
+
+    def _compare_clocks(self, batch: Batch) -> None:
+        """Compare clocks by a record that was waited for: it came as soon as it was in the log."""
+        first = batch.records[0]
+        if self._at_end.pop(batch.tp.partition, None) == first.offset:
+            fetched_s = time.time() - (time.monotonic() - batch.fetched_s)
+            self._clock.stamped(first.timestamp / 1000, fetched_s - UNDER_WAY_S, fetched_s)
 
     def rejected(self, reason: str) -> None:
         """Count a record that was dead-lettered."""

@@ -7,6 +7,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, Callable, Iterable
 from contextlib import suppress
+from time import monotonic
 from typing import Any, Generic, TypeVar, cast
 
 import faust
@@ -320,7 +321,7 @@ class StreamAgent(ABC, Generic[A, B]):
                 partitions = {n: owned.streams for n, owned in self._ownership.partitions.items()}
                 held = self._caution.held | self._ownership.lost
                 self.metrics.measure(partitions)
-                self.vitals.look(partitions, held, self.outside(), self.log)
+                self.vitals.look(monotonic(), partitions, held, self.outside(), self.log)
                 await asyncio.sleep(1)
         finally:
             probing.cancel()

@@ -6,7 +6,6 @@ neither ready nor alive. An outage outside makes it unready, and no more: nothin
 """
 
 import math
-import time
 from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -63,12 +62,17 @@ class Vitals:
     def _assigned(self) -> list[TP]:
         return [tp for tp in self._app.consumer.assignment() if tp.topic == self._source]
 
-    def look(self, partitions: Partitions, held: Collection[int], outside: Outside, log: Any) -> None:
-        """Look at the agent's partitions; ``held``: those that stand at a record, or are not its own."""
+    def look(
+        self, now_s: float, partitions: Partitions, held: Collection[int], outside: Outside, log: Any
+    ) -> None:
+        """Look at the agent's partitions; ``held``: those that stand at a record, or are not its own.
+
+        ``now_s`` is a monotonic clock's.
+        """
         assigned = self._assigned()
         answers = self.kafka.answers(but=self._kafka_trouble()) and outside.answers
         places = self._places(partitions, assigned, held) if answers and not outside.busy else {}
-        still = self._still.observe(time.monotonic(), places)
+        still = self._still.observe(now_s, places)
         if still and not self._log_told:
             log.error("agent_stands_still", partitions=[n for n in still if n != _REBALANCE])
         self._log_told = bool(still)
