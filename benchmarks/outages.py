@@ -1,7 +1,7 @@
 """Everything outside fails in turn, under calls in real time: Kafka, the store, the workers, the registry.
 
-The registry is a real one: ``BENCHMARK_REGISTRY`` is the command that runs it, with ``{port}`` and ``{kafka}``
-for where it is to listen and where Kafka is. Without it, the faults of a registry are left out.
+The registry is a real one: ``BENCHMARK_REGISTRY`` is the command that runs it, with ``{port}`` and
+``{kafka}`` for where it is to listen and where Kafka is. Without it, a registry's faults are left out.
 """
 
 import asyncio
@@ -28,8 +28,8 @@ from tapeline.local.kafka import free_port
 from tapeline.local.stack import Stack
 from tapeline.topics.reader import entries
 
-CALLS, LENGTH_S, BEGIN_WITHIN_S = 50, 40, 5
-FAULT_AFTER_S, FAULT_S = 10, 20
+CALLS, LENGTH_S, BEGIN_WITHIN_S = 50, 35, 3
+FAULT_AFTER_S, FAULT_S = 8, 20
 #: How long after the calls the recordings may take.
 RECORDED_WITHIN_S = 120
 
@@ -170,9 +170,11 @@ async def _under_calls(
     recorded_s, bad = await _recorded(stack, config, calls)
     registry = registry_from(config)
     messages = Counter(
-        (v["stream_id"], v["payload"]["name"], v["payload"]["track_sequence_number"])
-        async for e in entries(stack.cluster, MESSAGES, registry)
-        if (v := e.value) and v["type"] == "live_track" and v["stream_id"] // 1000 == number
+        [
+            (v["stream_id"], v["payload"]["name"], v["payload"]["track_sequence_number"])
+            async for e in entries(stack.cluster, MESSAGES, registry)
+            if (v := e.value) and v["type"] == "live_track" and v["stream_id"] // 1000 == number
+        ]
     )
     letters = len([e async for e in entries(stack.cluster, DEAD_LETTERS, registry)])
     doubled = sum(count - 1 for count in messages.values())

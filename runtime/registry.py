@@ -44,7 +44,7 @@ class RegistryAwayError(TapelineError, ConnectionError):
     def __init__(self, config: RegistryConfig, reason: str) -> None:
         super().__init__(
             f"no schema registry answers as it should at {config} (TAPELINE_REGISTRY): "
-            f"{reason[:_LONGEST_REASON]}"
+            f"{reason.replace(config.bare_url, str(config))[:_LONGEST_REASON]}"
         )
 
 
@@ -163,7 +163,7 @@ class ConfluentRegistry:
 def _client_options(config: RegistryConfig) -> dict[str, Any]:
     """Return the registry's settings as its client takes them; a password is in no URL of it."""
     options: dict[str, Any] = {
-        "url": str(config),
+        "url": config.bare_url,
         "timeout": config.timeout_s,
         "max.retries": _RETRIES,
         "retries.wait.ms": _RETRY_MS,

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from runtime.urls import without_secrets
 from schemas.errors import TapelineError
 
 
@@ -13,7 +14,7 @@ class RegistryConfigError(TapelineError):
 
 @dataclass(frozen=True, slots=True)
 class RegistryConfig:
-    """How a schema registry is asked. As text: its URLs, without a name or a password."""
+    """How a schema registry is asked. As text: its URLs, without secrets."""
 
     url: str = field(repr=False)
     """One, or several with commas between: the next is asked when one does not answer."""
@@ -39,7 +40,7 @@ class RegistryConfig:
                 usable = False
             if not usable:
                 raise RegistryConfigError(
-                    f"TAPELINE_REGISTRY={_bare(url)!r} is no URL of a schema registry, such as "
+                    f"TAPELINE_REGISTRY={without_secrets(url)!r} is no URL of a schema registry, such as "
                     "http://registry:8081"
                 )
         if self.username is not None and self.password is None:
@@ -48,6 +49,11 @@ class RegistryConfig:
             raise RegistryConfigError("TAPELINE_REGISTRY_KEY needs TAPELINE_REGISTRY_CERTIFICATE")
 
     def __str__(self) -> str:
+        return ",".join(without_secrets(url.strip()) for url in self.url.split(","))
+
+    @property
+    def bare_url(self) -> str:
+        """The URLs without a name and a password, which the client takes apart from them."""
         return ",".join(_bare(url) for url in self.url.split(","))
 
     @property

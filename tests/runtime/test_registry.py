@@ -199,7 +199,7 @@ async def test_over_tls_it_trusts_the_ca_and_shows_its_certificate(tmp_path: Pat
 @pytest.mark.parametrize(
     ("config", "says"),
     [
-        ({"url": "registry:8081"}, "TAPELINE_REGISTRY='registry:8081' is no URL"),
+        ({"url": "registry:8081"}, "TAPELINE_REGISTRY='…' is no URL"),
         ({"url": "http://"}, "is no URL"),
         ({"url": "http://r:x"}, "is no URL"),
         ({"url": "ftp://us:secret@r"}, "'ftp://r' is no URL"),
