@@ -30,8 +30,9 @@ PREFIX_BYTES = 4
 
 @pytest.fixture
 async def alone(tmp_path: Path) -> AsyncIterator[Stack]:
-    """Start a broker of its own."""
-    stack = Stack(tmp_path, settings={"TAPELINE_PARTITIONS": str(PARTITIONS)})
+    """Start a broker of its own. What comes without a start waits for no window there."""
+    settings = {"TAPELINE_PARTITIONS": str(PARTITIONS), "TAPELINE_WINDOW_CHUNKS": "8"}
+    stack = Stack(tmp_path, settings=settings)
     try:
         await stack.start_broker()
         yield stack
