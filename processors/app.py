@@ -1,6 +1,7 @@
 """The wiring of each agent into a Faust application."""
 
 from collections.abc import AsyncIterable, Mapping
+from functools import partial
 from typing import Any
 
 import faust
@@ -17,11 +18,11 @@ from processors.driver.producer import PartitionProducers
 from processors.storage.recordings import Recordings
 from processors.storage.store import open_store
 from runtime.cluster import Cluster
+from runtime.log_identity import Logs, check_log
 from runtime.registry import LAG_S, registry_from
 from runtime.skips import read_skips
 from schemas.codec import Reader, Writer
 from schemas.event_reader import EventReader
-from schemas.identity import LogIdentity
 from schemas.topics import (
     DEAD_LETTERS,
     MAX_CHECKPOINT_BYTES,
@@ -59,15 +60,13 @@ BUFFERED_BATCHES = 8
 
 
 def create_agent(
-    name: str,
-    config: WorkerConfig,
-    source: LogIdentity | None = None,
-    writers: Mapping[str, Writer] | None = None,
+    name: str, config: WorkerConfig, logs: Logs | None = None, writers: Mapping[str, Writer] | None = None
 ) -> tuple[faust.App, StreamAgent[Any, Any]]:
     """Return the Faust application of ``assemble``, ``measure`` or ``record``, and the agent in it.
 
-    ``source``: which log the streams are in, for ``record``. ``writers``: those of ``OUTPUTS``; None: without
-    a registry. Raise ValueError for another name, StoreUrlError and RegistryConfigError.
+    ``logs``: which logs the topics are (``sources``); None: that does not matter, of an agent that is not
+    ``record``. ``writers``: those of ``OUTPUTS``; None: without a registry. Raise ValueError for another
+    name, StoreUrlError and RegistryConfigError.
     """
     servers = ";".join(f"tapeline://{server.strip()}" for server in config.kafka.servers.split(","))
     app = Application(
@@ -91,8 +90,9 @@ def create_agent(
     if name not in OUTPUTS:
         raise ValueError(f"no agent is called {name!r}: {', '.join(OUTPUTS)}")
     agent = _agent(
-        name, app, config, source, writers or {topic.name: Writer(topic) for topic in OUTPUTS[name]}
+        name, app, config, logs or {}, writers or {topic.name: Writer(topic) for topic in OUTPUTS[name]}
     )
+    app.source_id = agent.source_id
     topic = app.topic(agent.source.name, schema=BatchSchema(key_type=bytes, value_type=bytes))
 
     # Named: without a name Faust derives one, and a module's rename would be a new agent.
@@ -126,19 +126,25 @@ def _producers(name: str, kafka: Cluster) -> PartitionProducers:
     )
 
 
+def sources(name: str) -> tuple[Topic, ...]:
+    """Return the topics of which an agent must know which logs they are; the first is the one it reads."""
+    return {"assemble": (MESSAGES,), "measure": (TRACKS,), "record": (TRACKS, MESSAGES)}[name]
+
+
 def _agent(
-    name: str,
-    app: faust.App,
-    config: WorkerConfig,
-    source: LogIdentity | None,
-    writers: Mapping[str, Writer],
+    name: str, app: faust.App, config: WorkerConfig, logs: Logs, writers: Mapping[str, Writer]
 ) -> StreamAgent[Any, Any]:
     registry = registry_from(config.registry, LAG_S)
     producers = _producers(name, config.kafka)
+    source = MESSAGES if name == "assemble" else TRACKS
+    source_id = logs[source.name].topic_id if source.name in logs else ""
     common = (
-        CheckpointLog(config.kafka, changelog(name).name),
+        # The other agents keep nothing that is of the log they read: events are known by their numbers.
+        CheckpointLog(config.kafka, changelog(name).name, source_id, binds=name == "assemble"),
         config.checkpoints,
-        lambda number: read_skips(config.kafka, [number]),
+        lambda number: read_skips(config.kafka, [number], logs),
+        source_id,
+        partial(check_log, config.kafka, source, logs[source.name]) if source_id else None,
     )
     match name:
         case "assemble":
@@ -168,7 +174,6 @@ def _agent(
                 writer=writers[METRICS.name],
             )
         case "record":
-            assert source is not None, "the manifests tell of which log they are"
             return Record(
                 app,
                 name,
@@ -176,7 +181,7 @@ def _agent(
                 producers,
                 *common,
                 storage=config.storage,
-                recordings=Recordings(open_store(config.store), source),
+                recordings=Recordings(open_store(config.store), logs[MESSAGES.name]),
                 reader=EventReader(registry),
                 writer=writers[RECORDINGS.name],
             )

@@ -103,6 +103,12 @@ HALTED = Gauge(
     ["part", "topic", "partition"],
     multiprocess_mode="livemax",
 )
+LOG_LOST = Counter(
+    "tapeline_agent_log_lost",
+    "Times that a partition was not as it was read: what came next was deleted (expired), it ends before "
+    "what was read (shortened), or it is of a topic made anew (replaced)",
+    ["part", "how"],
+)
 UNSAFE_AGE = Gauge(
     "tapeline_agent_oldest_unsafe_seconds",
     "Age of the oldest record that would be read again after a crash",

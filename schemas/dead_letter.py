@@ -27,6 +27,8 @@ class DeadLetter:
     offset: int | None = None
     connection: str | None = None
     sender: str | None = None
+    topic_id: str | None = None
+    """Kafka's id of the topic: of one that was made anew, the place is another record's."""
 
     def headers(self) -> Headers:
         """Return the Kafka headers of the dead letter."""
@@ -48,6 +50,8 @@ class DeadLetter:
             headers.append(("tapeline.connection", self.connection.encode()))
         if self.sender is not None:
             headers.append(("tapeline.sender", self.sender.encode()))
+        if self.topic_id is not None:
+            headers.append(("tapeline.topic-id", self.topic_id.encode()))
         return headers
 
 
@@ -71,4 +75,5 @@ def parse_headers(headers: Headers) -> DeadLetter:
         offset=number("offset"),
         connection=found.get("tapeline.connection"),
         sender=found.get("tapeline.sender"),
+        topic_id=found.get("tapeline.topic-id"),
     )

@@ -29,6 +29,8 @@ TapelineError                      what a person meets, in words
  ├── FencedError                   another worker has taken the partition (processors.driver.fencing)
  ├── TransactionalIdError          Kafka refuses a transactional id (processors.driver.fencing)
  ├── PartitionTakenError           another worker writes for ours (processors.agents.ownership)
+ ├── LogReplacedError              a topic was made anew while it was read (runtime.log_identity)
+ ├── LogLostError                  the log ends before what was read of it (processors.agents.log_changes)
  ├── StoreUrlError                 no store is at that URL (processors.storage.store)
  ├── RecordingStandsError          a recording stands: no other is written (processors.agents.announcer)
  ├── AdminEndpointError            the admin endpoint cannot listen (tapeline.serving.health)

@@ -128,6 +128,7 @@ def _segment_event(value: bytes, at: int) -> Event | None:
         call_id, at = _text(value, at + 1) if value[at] else (None, at + 1)
         source_partition, at = _long(value, at)
         source_offset, at = _long(value, at)
+        topic_id, at = _text(value, at + 1) if value[at] else (None, at + 1)
         track, at = _text(value, at + 1)  # behind the payload's branch
         track_index, at = _long(value, at)
         first_sample, at = _long(value, at)
@@ -140,9 +141,8 @@ def _segment_event(value: bytes, at: int) -> Event | None:
     end = at + length
     audio = memoryview(value)[at:end]
     segment = EncodedSegment(track, track_index, first_sample, samples, audio, value, end)
-    return Event(
-        stream_id, sender, origin_offset, event_index, call_id, source_partition, source_offset, segment
-    )
+    source = source_partition, source_offset
+    return Event(stream_id, sender, origin_offset, event_index, call_id, *source, segment, topic_id)
 
 
 def _long(value: bytes, at: int) -> tuple[int, int]:

@@ -236,6 +236,7 @@ class Event(msgspec.Struct, frozen=True):
     source_partition: int
     source_offset: int
     payload: Payload
+    source_topic_id: str | None = None
 
     @property
     def kind(self) -> str:
@@ -249,10 +250,14 @@ class Event(msgspec.Struct, frozen=True):
 
     @property
     def stream_key(self) -> str:
-        """What tells its stream from all others: ``str(stream)``, made at once, as it is asked of each."""
+        """What tells its stream from all others: ``str(stream)``, and which log its offset is one of.
+
+        Made at once, as it is asked of each event.
+        """
+        log = "" if self.source_topic_id is None else f"@{self.source_topic_id}"
         if self.sender is None:
-            return f"{self.stream_id}@{self.origin_offset}"
-        return f"{self.sender}/{self.stream_id}@{self.origin_offset}"
+            return f"{self.stream_id}@{self.origin_offset}{log}"
+        return f"{self.sender}/{self.stream_id}@{self.origin_offset}{log}"
 
     def to_record(self) -> Record:
         """Return the Avro record ``TrackEvent``. Raise CorruptRecordError if a segment does not decode."""
@@ -266,6 +271,7 @@ class Event(msgspec.Struct, frozen=True):
             "call_id": self.call_id,
             "source_partition": self.source_partition,
             "source_offset": self.source_offset,
+            "source_topic_id": self.source_topic_id,
             "payload": (f"tapeline.{payload.kind}", payload.to_record()),
         }
 
@@ -283,6 +289,7 @@ class Event(msgspec.Struct, frozen=True):
                 record["source_partition"],
                 record["source_offset"],
                 payload,
+                record["source_topic_id"],
             )
         except (KeyError, msgspec.ValidationError) as error:
             raise CorruptRecordError(f"a record is no event of ours: {error!r}") from error

@@ -47,6 +47,11 @@ class LogIdentity(NamedTuple):
     """Kafka's UUID in its own text form: letters, digits, ``_`` and ``-``. A topic made anew has another."""
 
 
+def is_of(record: Record, log: LogIdentity) -> bool:
+    """Return whether a decoded record of ours tells of a stream of a log; one that names none does of any."""
+    return record["source_topic_id"] in (None, log.topic_id)
+
+
 def identity_in(record: Record) -> StreamIdentity:
     """Return the stream of a decoded record of ours, of any topic but the messages'."""
     return StreamIdentity(record["sender"], record["stream_id"], record["origin_offset"])
@@ -55,6 +60,11 @@ def identity_in(record: Record) -> StreamIdentity:
 def stream_name(sender: str | None, stream_id: int) -> str:
     """Return what the streams of one sender and number share, as text."""
     return str(stream_id) if sender is None else f"{sender}/{stream_id}"
+
+
+def without_log(stream_key: str) -> str:
+    """Return how a person writes the stream of a key that may name its log behind a second ``@``."""
+    return "@".join(stream_key.split("@")[:2])
 
 
 @lru_cache(maxsize=4096)

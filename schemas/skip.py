@@ -25,9 +25,12 @@ class Skip(NamedTuple):
         """The command that makes it."""
         return f"tapeline skip {self.topic} {self.partition} {self.offset}"
 
-    def to_record(self, skipped_at_ms: int) -> Record:
-        """Return the ``Skip`` record, written at a time in milliseconds since the epoch."""
-        return self._asdict() | {"skipped_at": skipped_at_ms}
+    def to_record(self, skipped_at_ms: int, topic_id: str | None = None) -> Record:
+        """Return the ``Skip`` record, written at a time in milliseconds since the epoch.
+
+        ``topic_id``: which log the place is in.
+        """
+        return self._asdict() | {"skipped_at": skipped_at_ms, "topic_id": topic_id}
 
     @classmethod
     def of_record(cls, record: Record) -> "Skip":

@@ -9,6 +9,7 @@ from typing import Any
 from faust.types import TP
 
 from processors.core.attempt import Attempt
+from processors.core.reading_on import Commit, ReadingOn, reading_on
 from processors.driver.batch import Batch
 from processors.driver.checkpoints import CheckpointLog
 from processors.driver.producer import Outgoing
@@ -37,13 +38,18 @@ class Kafka:
 
     topics: dict[str, list[Outgoing]] = field(default_factory=lambda: defaultdict(list))
     committed: int = 0
+    committed_of: str = ""
+    """Of which log that is."""
+    ends: int = 2**62
+    """Where the log ends that the agent reads."""
 
 
 class Worker:
     """A worker's application, its consumer, and the producers of its partitions, in one."""
 
-    def __init__(self, kafka: Kafka) -> None:
+    def __init__(self, kafka: Kafka, source_id: str = "") -> None:
         self.kafka = kafka
+        self.source_id = source_id
         self.epoch = 1
         self.broker_session_timeout = 10.0
         self.should_stop = False
@@ -70,8 +76,15 @@ class Worker:
 
     # The consumer ------------------------------------------------------------------------------
 
-    async def first_needed(self, tp: TP) -> int:
-        return self.kafka.committed
+    async def first_needed(self, tp: TP) -> ReadingOn:
+        commit = Commit(self.kafka.committed, self.kafka.committed_of)
+        return reading_on(commit, self.source_id, 0, self.kafka.ends)
+
+    async def end_of_log(self, tp: TP) -> int:
+        return self.kafka.ends
+
+    async def seek_back(self, tp: TP, offset: int) -> None:
+        self.reads_on_from = offset
 
     def committed_offset(self, tp: TP) -> int:
         return self.kafka.committed
@@ -90,7 +103,7 @@ class Worker:
         self._declared = offset
 
     async def commit_declared(self, timeout_s: float) -> None:
-        self.kafka.committed = self._declared
+        self.kafka.committed, self.kafka.committed_of = self._declared, self.source_id
 
     # The producers -----------------------------------------------------------------------------
 
@@ -116,8 +129,8 @@ class Worker:
 class Changelog(CheckpointLog):
     """A log of checkpoints that lies in memory."""
 
-    def __init__(self, kafka: Kafka, topic: str) -> None:
-        super().__init__(Cluster(""), topic)
+    def __init__(self, kafka: Kafka, topic: str, source_id: str = "") -> None:
+        super().__init__(Cluster(""), topic, source_id, binds=True)
         self._kafka = kafka
         self.noted: list[Attempt | None] = []
 

@@ -86,6 +86,10 @@ class AgentMetrics:
         """Count a record that was dead-lettered."""
         telemetry.AGENT_REJECTED.labels(self._agent, reason).inc()
 
+    def lost(self, how: str) -> None:
+        """Count a partition that is not as it was read."""
+        telemetry.LOG_LOST.labels(self._agent, how).inc()
+
     def revoked(self) -> None:
         """Forget the partitions: they were revoked."""
         self._uncommitted.clear()

@@ -56,7 +56,7 @@ class Announcer:
     async def failed(self, owned: OwnedPartition[Any, Any], output: RecorderOutput, reason: str) -> None:
         """Announce that there is no recording, and why."""
         path = f"recordings/{output.location}"
-        said = self._outgoing(recording_failed(output.stream, output.call_id, path, reason))
+        said = self._outgoing(recording_failed(output.stream, output.call_id, path, reason, output.topic_id))
         await owned.producer.send_all(RECORDINGS.name, [said])
         telemetry.FAILED.inc()
         self._log.error("recording_failed", stream=str(output.stream), reason=reason)

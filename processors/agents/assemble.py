@@ -74,7 +74,9 @@ class Assemble(StreamAgent[Record, Encoded]):
         return output if always_fits(output) else self._outgoing(output)
 
     def _outgoing(self, output: Event) -> Outgoing:
-        return self._writer.outgoing(output.stream_id, output.to_record(), output.kind)
+        record = output.to_record()
+        record["source_topic_id"] = self.source_id or None
+        return self._writer.outgoing(output.stream_id, record, output.kind)
 
     async def emit(self, owned: OwnedPartition[Record, Encoded], outputs: list[tuple[str, Encoded]]) -> None:
         """Send events in order, and wait until Kafka has acknowledged them all."""

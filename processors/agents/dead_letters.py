@@ -16,10 +16,11 @@ _LONGEST_DETAIL = 1000
 _LONGEST_KEY = 1024
 
 
-def letters(agent: str, tp: TP, faults: Iterable[Fault]) -> Iterator[Outgoing]:
+def letters(agent: str, tp: TP, faults: Iterable[Fault], topic_id: str | None = None) -> Iterator[Outgoing]:
     """Yield what an agent sends to the dead letters of the faults in a partition: the bytes, and why.
 
-    Of a record as large as its topic takes, the bytes stay where they are; the headers tell the place.
+    ``topic_id``: which log that partition is of. Of a record as large as its topic takes, the bytes stay
+    where they are; the headers tell the place.
     """
     for fault in faults:
         record, rejected = fault.record, fault.rejected
@@ -31,6 +32,7 @@ def letters(agent: str, tp: TP, faults: Iterable[Fault]) -> Iterator[Outgoing]:
             topic=tp.topic,
             partition=tp.partition,
             offset=record.offset,
+            topic_id=topic_id,
         )
         key = record.key if len(record.key or b"") <= _LONGEST_KEY else None
         fits = len(value) <= MAX_BODY_BYTES - _HEADER_BYTES

@@ -11,14 +11,16 @@ from processors.agents.dead_letters import letters
 from processors.agents.ownership import OwnedPartition
 from processors.core.feeding import Fault
 from runtime.throttle import LogThrottle
+from schemas.identity import without_log
 from schemas.topics import DEAD_LETTERS
 
 
 class FaultReporter:
     """An agent's faults into its log, its metrics and the dead letters."""
 
-    def __init__(self, agent: str, metrics: AgentMetrics, log: Any) -> None:
+    def __init__(self, agent: str, metrics: AgentMetrics, log: Any, topic_id: str | None) -> None:
         self._agent = agent
+        self._topic_id = topic_id
         self._metrics = metrics
         self._log = log
         self._throttle = LogThrottle()
@@ -41,11 +43,12 @@ class FaultReporter:
                 "record_rejected", reason=rejected.reason, partition=owned.tp.partition, offset=offset
             )
             self._metrics.rejected(rejected.reason)
-        sent = letters(self._agent, owned.tp, [fault for fault, _ in faults])
+        sent = letters(self._agent, owned.tp, [fault for fault, _ in faults], self._topic_id)
         await owned.producer.send_all(DEAD_LETTERS.name, sent)
 
     def tell(self, tp: TP, defects: Sequence[tuple[str, Exception]]) -> None:
         """Log what was raised in what is done by time, once a minute for each stream."""
         for stream, error in defects:
             if self._throttle.allows(stream, monotonic()):
-                self._log.error("stream_defect", partition=tp.partition, stream=stream, exc_info=error)
+                name = without_log(stream)
+                self._log.error("stream_defect", partition=tp.partition, stream=name, exc_info=error)

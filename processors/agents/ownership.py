@@ -191,7 +191,7 @@ class Ownership(Generic[A, B]):
 
     async def _fetch_again(self, tp: TP) -> None:
         consumer = self._app.consumer
-        await consumer.go_on(tp, await consumer.first_needed(tp))
+        await consumer.go_on(tp, (await consumer.first_needed(tp)).offset)
 
     # Giving all up ---------------------------------------------------------------------------
 

@@ -57,7 +57,7 @@ class Record(StreamAgent[Event, RecorderOutput]):
         self._overdue: set[str] = set()
         """Streams of which it was announced that the store fails."""
         self._store_probe = Probe(recordings.ask_store, Waiting(self.name, "store"))
-        self._cleaner = PartsCleaner(recordings.delete_parts, self.log)
+        self._cleaner = PartsCleaner(self._delete_parts, self.log)
         self._crash: asyncio.Future[None] | None = None
 
     async def learn(self, values: Iterable[bytes | None]) -> None:
@@ -150,12 +150,14 @@ class Record(StreamAgent[Event, RecorderOutput]):
         recorder.finish(keep_parts=keep_parts)
 
     async def _store_part(self, output: StorePart) -> None:
-        storing = self._recordings.store_part(output.parts, output.events)
+        recordings = self._recordings.of_log(output.topic_id)
+        storing = recordings.store_part(output.parts, output.events)
         await asyncio.wait_for(storing, self._storage.timeout_s)
 
     async def _compose(self, output: StorePart, recorder: StreamRecorder) -> Saved | Kept:
         try:
-            return await self._recordings.compose(output.location, output.parts, output.events)
+            recordings = self._recordings.of_log(output.topic_id)
+            return await recordings.compose(output.location, output.parts, output.events)
         except IncompletePartsError as error:
             # Another worker may have composed it, and cleaned up, before it lost the partition.
             standing = await self._standing(output, recorder)
@@ -220,8 +222,9 @@ class Record(StreamAgent[Event, RecorderOutput]):
 
     async def _standing(self, output: RecorderOutput, recorder: StreamRecorder) -> Saved | None:
         """Return the recording that is known to stand of an incarnation. Raise what the store does."""
-        span = Span(output.stream, self._recordings.log, output.partition, output.last_offset)
-        looking = self._recordings.composed(output.location, span, recorder.last_ms)
+        recordings = self._recordings.of_log(output.topic_id)
+        span = Span(output.stream, recordings.log, output.partition, output.last_offset)
+        looking = recordings.composed(output.location, span, recorder.last_ms)
         return await asyncio.wait_for(looking, self._storage.timeout_s)
 
     def probes(self) -> list[Probe]:
@@ -258,7 +261,7 @@ class Record(StreamAgent[Event, RecorderOutput]):
         def still_wanted() -> bool:
             return self._ownership.holds(owned) and owned.streams.processor(name) is recorder
 
-        self._cleaner.clean(recorder.to_clean, still_wanted, cleaned)
+        self._cleaner.clean(_parts_in(recorder.topic_id, recorder.to_clean), still_wanted, cleaned)
 
     def on_expired(self, processor: StreamProcessor[Event, RecorderOutput], owned: Owned) -> None:
         """Delete parts that have come since: of a worker that woke up long after it had lost the partition.
@@ -266,9 +269,14 @@ class Record(StreamAgent[Event, RecorderOutput]):
         A day after the call, by its checkpoint: one look into the store a recording, whoever has the
         partition by then, and none at each rebalance.
         """
-        location = _recorder(processor).to_sweep
-        if location:
-            self._cleaner.clean(location, lambda: self._ownership.holds(owned), lambda: None)
+        recorder = _recorder(processor)
+        if recorder.to_sweep:
+            parts = _parts_in(recorder.topic_id, recorder.to_sweep)
+            self._cleaner.clean(parts, lambda: self._ownership.holds(owned), lambda: None)
+
+    async def _delete_parts(self, parts: str) -> None:
+        topic_id, _, location = parts.partition(":")
+        await self._recordings.of_log(topic_id or None).delete_parts(location)
 
     def on_lost(self, owned: Owned) -> None:
         """Let go of the audio that its recorders buffer."""
@@ -285,6 +293,11 @@ class Record(StreamAgent[Event, RecorderOutput]):
         self._overdue.clear()
         self._jobs.cancel()
         self._cleaner.cancel()
+
+
+def _parts_in(topic_id: str | None, location: str) -> str:
+    """Return where parts lie, and of which log they are, as ``TOPIC:LOCATION``."""
+    return f"{topic_id or ''}:{location}"
 
 
 def _recorder(processor: StreamProcessor[Event, RecorderOutput] | None) -> StreamRecorder:

@@ -5,7 +5,7 @@ An agent fills in how a value is decoded, what a stream's processor is, and wher
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, Callable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from contextlib import suppress
 from time import monotonic
 from typing import Any, Generic, TypeVar, cast
@@ -17,6 +17,7 @@ from faust.types import TP
 from processors.agents.agent_metrics import AgentMetrics
 from processors.agents.caution import Caution, ReadSkips
 from processors.agents.faults import FaultReporter
+from processors.agents.log_changes import LogChanges, LogLostError
 from processors.agents.ownership import OwnedPartition, Ownership
 from processors.agents.partition_queues import PartitionQueues
 from processors.agents.vitals import Outside, Vitals
@@ -32,6 +33,7 @@ from processors.driver.producer import PartitionProducers
 from runtime.probe import Probe, run_all
 from runtime.registry import while_registry_away
 from runtime.waiting import Waiting
+from schemas.identity import without_log
 from schemas.silence import Silence
 from schemas.topics import Topic
 
@@ -56,7 +58,10 @@ class StreamAgent(ABC, Generic[A, B]):
         checkpoints: CheckpointLog,
         config: CheckpointConfig,
         read_skips: ReadSkips,
+        source_id: str = "",
+        check_log: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """``source_id``: Kafka's id of the topic that it reads; ``check_log`` raises if it has another now."""
         self.app = app
         self.name = name
         self.source = source
@@ -79,7 +84,10 @@ class StreamAgent(ABC, Generic[A, B]):
             self.vitals.progress,
             self.log,
         )
-        self._faults = FaultReporter(name, self.metrics, self.log)
+        self.source_id = source_id
+        self._check_log = check_log
+        self._log_changes = LogChanges(self.metrics, self.log)
+        self._faults = FaultReporter(name, self.metrics, self.log, source_id or None)
         self._registry = Waiting(name, "registry")
         self._stopping = False
         app.before_revocation = self._give_up
@@ -181,7 +189,9 @@ class StreamAgent(ABC, Generic[A, B]):
             except FencedError as error:
                 self._ownership.lose(owned, error)
             except BaseException as error:
-                if isinstance(error, OSError):  # told, and no fault of a record: it counts as no death
+                if isinstance(
+                    error, (OSError, LogLostError)
+                ):  # told, and no fault of a record: it counts as no death
                     with suppress(Exception):
                         await self._caution.end(owned.tp, owned.producer, owned.standing, forget=False)
                 # Something may be fed that is not durable: its state must not be saved any more. If it was
@@ -204,6 +214,8 @@ class StreamAgent(ABC, Generic[A, B]):
     async def _work_through(self, owned: OwnedPartition[A, B], batch: Batch) -> None:
         streams = owned.streams
         expected = streams.next_offset
+        if batch.start < expected and (ends := await self.app.consumer.end_of_log(batch.tp)) < expected:
+            raise LogLostError(batch.tp, expected, ends)
         fresh = self.app.consumer.is_fresh(batch)
         match streams.check(batch.start, log_begins=batch.log_begins, fresh=fresh):
             case Disposition.IGNORE:
@@ -214,13 +226,7 @@ class StreamAgent(ABC, Generic[A, B]):
                 await self.app.consumer.seek_back(batch.tp, expected)
                 return
         if batch.start > expected:
-            self.log.error(
-                "offsets_missing",
-                partition=batch.tp.partition,
-                expected=expected,
-                found=batch.start,
-                reason="the log begins there: Kafka deleted what came before, by the topic's retention",
-            )
+            self._log_changes.note_deleted(batch.tp, expected, batch.start)
         streams.begin(batch.fetched_s)
         outputs, faults = fed(streams, batch.records, self.decoded, owned.standing.skipped)
         if batch.next_offset > streams.next_offset:
@@ -261,14 +267,20 @@ class StreamAgent(ABC, Generic[A, B]):
     async def _take(self, tp: TP, epoch: int) -> OwnedPartition[A, B]:
         """Return a partition that no other worker can write for, its streams restored."""
         number = tp.partition
+        if self._check_log is not None:
+            await self._check_log()
         producer = await self._producers.take(number)
         try:
             # Only now, when nothing can be written to it any more by others.
             processors = await self._checkpoints.read(number, self.restored_processor, self.vitals.progress)
-            needed = await self.app.consumer.first_needed(tp)
-            standing = await self._caution.begin(tp, producer, needed)
+            reading = await self.app.consumer.first_needed(tp)
+            of_another_log = self._checkpoints.of_another_log(number)
+            await self._checkpoints.save(producer, number, of_another_log)
+            standing = await self._caution.begin(tp, producer, reading.offset)
             try:
-                streams = await self._restored(tp, processors, needed)
+                streams = await self._restored(tp, processors, reading.offset)
+                if self._log_changes.note(tp, streams, reading, len(of_another_log)):
+                    await self.app.consumer.seek_back(tp, streams.next_offset)
             except UnreadableCheckpointError:  # told, and no record's fault: it counts as no death
                 await self._caution.end(tp, producer, standing, forget=False)
                 raise
@@ -330,4 +342,4 @@ class StreamAgent(ABC, Generic[A, B]):
 
     def stream_of(self, owned: OwnedPartition[A, B], fault: Fault) -> str | None:
         """Return the whole identity of a fault's stream, as text; None if none is known."""
-        return fault.stream
+        return None if fault.stream is None else without_log(fault.stream)

@@ -132,6 +132,15 @@ class Partition(Generic[A, B]):
             if not entry.closed and entry.processor.note_expired(log_begins):
                 self._due.add(name)
 
+    def note_shortened(self, log_ends: int) -> int:
+        """Let the streams know that the log ends before what was read of it; save what that changes.
+
+        Return of how many it does. Before the first batch.
+        """
+        lost = [name for name, entry in self._entries.items() if entry.processor.note_shortened(log_ends)]
+        self._due.update(lost)
+        return len(lost)
+
     def begin(self, fetched_s: float) -> None:
         """Begin a batch, of records or of none, that a fetch brought at a monotonic time in seconds."""
         self._silence.fetched(fetched_s)

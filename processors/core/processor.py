@@ -76,6 +76,9 @@ class StreamProcessor(Protocol[In, Out]):
     def note_expired(self, log_begins: int) -> bool:
         """Note that Kafka has deleted all before an offset; return whether that loses anything unread."""
 
+    def note_shortened(self, log_ends: int) -> bool:
+        """Note that the log ends at an offset; return whether what the processor had read is gone from it."""
+
     @property
     def silence_wait_ms(self) -> int | None:
         """How long the stream may be silent before it is closed; None for one that silence does not close."""
@@ -114,6 +117,10 @@ class SelfContained:
 
     def note_expired(self, log_begins: int) -> bool:
         """Return False."""
+        return False
+
+    def note_shortened(self, log_ends: int) -> bool:
+        """Return False: events are told apart by their numbers."""
         return False
 
     @property

@@ -23,5 +23,8 @@ class Application(faust.App):
     before_revocation: Callable[[], Awaitable[None]] = staticmethod(_nothing)
     """Awaited at a rebalance while the partitions are still this worker's: what it saves is kept."""
 
+    source_id = ""
+    """Kafka's id of the topic that the agent reads: commits name it."""
+
     def _create_directories(self) -> None:
         """Create none. Upstream makes ``<id>-data`` in the working directory, for stores such as RocksDB."""

@@ -52,20 +52,30 @@ class CheckpointLog:
 
     Key: the stream's name. Value: the partition in 4 bytes, then the snapshot. The last value of a key
     counts; none deletes it. One key, ``ATTEMPT``, is that of the last worker's ``Attempt``.
+
+    ``source_id`` is Kafka's id of the topic that the agent reads. It stands, between two zero bytes, before
+    what holds offsets of that topic: an attempt, and a snapshot if ``binds``. What has another is of another
+    log, and no state. (No snapshot begins with a zero byte.)
     """
 
-    def __init__(self, cluster: Cluster, topic: str) -> None:
+    def __init__(self, cluster: Cluster, topic: str, source_id: str = "", *, binds: bool = False) -> None:
         self._cluster = cluster
         self.topic = topic
+        self._mark = b"\0" + source_id.encode() + b"\0" if source_id else b""
+        self._binds = binds
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._attempts: dict[int, Attempt] = {}
+        self._of_another_log: dict[int, list[str]] = {}
+
+    def _prefix(self, number: int, *, bound: bool) -> bytes:
+        return number.to_bytes(_PARTITION_BYTES, "big") + (self._mark if bound else b"")
 
     async def save(self, producer: PartitionProducer, number: int, checkpoints: Iterable[Checkpoint]) -> None:
         """Write checkpoints, deleting those without a snapshot; return when Kafka has acknowledged them.
 
         Raise FencedError.
         """
-        prefix = number.to_bytes(_PARTITION_BYTES, "big")
+        prefix = self._prefix(number, bound=self._binds)
         records: list[Outgoing] = [
             (c.name.encode(), None if c.snapshot is None else prefix + c.snapshot, []) for c in checkpoints
         ]
@@ -88,12 +98,29 @@ class CheckpointLog:
                 partition=number,
             )
         self._attempts.pop(number, None)
-        prefix = number.to_bytes(_PARTITION_BYTES, "big")
+        prefix = self._prefix(number, bound=True)
         _, attempt = values.pop(ATTEMPT, (0, b""))
         if attempt.startswith(prefix):
             with suppress(msgspec.DecodeError):  # another version's: then it is the first one of this
-                self._attempts[number] = msgspec.msgpack.decode(attempt[_PARTITION_BYTES:], type=Attempt)
+                self._attempts[number] = msgspec.msgpack.decode(attempt[len(prefix) :], type=Attempt)
+        self._of_another_log[number] = self._pop_of_another_log(number, values) if self._binds else []
         return self._decoded(number, values, decode)
+
+    def _pop_of_another_log(self, number: int, values: _Values) -> list[str]:
+        bound = self._prefix(number, bound=False) + b"\0"
+        mine = self._prefix(number, bound=True)
+        others = [
+            key
+            for key, (_, value) in values.items()
+            if value.startswith(bound) and not value.startswith(mine)
+        ]
+        for key in others:
+            del values[key]
+        return [key.decode() for key in others]
+
+    def of_another_log(self, number: int) -> list[Checkpoint]:
+        """Return what deletes the checkpoints of another log that the last ``read`` of a partition found."""
+        return [Checkpoint(name, None) for name in self._of_another_log.get(number, ())]
 
     def attempt(self, number: int) -> Attempt | None:
         """Return the attempt at a partition that the last ``read`` found; None for none."""
@@ -101,7 +128,7 @@ class CheckpointLog:
 
     async def save_attempt(self, producer: PartitionProducer, number: int, attempt: Attempt | None) -> None:
         """Note an attempt for the next worker, durably; None forgets what was noted. Raise FencedError."""
-        prefix = number.to_bytes(_PARTITION_BYTES, "big")
+        prefix = self._prefix(number, bound=True)
         value = None if attempt is None else prefix + msgspec.msgpack.encode(attempt)
         await producer.send_all(self.topic, [(ATTEMPT, value, [])])
 
@@ -147,11 +174,13 @@ class CheckpointLog:
         return values
 
     def _decoded(self, number: int, values: _Values, decode: Callable[[bytes], S]) -> Iterator[tuple[str, S]]:
-        prefix = number.to_bytes(_PARTITION_BYTES, "big")
+        prefix = self._prefix(number, bound=False)
+        mine = self._prefix(number, bound=True)
         for key, (offset, value) in values.items():
-            if value[:_PARTITION_BYTES] == prefix:
+            if value.startswith(prefix):
+                begins = len(mine) if self._binds and value.startswith(mine) else len(prefix)
                 try:
-                    restored = key.decode(), decode(value[_PARTITION_BYTES:])
+                    restored = key.decode(), decode(value[begins:])
                 except ENVIRONMENTAL:
                     raise
                 except Exception as error:  # bytes of anybody: whatever it is, say where they are

@@ -11,6 +11,7 @@ from faust.transport.drivers import aiokafka as upstream
 from faust.types import TP
 from mode.utils.futures import notify
 
+from processors.core.reading_on import ReadingOn, reading_on
 from processors.driver.batch import Batch
 from processors.driver.fetched import DamagedError
 from processors.driver.threadless import ThreadlessConsumer
@@ -145,8 +146,8 @@ class Consumer(upstream.Consumer):
             generation_id=self.app.consumer_generation_id,
         )
 
-    async def first_needed(self, tp: TP) -> int:
-        """Return the offset to read on from: what the group has committed, else the beginning of the log.
+    async def first_needed(self, tp: TP) -> ReadingOn:
+        """Return where to read on: from what the group has committed, else from the log's beginning.
 
         Upstream seeks back to what was committed, but stays where it is when nothing was: a fetch that
         a rebalance dropped would then be lost. Wait for the broker.
@@ -155,14 +156,25 @@ class Consumer(upstream.Consumer):
             lambda: self._first_needed(tp), "asking_for_commits_again", partition=tp.partition
         )
 
-    async def _first_needed(self, tp: TP) -> int:
+    async def _first_needed(self, tp: TP) -> ReadingOn:
         consumer = self._thread._ensure_consumer()
-        committed = await self._thread.call_thread(consumer.committed, upstream.TopicPartition(*tp))
-        if committed is not None:
-            self._certain[tp] = int(committed)
-            return int(committed)
-        earliest = await self.earliest_offsets(tp)
-        return int(next(iter(earliest.values())))
+        commit = await consumer.committed_in(upstream.TopicPartition(*tp))
+        (begins,) = (await self.earliest_offsets(tp)).values()
+        found = reading_on(commit, self.app.source_id, int(begins), await self._end(tp))
+        if found.lost is not None:
+            self._certain.pop(tp, None)
+            self._committed_offset[tp] = None  # else nothing below it would be committed
+        elif commit is not None:
+            self._certain[tp] = commit.offset
+        return found
+
+    async def end_of_log(self, tp: TP) -> int:
+        """Return where a partition ends, as Kafka tells when it is asked for that. Wait for the broker."""
+        return await while_away(lambda: self._end(tp), "asking_for_the_end_again", partition=tp.partition)
+
+    async def _end(self, tp: TP) -> int:
+        (end,) = (await self._thread._ensure_consumer().end_offsets([upstream.TopicPartition(*tp)])).values()
+        return int(end)
 
     async def perform_seek(self) -> None:
         """Seek all partitions to what is committed, but for those that are revoked meanwhile.

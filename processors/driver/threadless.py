@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as upstream
 from mode.utils.futures import maybe_async
 
+from processors.core.reading_on import Commit
 from processors.driver import fetched, fetcher
 from runtime.clients import RETRY_S, is_broker_away, may_wait
 
@@ -23,7 +24,18 @@ LEAVE_TIMEOUT_S, SHUTDOWN_TIMEOUT_S = 3.0, 5.0
 
 
 class WaitingConsumer(aiokafka.AIOKafkaConsumer):  # type: ignore[misc]
-    """A consumer that starts when a broker is in service."""
+    """A consumer that starts when a broker is in service, and whose commits say of which log they are."""
+
+    source_id = ""
+
+    async def commit(self, offsets: Any = None) -> None:
+        """Commit offsets, each with Kafka's id of the topic."""
+        await super().commit({tp: (offset, self.source_id) for tp, (offset, _) in offsets.items()})
+
+    async def committed_in(self, tp: Any) -> Commit | None:
+        """Return what the group has committed, and of which log; None for nothing."""
+        found = (await self._coordinator.fetch_committed_offsets([tp])).get(tp)
+        return None if found is None or found.offset < 0 else Commit(found.offset, found.metadata)
 
     async def start(self) -> None:
         """Connect; wait for the broker. Else its coordinator's task would fail, and the worker with it."""
@@ -69,7 +81,7 @@ class ThreadlessConsumer(upstream.AIOKafkaConsumerThread):
         """Return aiokafka's consumer; upstream's reads records of transactions that were aborted."""
         conf = self.app.conf
         self._assignor = RoundRobinPartitionAssignor
-        return WaitingConsumer(
+        consumer = WaitingConsumer(
             bootstrap_servers=upstream.server_list(transport.url, transport.default_port),
             client_id=conf.broker_client_id,
             group_id=conf.id,
@@ -89,6 +101,8 @@ class ThreadlessConsumer(upstream.AIOKafkaConsumerThread):
             connections_max_idle_ms=conf.consumer_connections_max_idle_ms,
             **upstream.credentials_to_aiokafka_auth(conf.broker_credentials, conf.ssl_context),
         )
+        consumer.source_id = self.app.source_id
+        return consumer
 
     async def call_thread(self, fun: Any, *args: Any, **kwargs: Any) -> Any:
         """Call a method of the consumer, and await it if it is a coroutine."""

@@ -64,7 +64,14 @@ class Recordings:
     def __init__(self, store: ObjectStore, log: LogIdentity, parts: str = "parts") -> None:
         self._store = store
         self.log = log
+        self._parts = parts
         self._parts_root = f"{parts}/log={log.topic_id}"
+
+    def of_log(self, topic_id: str | None) -> "Recordings":
+        """Return those of another log of the same cluster; None: of this one."""
+        if topic_id is None or topic_id == self.log.topic_id:
+            return self
+        return Recordings(self._store, self.log._replace(topic_id=topic_id), self._parts)
 
     async def store_part(self, parts: str, events: Sequence[Event]) -> None:
         """Store events of a stream that goes on where its parts lie, named by their first and last number.

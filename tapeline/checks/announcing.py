@@ -10,7 +10,7 @@ from processors.storage.recordings import Saved
 from runtime.clients import TOOL_PATIENCE_S, connected, disconnected
 from runtime.cluster import Cluster
 from runtime.registry import writer_for
-from schemas.identity import StreamIdentity, identity_in
+from schemas.identity import LogIdentity, StreamIdentity, identity_in, is_of
 from schemas.registry import Registry
 from schemas.topics import RECORDINGS
 from tapeline.topics.reader import entries
@@ -28,7 +28,8 @@ class Announcer:
     It connects when there is something to be said: only then it needs the permission to write.
     """
 
-    def __init__(self, cluster: Cluster, registry: Registry | None) -> None:
+    def __init__(self, cluster: Cluster, registry: Registry | None, log: LogIdentity) -> None:
+        self._log = log
         self._cluster = cluster
         self._registry = registry
         self._last: dict[StreamIdentity, Word | None] = {}
@@ -39,7 +40,7 @@ class Announcer:
     async def __aenter__(self) -> Self:
         """Read what has been said. Raise UnknownTopicError and BrokerAwayError."""
         async for entry in entries(self._cluster, RECORDINGS, self._registry):
-            if entry.value is not None:
+            if entry.value is not None and is_of(entry.value, self._log):
                 self._last[identity_in(entry.value)] = _word(entry.value["type"], entry.value["payload"])
         return self
 

@@ -1,9 +1,11 @@
 """Reconciling the log: every message in it is accounted for, and every stream."""
 
+from runtime.clients import TOOL_PATIENCE_S
 from runtime.cluster import Cluster
+from runtime.log_identity import log_identity
 from schemas.errors import SchemaError
 from schemas.events import Event, StreamClosed
-from schemas.identity import StreamIdentity, identity_in, is_sender, stream_name
+from schemas.identity import LogIdentity, StreamIdentity, identity_in, is_of, is_sender, stream_name
 from schemas.registry import Registry
 from schemas.schema import Record
 from schemas.silence import is_silence
@@ -18,8 +20,9 @@ async def audit(cluster: Cluster, registry: Registry | None) -> Reconciliation:
 
     What is read of a topic is made of what is read after it: so nothing is missed that is written meanwhile.
     """
-    streams, retained = await _told(cluster, registry)
-    letters = await dead_letters(cluster, registry)
+    log = await log_identity(cluster, TOOL_PATIENCE_S)
+    streams, retained = await _told(cluster, registry, log)
+    letters = await dead_letters(cluster, registry, log)
     ledger = Ledger(streams, letters.places, retained)
     silences = 0
     async for entry in entries(cluster, MESSAGES, registry):
@@ -38,7 +41,7 @@ async def audit(cluster: Cluster, registry: Registry | None) -> Reconciliation:
     async for entry in entries(cluster, RECORDINGS, registry):
         if entry.value is None:
             undecodable.append(f"{RECORDINGS.name} {entry.partition} {entry.offset}: no record of ours")
-        else:
+        elif is_of(entry.value, log):
             recorded.append((identity_in(entry.value), entry.value["type"]))
     # Only now: what was deleted while it was read is missing as well.
     retained.messages_begin.update(await beginnings(cluster, MESSAGES))
@@ -48,14 +51,16 @@ async def audit(cluster: Cluster, registry: Registry | None) -> Reconciliation:
     return found
 
 
-async def _told(cluster: Cluster, registry: Registry | None) -> tuple[dict[StreamIdentity, Told], Retained]:
-    """Return what ``voxology.tracks`` tells of the streams, and from when on and how far it does."""
+async def _told(
+    cluster: Cluster, registry: Registry | None, log: LogIdentity
+) -> tuple[dict[StreamIdentity, Told], Retained]:
+    """Return what ``voxology.tracks`` tells of a log's streams, and from when on and how far it does."""
     streams: dict[StreamIdentity, Told] = {}
     first_ms: dict[int, int] = {}
     retained = Retained()
     async for entry in entries(cluster, TRACKS, registry):
         first_ms.setdefault(entry.partition, entry.timestamp_ms)
-        if entry.value is None:
+        if entry.value is None or not is_of(entry.value, log):
             continue
         event, partition = entry.value, entry.value["source_partition"]
         told = streams.setdefault(identity_in(event), Told(partition))

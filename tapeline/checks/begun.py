@@ -10,7 +10,7 @@ from runtime.cluster import Cluster
 from schemas.errors import SchemaError
 from schemas.event_reader import EventReader
 from schemas.events import StreamOpened, StreamSettings
-from schemas.identity import StreamIdentity
+from schemas.identity import LogIdentity, StreamIdentity
 from schemas.registry import Registry
 from schemas.topics import TRACKS
 from tapeline.topics.reader import records
@@ -35,8 +35,13 @@ def of_manifests(texts: Iterable[bytes]) -> Begun:
     return begun
 
 
-async def of_events(cluster: Cluster, registry: Registry | None, names: Collection[str]) -> Begun:
-    """Return the settings of the streams of these names whose first event is still in ``voxology.tracks``."""
+async def of_events(
+    cluster: Cluster, registry: Registry | None, names: Collection[str], log: LogIdentity
+) -> Begun:
+    """Return the settings of the streams of a log of which ``voxology.tracks`` still holds the first event.
+
+    Of those of these names.
+    """
     reader, begun = EventReader(registry), Begun()
     async for record in records(cluster, TRACKS.name, from_beginning=True, exit_at_end=True):
         if _OPENED not in record.headers:
@@ -45,6 +50,8 @@ async def of_events(cluster: Cluster, registry: Registry | None, names: Collecti
         try:
             event = reader.event(record.value or b"")
         except SchemaError:
+            continue
+        if event.source_topic_id not in (None, log.topic_id):
             continue
         opened = event.payload
         if event.stream.name in names and isinstance(opened, StreamOpened) and opened.settings is not None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from runtime.cluster import Cluster
 from schemas.dead_letter import parse_headers
+from schemas.identity import LogIdentity
 from schemas.registry import Registry
 from schemas.topics import DEAD_LETTERS, MESSAGES
 from tapeline.topics.reader import entries
@@ -20,10 +21,11 @@ class Letters:
     of_closed_streams: set[tuple[int, int]] = field(default_factory=set)
     """Those that came for a stream that had ended."""
     refused_by_gateway: int = 0
+    of_other_logs: int = 0
 
 
-async def dead_letters(cluster: Cluster, registry: Registry | None) -> Letters:
-    """Return what is in the dead letters. Raise UnknownTopicError and BrokerAwayError."""
+async def dead_letters(cluster: Cluster, registry: Registry | None, log: LogIdentity) -> Letters:
+    """Return what is in the dead letters of a log. Raise UnknownTopicError and BrokerAwayError."""
     found = Letters()
     async for entry in entries(cluster, DEAD_LETTERS, registry):
         if entry.raw is None:
@@ -31,6 +33,8 @@ async def dead_letters(cluster: Cluster, registry: Registry | None) -> Letters:
         letter = parse_headers(list(entry.raw.headers))
         if letter.component == "gateway":
             found.refused_by_gateway += 1
+        elif letter.topic_id not in (None, log.topic_id):
+            found.of_other_logs += 1
         elif letter.topic == MESSAGES.name and letter.partition is not None and letter.offset is not None:
             place = (letter.partition, letter.offset)
             found.places.add(place)

@@ -97,8 +97,8 @@ async def rebuild(
     """
     chosen = await _select(cluster, registry, selection)
     if begun is None:
-        begun = await of_events(cluster, registry, chosen)
-    late = (await dead_letters(cluster, registry)).of_closed_streams
+        begun = await of_events(cluster, registry, chosen, recordings.log)
+    late = (await dead_letters(cluster, registry, recordings.log)).of_closed_streams
     rebuilder = Rebuilder(recordings, selection, chosen, config, storage, begun, late)
     read = 0
     async for entry in entries(cluster, MESSAGES, registry):

@@ -59,7 +59,7 @@ def rebuild(
         log = await log_identity(cluster, TOOL_PATIENCE_S)
         recordings = Recordings(open_store(chosen.store), log, parts="rebuild")
         made = kept = in_trouble = 0
-        async with Announcer(cluster, registry) as announcer:
+        async with Announcer(cluster, registry, log) as announcer:
             with console().status("reading the log") as status:
                 async for rebuilt in rebuilding(
                     cluster,

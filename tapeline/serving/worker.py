@@ -7,19 +7,21 @@ from typing import Any
 
 import structlog
 
-from processors.app import OUTPUTS, create_agent
+from processors.app import OUTPUTS, create_agent, sources
 from processors.config import WorkerConfig
 from runtime import telemetry
-from runtime.clients import check_topics, kafka_is_waited_for
-from runtime.log_identity import log_identity
+from runtime.clients import TopicsError, check_topics, kafka_is_waited_for
+from runtime.log_identity import LogReplacedError, Logs, check_log, log_identities
 from runtime.memory import collect_rarely, keep_freed_memory
 from runtime.registry import registry_from, while_registry_away, writer_for
 from runtime.waiting import Waiting
 from schemas.codec import Writer
-from schemas.identity import LogIdentity
 from tapeline.serving.deadline import end_within
 from tapeline.serving.health import AdminEndpoint, alive
 from tapeline.serving.processes import FOLDER_VARIABLE
+
+#: How often a worker looks whether the topic that it reads is still the same.
+LOG_CHECK_S = 30.0
 
 log = structlog.get_logger()
 
@@ -60,8 +62,8 @@ async def _run(agent: str, config: WorkerConfig, stopped: asyncio.Task[Any]) -> 
         checking.cancel()
         end_within(END_TIMEOUT_S, lambda: 0)
         return 0
-    partitions, source, writers = checking.result()
-    app, made = create_agent(agent, config, source, writers)
+    partitions, logs, writers = checking.result()
+    app, made = create_agent(agent, config, logs, writers)
     app.finalize()
     log.info("agent_starting", agent=agent, partitions=partitions)
     collect_rarely()
@@ -74,11 +76,15 @@ async def _run(agent: str, config: WorkerConfig, stopped: asyncio.Task[Any]) -> 
         log.info("agent_started", agent=agent)
         measuring = asyncio.create_task(made.keep_measuring())
         crashed = asyncio.create_task(app.wait_until_stopped())
-        await asyncio.wait({stopped, crashed, measuring}, return_when=asyncio.FIRST_COMPLETED)
+        replaced = asyncio.create_task(_replaced(agent, config, logs))
+        ending = {stopped, crashed, measuring, replaced}
+        await asyncio.wait(ending, return_when=asyncio.FIRST_COMPLETED)
         if measuring.done():
             log.error("agent_failed", agent=agent, exc_info=measuring.exception())
         measuring.cancel()
-        failed = app.crashed or measuring.done()
+        replaced.cancel()
+        # What it would save of a log that is no more is of no use.
+        failed = app.crashed or measuring.done() or replaced.done()
     telemetry.READY.labels(agent).set(0)
     end_within(END_TIMEOUT_S, lambda: int(failed))
     if not starting.done():
@@ -93,16 +99,30 @@ async def _run(agent: str, config: WorkerConfig, stopped: asyncio.Task[Any]) -> 
     return int(failed)
 
 
-async def _checked(agent: str, config: WorkerConfig) -> tuple[int, LogIdentity | None, dict[str, Writer]]:
-    """Return the number of partitions, for ``record`` which log it is, and the writers of its outputs.
+async def _checked(agent: str, config: WorkerConfig) -> tuple[int, Logs, dict[str, Writer]]:
+    """Return the number of partitions, which logs the agent's topics are, and the writers of its outputs.
 
     Wait for the broker and the registry. Raise TopicsError and RegistryConfigError.
     """
     partitions = await check_topics(config.kafka)
-    source = await log_identity(config.kafka) if agent == "record" else None
+    logs = await log_identities(config.kafka, sources(agent))
     registry, waiting = registry_from(config.registry), Waiting(agent, "registry")
 
     async def writers() -> dict[str, Writer]:
         return {topic.name: await writer_for(topic, registry) for topic in OUTPUTS[agent]}
 
-    return partitions, source, await while_registry_away(writers, waiting)
+    return partitions, logs, await while_registry_away(writers, waiting)
+
+
+async def _replaced(agent: str, config: WorkerConfig, logs: Logs) -> None:
+    """Return when the topic that an agent reads has been made anew, while it runs."""
+    source = sources(agent)[0]
+    while True:
+        await asyncio.sleep(LOG_CHECK_S)
+        try:
+            await check_log(config.kafka, source, logs[source.name])
+        except TopicsError:
+            pass  # deleted, and not made anew yet
+        except LogReplacedError as error:
+            log.error("log_replaced", agent=agent, reason=str(error))
+            return

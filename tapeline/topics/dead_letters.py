@@ -9,12 +9,13 @@ from aiokafka import AIOKafkaProducer
 from ingest.protocol import Refused, parse
 from runtime.clients import TOOL_PATIENCE_S, connected, disconnected
 from runtime.cluster import Cluster
+from runtime.log_identity import Logs, log_identities
 from runtime.registry import writer_for
 from schemas.codec import Writer
 from schemas.dead_letter import DeadLetter, Headers, parse_headers
 from schemas.registry import Registry
 from schemas.skip import REASON
-from schemas.topics import DEAD_LETTERS, MAX_RECORD_BYTES, MESSAGES, key_of
+from schemas.topics import DEAD_LETTERS, MAX_RECORD_BYTES, MESSAGES, TRACKS, key_of
 from tapeline.topics.reader import records
 
 #: Where a record that was a dead letter once came from.
@@ -106,12 +107,18 @@ class Revived:
     headers: Headers
 
 
-def revive(letter: Letter, writer: Writer) -> Revived | str:
+def revive(letter: Letter, writer: Writer, logs: Logs) -> Revived | str:
     """Return the record to publish, or why the letter is still refused. Pure.
+
+    ``logs``: which the topics are that agents read. What was refused of one that has been made anew since
+    belongs to streams of which nothing else is left.
 
     A frame goes through the gateway's checks again, as they are now, and to ``voxology.messages``. A
     record that an agent refused goes back to the topic and partition it came from.
     """
+    read_in = logs.get(letter.fault.topic or "")
+    if read_in is not None and letter.fault.topic_id not in (None, read_in.topic_id):
+        return f"it is of a {letter.fault.topic} that is no more: the topic has been made anew since"
     if letter.fault.topic is not None and not letter.value:
         return f"its bytes are only in {letter.fault.topic} {letter.fault.partition} {letter.fault.offset}"
     if letter.fault.reason == REASON:
@@ -150,6 +157,7 @@ async def republish(
     Doing so twice does no harm: a chunk is known by its stream, track and number.
     """
     writer = await writer_for(MESSAGES, registry)
+    logs = await log_identities(cluster, (MESSAGES, TRACKS), TOOL_PATIENCE_S)
     chosen = [letter async for letter in letters(cluster, choice)]
     producer: Any = await connected(
         AIOKafkaProducer,
@@ -161,7 +169,7 @@ async def republish(
     )
     try:
         for letter in chosen:
-            revived = revive(letter, writer)
+            revived = revive(letter, writer, logs)
             if isinstance(revived, Revived):
                 await producer.send_and_wait(
                     revived.topic,

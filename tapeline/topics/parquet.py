@@ -34,6 +34,7 @@ _ENVELOPE = [
     pa.field("stream_id", pa.int64(), metadata={"doc": "The stream."}),
     pa.field("sender", pa.string(), metadata={"doc": "Who sent the stream, if known."}),
     pa.field("origin_offset", pa.int64(), metadata={"doc": "Offset of its first record."}),
+    pa.field("source_topic_id", pa.string(), metadata={"doc": "Which voxology.messages that is one of."}),
     pa.field("call_id", pa.string(), metadata={"doc": "The call the stream belongs to."}),
     pa.field("event_index", pa.int64(), metadata={"doc": "The event that completed the measure."}),
 ]
@@ -75,10 +76,10 @@ class _Once:
     """Tells a record from one that came before. Of a stream, only its last event's are remembered."""
 
     def __init__(self) -> None:
-        self._last: dict[StreamIdentity, tuple[int, set[Any]]] = {}
+        self._last: dict[tuple[str | None, StreamIdentity], tuple[int, set[Any]]] = {}
 
     def first(self, record: Record) -> bool:
-        stream = identity_in(record)
+        stream = record["source_topic_id"], identity_in(record)
         index, seen = self._last.get(stream, (-1, set()))
         if record["event_index"] < index:
             return False

@@ -7,6 +7,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from runtime.clients import TOOL_PATIENCE_S, connected, disconnected
 from runtime.cluster import Cluster
+from runtime.log_identity import log_identities, log_identity
 from runtime.skips import read_skips, write_skip
 from schemas.errors import TapelineError
 from schemas.skip import Skip
@@ -21,14 +22,17 @@ class SkipError(TapelineError):
 
 
 async def skips_of(cluster: Cluster) -> frozenset[Skip]:
-    """Return all skips; none where no topic holds any. Raise BrokerAwayError."""
+    """Return all skips of the topics as they are now; none where nothing holds any. Raise BrokerAwayError."""
     admin: Any = await connected(AIOKafkaAdminClient, cluster, TOOL_PATIENCE_S)
     try:
         (described,) = await admin.describe_topics([SKIPS.name])
     finally:
         await disconnected(admin)
     numbers = [p["partition"] for p in described["partitions"]]
-    return await read_skips(cluster, numbers) if numbers else frozenset()
+    if not numbers:
+        return frozenset()
+    logs = await log_identities(cluster, (MESSAGES, TRACKS), TOOL_PATIENCE_S)
+    return await read_skips(cluster, numbers, logs)
 
 
 async def skip(cluster: Cluster, place: Skip) -> None:
@@ -36,7 +40,9 @@ async def skip(cluster: Cluster, place: Skip) -> None:
     if place.topic not in READERS:
         raise SkipError(f"records of {place.topic} are not taken: {' and '.join(READERS)} are")
     await _check(cluster, place)
-    await write_skip(cluster, place)
+    topic = next(topic for topic in (MESSAGES, TRACKS) if topic.name == place.topic)
+    log = await log_identity(cluster, TOOL_PATIENCE_S, topic)
+    await write_skip(cluster, place, log.topic_id)
 
 
 async def _check(cluster: Cluster, place: Skip) -> None:

@@ -32,7 +32,7 @@ RECORD: Record = {
     "type": "RecordingFailed",
     "payload": ("tapeline.RecordingFailed", {"path": None, "reason": "full"}),
 }
-DECODED = RECORD | {"payload": {"path": None, "reason": "full"}}
+DECODED = RECORD | {"payload": {"path": None, "reason": "full"}, "source_topic_id": None}
 
 
 @pytest.fixture

@@ -206,6 +206,19 @@ class StreamAssembler(SelfContained):
         state.expired |= loses
         return loses
 
+    def note_shortened(self, log_ends: int) -> bool:
+        """Note that the log ends at an offset: what comes from there on was not read before.
+
+        Return whether records that were read are gone from it. An open stream is not complete then: nobody
+        can make it again.
+        """
+        state = self._state
+        if state.seen_offset < log_ends:
+            return False
+        state.seen_offset = log_ends - 1
+        state.log_damaged |= not state.closed
+        return True
+
     def has_ended_before(self, record: Record, timestamp_ms: int) -> bool:
         """Return whether a message comes behind the window after ``end_stream``: what comes closes it."""
         state = self._state

@@ -160,4 +160,5 @@ def _enveloped(event: Event, kind: str, record: Record) -> Record:
         "event_index": event.event_index,
         "type": kind,
         "payload": (f"tapeline.{kind}", record),
+        "source_topic_id": event.source_topic_id,
     }

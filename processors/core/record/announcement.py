@@ -43,15 +43,23 @@ def recording_saved(
         "manifest_sha256": manifest_sha256,
         "tracks": tracks,
     }
-    return _event(stream, call_id, SAVED, payload)
+    return _event(stream, call_id, SAVED, payload, manifest["log"]["topic_id"])
 
 
-def recording_failed(stream: StreamIdentity, call_id: str | None, path: str, reason: str) -> Record:
-    """Return the record that says that a stream has no recording, and why. It fits, whatever was said."""
-    return _event(stream, short(call_id), FAILED, {"path": path, "reason": reason[:_LONGEST_REASON]})
+def recording_failed(
+    stream: StreamIdentity, call_id: str | None, path: str, reason: str, topic_id: str | None = None
+) -> Record:
+    """Return the record that says that a stream of a log has no recording, and why.
+
+    It fits, whatever was said.
+    """
+    payload = {"path": path, "reason": reason[:_LONGEST_REASON]}
+    return _event(stream, short(call_id), FAILED, payload, topic_id)
 
 
-def _event(stream: StreamIdentity, call_id: str | None, kind: str, payload: Record) -> Record:
+def _event(
+    stream: StreamIdentity, call_id: str | None, kind: str, payload: Record, topic_id: str | None
+) -> Record:
     return {
         "stream_id": stream.stream_id,
         "sender": stream.sender,
@@ -59,4 +67,5 @@ def _event(stream: StreamIdentity, call_id: str | None, kind: str, payload: Reco
         "call_id": call_id,
         "type": kind,
         "payload": (f"tapeline.{kind}", payload),
+        "source_topic_id": topic_id,
     }

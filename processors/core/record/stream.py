@@ -45,6 +45,11 @@ class StorePart:
         """The last message that its events are made of."""
         return self.events[-1].source_offset
 
+    @property
+    def topic_id(self) -> str | None:
+        """Which log the stream is in; None if its events do not say."""
+        return self.events[-1].source_topic_id
+
 
 @dataclass(slots=True)
 class BufferedAudio:
@@ -65,6 +70,8 @@ class FailRecording:
     partition: int
     last_offset: int
     """The last message that is known of it."""
+    topic_id: str | None = None
+    """Which log the stream is in; None if its events do not say."""
 
 
 RecorderOutput = StorePart | FailRecording
@@ -82,6 +89,8 @@ class RecorderState(msgspec.Struct, array_like=True):
     cleaned: bool = False
     kept: bool = False
     """Its parts are all that there is of it."""
+    topic_id: str | None = None
+    """Which log the stream is in; None if its events do not say."""
 
 
 class StreamRecorder(SelfContained):
@@ -132,6 +141,7 @@ class StreamRecorder(SelfContained):
                 continues = opened.continues is not None
                 self._location = location(opened.opened_at, event.stream, continues=continues)
                 self._state.parts = parts_location(opened.opened_at, event.stream)
+                self._state.topic_id = event.source_topic_id
             case TrackOpened() as track:
                 self._check_place(event, first=False)
                 check_tracks(len(self._state.rates) + 1)
@@ -191,6 +201,7 @@ class StreamRecorder(SelfContained):
             self._location or location(self._last_ms, event.stream),
             event.source_partition,
             event.source_offset,
+            event.source_topic_id,
         )
 
     def _part(self, *, last: bool) -> StorePart:
@@ -242,6 +253,11 @@ class StreamRecorder(SelfContained):
     def to_sweep(self) -> str | None:
         """Where no part is needed any more, of a recording that is done with; None if all are kept."""
         return self._state.parts if self._state.closed and not self._state.kept else None
+
+    @property
+    def topic_id(self) -> str | None:
+        """Which log the stream is in; None if its events do not say."""
+        return self._state.topic_id
 
     def cleaned(self) -> None:
         """Note that those parts are deleted."""

@@ -10,7 +10,7 @@ from tapeline.topics.parquet import _Once
 
 def record(stream_id: int, event_index: int, kind: str, track: str) -> dict[str, Any]:
     payload = {"kind": kind, "track": track, "first_sample": 0, "duration_ms": 5000.0}
-    stream = {"stream_id": stream_id, "sender": None, "origin_offset": 0}
+    stream = {"stream_id": stream_id, "sender": None, "origin_offset": 0, "source_topic_id": "t"}
     return stream | {"event_index": event_index, "type": "TrackMetrics", "payload": payload}
 
 

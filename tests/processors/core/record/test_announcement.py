@@ -40,6 +40,7 @@ def test_a_recording_is_announced_as_its_manifest_tells_it(state: str, reasons: 
         "origin_offset": 17,
         "call_id": "call",
         "type": "RecordingSaved",
+        "source_topic_id": "a-topic",
         "payload": {
             "path": PLACE,
             "complete": state == "complete",
@@ -62,5 +63,6 @@ def test_a_stream_without_a_recording_is_announced_with_its_place_and_the_reason
         "origin_offset": 17,
         "call_id": "call",
         "type": "RecordingFailed",
+        "source_topic_id": None,
         "payload": {"path": PLACE, "reason": "store_unavailable: it is full"},
     }
