@@ -5,10 +5,11 @@ the system's; never with the values of variables, which are phone numbers and au
 """
 
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Iterator, MutableMapping
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
@@ -24,10 +25,44 @@ _FLOORS = {
 }
 
 
+class Heedless:
+    """A stream that may break: whoever read the log has gone, or the disk is full. Nobody stops for that.
+
+    What is raised where a line is logged would be taken for trouble of what is being done there.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        try:
+            return self._stream.write(text)
+        except (OSError, ValueError) as error:
+            self._look_away(error)
+            return len(text)
+
+    def flush(self) -> None:
+        """Flush what can be flushed."""
+        try:
+            self._stream.flush()
+        except (OSError, ValueError) as error:
+            self._look_away(error)
+
+    def _look_away(self, error: Exception) -> None:
+        if isinstance(error, BrokenPipeError):  # nobody comes back to a pipe
+            self._stream = open(os.devnull, "w")  # noqa: SIM115  # for as long as the process lives
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 def configure(level: str, style: str) -> None:
     """Set logging up, once, at the start of a process. Raise KeyError for a level that is none."""
+    stderr: Any = sys.stderr if isinstance(sys.stderr, Heedless) else Heedless(sys.stderr)
+    sys.stderr = stderr  # for what libraries, and Python at its end, write
     number = logging.getLevelNamesMapping()[level.upper()]
-    as_json = style == "json" or (style == "auto" and not sys.stderr.isatty())
+    as_json = style == "json" or (style == "auto" and not stderr.isatty())
     renderer: Any = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -39,9 +74,9 @@ def configure(level: str, style: str) -> None:
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(stderr),
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

@@ -13,6 +13,10 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 _LONGEST_STEM = 64
 
 
+#: How far a declared duration may be from the samples and the pauses, which are measured by arrivals: half of
+#: the shortest that counts as a pause (``core.assemble.pauses``).
+MOST_JITTER_MS = 500
+
 _NOTHING_CAME = Delivery(0, 0, 0, 0, 0, 0, 0, 0, None, None, None, None)
 
 
@@ -46,21 +50,30 @@ class Track:
         return self.end
 
     def lasts(self, declared_ms: float) -> bool:
-        """Tell whether a declared duration agrees with its samples, within a chunk, pauses counted or not."""
-        return self._agrees(declared_ms, 0) or self._agrees(declared_ms, self.pauses_ms)
+        """Tell whether a declared duration agrees with its samples, within a chunk, or counts its pauses in."""
+        return abs(declared_ms - self.closed.duration_ms) < self._chunk_ms or self.paused(declared_ms)
 
     def paused(self, declared_ms: float) -> bool:
-        """Tell whether a declared duration counts its pauses in."""
-        return self.pauses_ms > 0 and self._agrees(declared_ms, self.pauses_ms)
+        """Tell whether a declared duration counts its pauses in.
+
+        The samples are counted, the pauses are not: they are as long as arrivals make them, which jitter. So
+        more than a chunk may be between them and what the sender declares; but less than half of any pause:
+        then the duration tells that all of them are in it, and not all but one.
+        """
+        if not self.closed.pauses:
+            return False
+        shortest_ms = min(pause.duration_ms for pause in self.closed.pauses)
+        tolerance_ms = min(max(self._chunk_ms, MOST_JITTER_MS), shortest_ms / 2)
+        return abs(declared_ms - self.closed.duration_ms - self.pauses_ms) < tolerance_ms
 
     @property
     def pauses_ms(self) -> int:
         """How long its sender paused, in all."""
         return sum(pause.duration_ms for pause in self.closed.pauses or [])
 
-    def _agrees(self, declared_ms: float, pauses_ms: int) -> bool:
-        chunk_ms = self.format.duration_ms(self.closed.delivery.longest_chunk)
-        return abs(declared_ms - self.closed.duration_ms - pauses_ms) < max(chunk_ms, 1)
+    @property
+    def _chunk_ms(self) -> float:
+        return max(self.format.duration_ms(self.closed.delivery.longest_chunk), 1)
 
     def add_segment(self, segment: Segment) -> None:
         """Note when the track began, and the gaps in a segment.

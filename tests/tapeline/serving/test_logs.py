@@ -1,10 +1,15 @@
 """Logging, in a process of its own."""
 
+import errno
+import io
 import json
+import os
 import subprocess
 import sys
 
 import pytest
+
+from tapeline.serving.logs import Heedless
 
 PROGRAM = """
 import logging, structlog
@@ -97,3 +102,43 @@ def test_a_line_is_a_line_and_shows_what_is_in_it(style: str) -> None:
     assert len(done.stderr.splitlines()) == 4
     assert "\x1b[35;5m" not in done.stderr
     assert "\u202e" not in done.stderr
+
+
+@pytest.mark.parametrize("number", [errno.EPIPE, errno.ENOSPC, errno.EAGAIN, errno.EIO])
+def test_a_log_that_nobody_takes_stops_nobody(number: int) -> None:
+    class Broken(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(number, os.strerror(number))
+
+        def flush(self) -> None:
+            self.write("")
+
+    stream = Heedless(Broken())
+    for _ in range(3):
+        assert stream.write("a line") == 6
+        stream.flush()
+
+
+def test_a_log_that_is_closed_stops_nobody() -> None:
+    closed = io.StringIO()
+    closed.close()
+    stream = Heedless(closed)
+    assert stream.write("a line") == 6
+    stream.flush()
+
+
+def test_a_disk_that_has_room_again_is_written_to_again() -> None:
+    class Full(io.StringIO):
+        full = True
+
+        def write(self, text: str) -> int:
+            if self.full:
+                raise OSError(errno.ENOSPC, "no space")
+            return super().write(text)
+
+    below = Full()
+    stream = Heedless(below)
+    stream.write("lost")
+    below.full = False
+    stream.write("kept")
+    assert (below.getvalue(), stream.isatty()) == ("kept", False)

@@ -1,12 +1,15 @@
 """Where takes lie in the mix, and the pauses in them."""
 
+from random import Random
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from support import DELIVERY
 
+from processors.core.assemble.pauses import PauseDetector, PauseState
 from processors.core.audio.formats import AudioFormat
 from processors.core.record.timeline import Timeline
 from processors.core.record.track import Track
@@ -73,7 +76,7 @@ def test_takes_that_would_overlap_lie_end_to_end() -> None:
 
 @pytest.mark.parametrize(
     ("declared_ms", "inserted"),
-    [(4000, True), (4175, True), (3825, True), (4176, False), (1000, False), (None, False)],
+    [(4000, True), (4499, True), (3501, True), (4500, False), (3500, False), (1000, False), (None, False)],
 )
 def test_pauses_are_in_the_mix_if_the_declared_duration_counts_them(
     declared_ms: int | None, inserted: bool
@@ -82,6 +85,42 @@ def test_pauses_are_in_the_mix_if_the_declared_duration_counts_them(
     timeline = aligned(track("far", pauses=pauses, duration=declared_ms))
     assert timeline.placed[0].pauses == ([(800, 8000), (4000, 16_000)] if inserted else [])
     assert timeline.samples == (32_000 if inserted else 8000)
+
+
+@pytest.mark.parametrize(
+    ("declared_ms", "inserted"), [(2200, True), (1601, True), (1600, False), (1000, False)]
+)
+def test_a_duration_that_does_not_tell_of_the_pause_puts_none_in(declared_ms: int, inserted: bool) -> None:
+    """Chunks of two seconds: within one lie both the samples alone and the samples with the pause."""
+    paused = track("far", pauses=[Pause(800, 1200)], duration=declared_ms)
+    paused.end = replace(paused.closed, delivery=replace(DELIVERY, longest_chunk=16_000))
+    assert bool(aligned(paused).placed[0].pauses) is inserted
+
+
+@given(
+    holds=st.lists(st.tuples(st.integers(1, 120), st.integers(1_700, 20_000)), min_size=1, max_size=4),
+    last=st.integers(1, 120),
+    jitter=st.randoms(use_true_random=False),
+    declared_off_ms=st.integers(-50, 50),
+)
+def test_a_hold_is_in_the_mix_however_arrivals_jitter(
+    holds: list[tuple[int, int]], last: int, jitter: Random, declared_off_ms: int
+) -> None:
+    """Chunks of 20 ms come up to 100 ms late; the sender's own clock is 50 ms off."""
+    detector, held_ms, number = PauseDetector(PauseState()), 0, 0
+    for chunks, hold_ms in [*holds, (last, 0)]:
+        for _ in range(chunks):
+            detector.chunk(number * 160, (held_ms + jitter.randrange(100)) * 1000)
+            number += 1
+        held_ms += hold_ms
+    samples = number * 160
+    declared_ms = samples / 8 + held_ms + declared_off_ms
+    one = track("far", samples=samples, pauses=detector.found(), duration=declared_ms)
+    one.end = replace(one.closed, delivery=replace(DELIVERY, longest_chunk=160))
+    (placed,) = aligned(one).placed
+    assert len(placed.pauses) == len(holds)
+    assert abs(placed.end / 8 - samples / 8 - held_ms) <= 100 * len(holds)
+    assert one.lasts(declared_ms)
 
 
 @given(
