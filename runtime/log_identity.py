@@ -54,7 +54,7 @@ async def log_identities(cluster: Cluster, topics: Iterable[Topic], give_up_s: f
 
 
 async def check_log(cluster: Cluster, topic: Topic, log: LogIdentity) -> None:
-    """Raise LogReplacedError if a topic has been made anew, TopicsError if it is gone. Wait for the broker."""
+    """Raise LogReplacedError if a topic was made anew, TopicsError if it is gone. Wait for the broker."""
     now = await while_away(
         partial(asyncio.to_thread, _asked, cluster, topic.name), "asking_for_the_log_again"
     )

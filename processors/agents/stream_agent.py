@@ -61,7 +61,7 @@ class StreamAgent(ABC, Generic[A, B]):
         source_id: str = "",
         check_log: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """``source_id``: Kafka's id of the topic that it reads; ``check_log`` raises if it has another now."""
+        """``source_id``: Kafka's id of the topic that it reads; ``check_log`` raises if that has changed."""
         self.app = app
         self.name = name
         self.source = source

@@ -3,6 +3,7 @@
 from runtime.clients import TOOL_PATIENCE_S
 from runtime.cluster import Cluster
 from runtime.log_identity import log_identity
+from schemas.codec import Reader
 from schemas.errors import SchemaError
 from schemas.events import Event, StreamClosed
 from schemas.identity import LogIdentity, StreamIdentity, identity_in, is_of, is_sender, stream_name
@@ -12,7 +13,7 @@ from schemas.silence import is_silence
 from schemas.topics import MESSAGES, RECORDINGS, TRACKS
 from tapeline.checks.letters import dead_letters
 from tapeline.checks.reconciliation import Ledger, Reconciliation, Retained, Told
-from tapeline.topics.reader import beginnings, entries
+from tapeline.topics.reader import Entry, beginnings, entries
 
 
 async def audit(cluster: Cluster, registry: Registry | None) -> Reconciliation:
@@ -57,13 +58,16 @@ async def _told(
     """Return what ``voxology.tracks`` tells of a log's streams, and from when on and how far it does."""
     streams: dict[StreamIdentity, Told] = {}
     first_ms: dict[int, int] = {}
-    retained = Retained()
+    retained, reader = Retained(), Reader(registry, TRACKS)
     async for entry in entries(cluster, TRACKS, registry):
         first_ms.setdefault(entry.partition, entry.timestamp_ms)
-        if entry.value is None or not is_of(entry.value, log):
+        event = _set_aside(entry, reader) if entry.set_aside else entry.value
+        if event is None or not is_of(event, log):
             continue
-        event, partition = entry.value, entry.value["source_partition"]
+        partition = event["source_partition"]
         told = streams.setdefault(identity_in(event), Told(partition))
+        if entry.set_aside:
+            told.set_aside = f"{TRACKS.name} {entry.partition} {entry.offset}"
         if (end := _end(event)) is not None:
             told.end = end
         before = retained.assembled.get(partition, -1)
@@ -71,6 +75,14 @@ async def _told(
     begin = await beginnings(cluster, TRACKS)
     retained.events_begin_ms.update({p: at_ms for p, at_ms in first_ms.items() if begin.get(p, 0) > 0})
     return streams, retained
+
+
+def _set_aside(entry: Entry, reader: Reader) -> Record | None:
+    """Return an event that nobody has taken; None if it does not decode, or its batch is damaged."""
+    try:
+        return reader.decode(entry.raw.value or b"") if entry.raw is not None else None
+    except SchemaError:
+        return None
 
 
 def _end(record: Record) -> Record | None:

@@ -51,6 +51,8 @@ class Told:
     partition: int
     end: Record | None = None
     """Its StreamClosed."""
+    set_aside: str | None = None
+    """Where the last of its events lies that an operator set aside: nobody has taken it."""
 
     @property
     def accounted(self) -> int:
@@ -172,4 +174,9 @@ class Ledger:
         said = [kind for origin, kind in words if end["first_offset"] <= origin <= end["last_offset"]]
         found.saved += said[-1:] == [SAVED]
         found.failed += said[-1:] == [FAILED]
+        if told.set_aside is not None and not said:
+            found.faults.append(
+                f"stream {stream}: not recorded, since its event at {told.set_aside} was set aside; "
+                "`tapeline rebuild` makes the recording"
+            )
         found.not_recorded_yet += not said

@@ -89,3 +89,33 @@ async def test_an_agent_stands_at_a_batch_that_fails_its_checksum_until_it_is_sk
     for command in (("verify", "--log"), ("audit",)):
         status, out, error = await tapeline(*command, environment=alone.environment)
         assert status == 0, out + error
+
+    # The end of a stream is set aside, and nothing comes behind it: the checks name the stream.
+    await alone.stop("record")
+    await publish(alone, [text.replace('"stream_id": 4', '"stream_id": 5') for text in after])
+
+    async def ended() -> list[int]:
+        told = [e async for e in entries(alone.cluster, TRACKS, None) if e.value]
+        return [
+            e.offset
+            for e in told
+            if e.value and (e.value["stream_id"], e.value["type"]) == (5, "StreamClosed")
+        ]
+
+    async def has_ended() -> bool:
+        return bool(await ended())
+
+    await until(has_ended, 60)
+    (at,) = await ended()
+    assert (await tapeline("skip", TRACKS.name, "0", str(at), environment=alone.environment))[0] == 0
+    await alone.start_agents(["record"])
+    await until(lambda: is_ready(alone.operations["record"]), 60)
+    status, out, error = await tapeline("audit", environment=alone.environment)
+    assert (status, f"not recorded, since its event at voxology.tracks 0 {at} was set aside" in out) == (
+        1,
+        True,
+    )
+    status, out, error = await tapeline("rebuild", "--stream", "5", environment=alone.environment)
+    assert (status, "announced" in out) == (0, True), out + error
+    status, out, error = await tapeline("audit", environment=alone.environment)
+    assert status == 0, out + error

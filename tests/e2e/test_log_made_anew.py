@@ -1,4 +1,4 @@
-"""Topics that are deleted and made anew, as whoever moves or resets a cluster does: nothing new is dropped."""
+"""Topics that are deleted and made anew, as whoever resets a cluster does: nothing new is dropped."""
 
 import asyncio
 from datetime import UTC, datetime

@@ -43,6 +43,7 @@ def what_is_lacking(state: StreamState) -> list[str]:
         *(f"numbers_reused:{t.name}" for t in tracks if t.reused),
         *(f"late:{t.name}" for t in tracks if t.stats.late),
         *([f"too_many_tracks:{state.too_many}"] if state.too_many else []),
+        *(f"too_many_tracks:{name}" if name else "too_many_tracks" for name in state.too_many_more),
     ]
     return list(dict.fromkeys(reasons))
 

@@ -184,6 +184,10 @@ class NameState(msgspec.Struct, array_like=True):
     """Numbers of the repeats behind it that came over the connection that brought the like of them."""
 
 
+#: Tracks that are told of those that were too many.
+MOST_REFUSED = 64
+
+
 class StreamState(msgspec.Struct, array_like=True):
     """One stream."""
 
@@ -232,7 +236,20 @@ class StreamState(msgspec.Struct, array_like=True):
     kept_bytes: int = 0
     """What was said of the stream and is kept (``kept``); it never falls."""
     log_damaged: bool = False
-    """Records that may have been the stream's were set aside."""
+    """Records that may have been the stream's were set aside, or are gone from the log's end."""
+    too_many_more: list[str] = []
+    """The others, as far as they are told; behind them an empty name, if there were more."""
+
+    def refuse(self, name: str) -> None:
+        """Note a track that is one too many. Raise TooMuchKeptError."""
+        more = self.too_many_more
+        if not self.too_many:
+            self.too_many = name
+        elif name in (self.too_many, *more) or len(more) >= MOST_REFUSED:
+            return
+        else:
+            more.append(name if len(more) < MOST_REFUSED - 1 else "")
+        self.keep(name)
 
     def keep(self, *said: Any) -> None:
         """Count what is kept of what was said. Raise TooMuchKeptError."""

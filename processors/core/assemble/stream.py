@@ -117,9 +117,7 @@ class StreamAssembler(SelfContained):
             payloads = self._take(record, offset, timestamp_ms, at_us)
         except TooManyTracksError as error:
             state.rejected += 1
-            if not state.too_many:
-                state.too_many = record["payload"]["name"]
-                state.keep(state.too_many)
+            state.refuse(record["payload"]["name"])
             payloads = self._opened(record, offset, timestamp_ms)
             reason = type(error).__name__.removesuffix("Error")
             out.append(Rejected(reason, str(error)))

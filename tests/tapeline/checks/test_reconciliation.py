@@ -108,6 +108,22 @@ def test_messages_of_an_open_stream_are_accounted_for() -> None:
         check_sums(found)
 
 
+def test_an_end_that_was_set_aside_is_a_fault_until_the_recording_is_made_all_the_same() -> None:
+    def found(*recorded: str) -> Reconciliation:
+        told = Told(0, end(0, 1, 2), set_aside="voxology.tracks 0 7")
+        ledger = Ledger({stream(1): told}, set(), Retained(assembled={0: 9}))
+        for offset in range(2):
+            ledger.add("1", 0, offset, offset)
+        return ledger.reconciled([(stream(1), kind) for kind in recorded])
+
+    assert found().faults == [
+        "stream 1@0: not recorded, since its event at voxology.tracks 0 7 was set aside; "
+        "`tapeline rebuild` makes the recording"
+    ]
+    assert (found(SAVED).faults, found(SAVED).saved) == ([], 1)
+    assert (found(FAILED).faults, found(FAILED).failed) == ([], 1)
+
+
 def test_streams_of_one_name_have_counts_of_their_own_and_so_have_those_of_others() -> None:
     streams = {stream(1): end(0, 3, 2), stream(1, 4): end(4, 4, 1), stream(1, 1, "acme"): end(1, 2, 2)}
     messages: list[str | None] = ["1", "acme/1", "acme/1", "1", "1"]

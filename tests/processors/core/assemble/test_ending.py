@@ -83,6 +83,10 @@ def test_all_is_there_when_it_is_known_what_should_come_and_it_has_ended(
         (stream(*(track("a", take=take, finished=False) for take in (1, 2))), ["track_unfinished:a"]),
         (stream(track("a"), rejected=2, too_many="b"), ["too_many_tracks:b"]),
         (
+            stream(track("a"), rejected=9, too_many="b", too_many_more=["c", ""]),
+            ["too_many_tracks:b", "too_many_tracks:c", "too_many_tracks"],
+        ),
+        (
             stream(track("a", finished=False), track("b", started=False), init_offset=None, end=None),
             ["no_init_stream", "no_end_stream", "start_lost:b", "track_unfinished:a"],
         ),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ingest.protocol import Accepted, parse
 from processors.core.assemble.config import AssemblyConfig
-from processors.core.assemble.state import settings_of
+from processors.core.assemble.state import MOST_REFUSED, settings_of
 from processors.core.assemble.stream import END_MARGIN_MS, StreamAssembler
 from processors.core.assemble.stream_takes import MAX_WAITING_BYTES
 from processors.core.kept import MAX_TRACKS
@@ -535,7 +535,10 @@ def test_what_came_of_a_stream_is_told_with_its_end() -> None:
     unfinished = [f"track_unfinished:track {number}" for number in range(MAX_TRACKS - 1)]
     assert Heard(out).closed == StreamClosed(
         complete=False,
-        reasons=[*unfinished, "chunks_lost:far", f"too_many_tracks:track {MAX_TRACKS - 1}"],
+        reasons=[
+            *(*unfinished, "chunks_lost:far"),
+            *(f"too_many_tracks:track {number}" for number in (MAX_TRACKS - 1, MAX_TRACKS)),
+        ],
         closed_at=1000 + last,
         end=end("far")["payload"],
         late_init=None,
@@ -667,6 +670,16 @@ def test_too_many_tracks_are_refused() -> None:
     assert f"at most {MAX_TRACKS} tracks" in heard.rejected[0].detail
     assert heard.closed.tracks == MAX_TRACKS
     assert heard.closed.messages_rejected == 1
+
+
+@pytest.mark.parametrize("refused", [1, MOST_REFUSED, MOST_REFUSED + 1, MOST_REFUSED + 99])
+def test_tracks_that_are_refused_are_named_up_to_a_bound(refused: int) -> None:
+    names = [f"t{n}" for n in range(MAX_TRACKS + refused)]
+    heard = hear([start(name) for name in (*names, *names)], silent=True)
+    named = [r.partition(":")[2] for r in heard.closed.reasons if r.startswith("too_many_tracks")]
+    further = [""] if refused > MOST_REFUSED else []
+    assert named == names[MAX_TRACKS:][:MOST_REFUSED] + further
+    assert heard.closed.messages_rejected == 2 * refused
 
 
 def test_every_message_is_counted_once() -> None:
