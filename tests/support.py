@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 from fastavro.utils import generate_one
 
 from ingest.config import Buffers, GatewayConfig, Limits
@@ -53,6 +54,13 @@ def token_of(sender: str, number: int = 0) -> tuple[str, str]:
     return secret, f'[[token]]\nsender = "{sender}"\nsha256 = "{digest}"\n'
 
 
+def delivered(samples: int) -> Delivery:
+    """Return the delivery of so many samples, in chunks of 176 ms and what is left."""
+    chunks = -(-samples // 1408)
+    shortest = min(samples - 1408 * (chunks - 1), 1408) if chunks else 0
+    return msgspec.structs.replace(DELIVERY, received=chunks, samples=samples, shortest_chunk=shortest)
+
+
 def call_events(
     names: tuple[str, ...] = ("caller", "transfer"),
     samples: int = 24_000,
@@ -65,12 +73,14 @@ def call_events(
     audio = {name: random.Random(name).randbytes(samples) for name in names}
     payloads: list[Payload] = [StreamOpened(OPENED_AT_MS, None)]
     payloads += [TrackOpened(n, i, encoding, 8000, False, None) for i, n in enumerate(names)]
+    in_gaps = {name: sum(size for _, size in (gaps or {}).get(name, [])) for name in names}
+    came = {name: delivered(samples - in_gaps[name]) for name in names}
     for first in range(0, samples, 8000):
         for index, name in enumerate(names):
             part = audio[name][first : first + 8000]
             inside = [Gap(g, size) for g, size in (gaps or {}).get(name, []) if first <= g < first + 8000]
             payloads.append(
-                TrackSegment(name, index, first, len(part), part, inside, HEARD_AT_US, DELIVERY, 1, 2)
+                TrackSegment(name, index, first, len(part), part, inside, HEARD_AT_US, came[name], 1, 2)
             )
     for index, name in enumerate(names):
         stop: dict[str, Any] | None = None
@@ -78,7 +88,8 @@ def call_events(
             start = f"2026-11-18T10:00:{(starts or {}).get(name, '00.000')}Z"
             stop = {"name": name, "track_sequence_number": 9, "api_no": None, "caller_no": None}
             stop |= {"duration": declared_ms, "start_time": start, "end_time": None, "extra": None}
-        payloads.append(TrackClosed(name, index, samples, samples / 8, True, stop, 7, DELIVERY, 0, 1, 9))
+        ended = (True, stop, came[name].received, came[name], in_gaps[name], 1, 9)
+        payloads.append(TrackClosed(name, index, samples, samples / 8, *ended))
     payloads.append(StreamClosed(True, [], OPENED_AT_MS, None, None, len(names), 9, 0, 0, 0, 0, 9))
     writer, reader = Writer(TRACKS), EventReader()
     events = [Event(5, None, 0, i, "call", 0, i, payload) for i, payload in enumerate(payloads)]

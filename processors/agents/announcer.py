@@ -30,11 +30,9 @@ class Announcer:
         self._writer = writer
         self._log = log
 
-    def of_saved(self, output: RecorderOutput, saved: Saved) -> Outgoing:
+    def of_saved(self, saved: Saved) -> Outgoing:
         """Return what is said of a recording that stands. Raise what does not fit or encode."""
-        return self._outgoing(
-            recording_saved(output.stream, output.call_id, saved.path, saved.manifest, saved.manifest_sha256)
-        )
+        return self._outgoing(recording_saved(saved.path, saved.manifest, saved.manifest_sha256))
 
     def _outgoing(self, said: Record) -> Outgoing:
         return self._writer.outgoing(said["stream_id"], said, said["type"])

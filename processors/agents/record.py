@@ -129,7 +129,7 @@ class Record(StreamAgent[Event, RecorderOutput]):
                 return
             composed = await self._jobs.retried(name, lambda: self._compose(output, recorder), overdue)
             standing = composed if isinstance(composed, Saved) else composed.standing
-            said = self._announcer.of_saved(output, standing)
+            said = self._announcer.of_saved(standing)
         except RecordingStandsError as error:
             await self._keep(owned, output, recorder, error)
             return
@@ -216,7 +216,7 @@ class Record(StreamAgent[Event, RecorderOutput]):
         self, owned: Owned, output: RecorderOutput, recorder: StreamRecorder, stands: RecordingStandsError
     ) -> None:
         """Announce the recording that stands, and be done with it."""
-        said = self._announcer.of_saved(output, stands.kept.standing)
+        said = self._announcer.of_saved(stands.kept.standing)
         await self._announcer.saved(owned, output, said, stands.kept)
         self._finish(output, recorder, keep_parts=True)
 

@@ -12,7 +12,7 @@ durable before it says so.
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -23,16 +23,17 @@ from obstore.exceptions import NotFoundError, PermissionDeniedError, Unauthentic
 from obstore.store import ObjectStore
 
 from processors.core.audio.wav import wav_header, wav_padding
+from processors.core.record.announcement import recorded_stream
 from processors.core.record.location import locations
 from processors.core.record.manifest import MANIFEST, MIX, Outline, encoded
 from processors.core.record.manifest_reader import is_sound
-from processors.core.record.replacement import Keep, Span, facts_in, place
+from processors.core.record.replacement import Facts, Keep, Span, facts_in, place
 from processors.core.record.track import InconsistentEventsError, Track
 from processors.storage.mix import interleaved, mixed
 from processors.storage.parts import KEPT_BYTES, Audio, Parts, encode_part, part_name
 from processors.storage.store import delete_below, names, put, put_folder, read, writing
 from schemas.events import Event
-from schemas.identity import LogIdentity
+from schemas.identity import LogIdentity, StreamIdentity
 
 #: The mix of a call that is not in memory is written in blocks of about so many bytes.
 BLOCK = 960_000
@@ -45,6 +46,11 @@ class Saved:
     path: str
     manifest: dict[str, Any]
     manifest_sha256: str
+
+    @property
+    def stream(self) -> StreamIdentity:
+        """The stream that it is of."""
+        return recorded_stream(self.manifest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +122,10 @@ class Recordings:
         facts = {at: facts_in(text) for at, text in standing.items()}
         found = place(outline.facts(self.log), location, facts)
         if isinstance(found, Keep):
+            new = outline.facts(self.log)
+            facts = await self._borne_out(new.span, standing, facts)
+            found = place(new, location, facts)
+        if isinstance(found, Keep):
             return Kept(_saved(found.location, standing[found.location]), found.reason)
         folder = f"recordings/{found.location}"
         files = {track.file: _file(track, held) for track in outline.tracks}
@@ -136,7 +146,7 @@ class Recordings:
         text = encoded(outline.manifest(self.log, digests, mix))
         await put_folder(self._store, folder, {**contents, MANIFEST: [text]})
         saved = _saved(found.location, text)
-        if facts.get(found.location) is not None:
+        if found.location in standing:
             replaced = msgspec.json.decode(standing[found.location])
             await self._delete_files(folder, _files(replaced) - _files(saved.manifest))
         return saved
@@ -163,6 +173,23 @@ class Recordings:
         texts = await asyncio.gather(*(read(self._store, path) for path in paths))
         places = (path.removeprefix("recordings/").removesuffix(f"/{MANIFEST}") for path in paths)
         return {at: text for at, text in zip(places, texts, strict=True) if is_sound(text, at)}
+
+    async def _borne_out(
+        self, span: Span, standing: Mapping[str, bytes], facts: Mapping[str, Facts | None]
+    ) -> dict[str, Facts | None]:
+        """Return what manifests say, those of an incarnation as far as their files bear them out.
+
+        One of which no file is what it says is left out: its place is free.
+        """
+        believed = dict(facts)
+        for at, said in facts.items():
+            if said is not None and said.span.is_same_incarnation(span):
+                tracks, folder = msgspec.json.decode(standing[at])["tracks"], f"recordings/{at}"
+                intact = [one["file"] for one in tracks if await differs(self._store, folder, one) is None]
+                believed[at] = said.borne_out(intact)
+                if believed[at] is None:
+                    del believed[at]
+        return believed
 
     async def _delete_files(self, folder: str, files: Iterable[str]) -> None:
         """Delete files that no manifest names any more."""
@@ -191,6 +218,33 @@ class Recordings:
                         digests[file].update(block)
                         await write(block)
         return {file: digest.hexdigest() for file, digest in digests.items()}
+
+
+async def differs(store: ObjectStore, folder: str, said: dict[str, Any]) -> str | None:
+    """Return how a file is not what a manifest says of it, or why that cannot be told; None: it is.
+
+    ``said``: of a track, or of a mix. Raise what the store raises if it holds the file and does not give it.
+    """
+    file = said["file"]
+    try:
+        content = await read(store, f"{folder}/{file}")
+    except FileNotFoundError:
+        return f"{file} is missing"
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != said["sha256"]:
+        return f"{file} has SHA-256 {actual}, its manifest says {said['sha256']}"
+    samples = said["samples"] * len(said.get("channels", [0]))
+    if (held := _samples_in(content, file)) not in (None, samples):
+        return f"{file} holds {held} samples, its manifest says {samples}"
+    return None
+
+
+def _samples_in(content: bytes, file: str) -> int | None:
+    """Return how many bytes of audio a file holds; None if its WAV header does not say."""
+    if not file.endswith(".wav"):
+        return len(content)
+    at = content.find(b"data", 0, 64)
+    return None if at < 0 else int.from_bytes(content[at + 4 : at + 8], "little")
 
 
 async def _blocks(file: AsyncIterator[list[Audio]]) -> list[Audio]:

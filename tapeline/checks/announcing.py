@@ -48,8 +48,13 @@ class Announcer:
         """Disconnect."""
         await self._open.aclose()
 
-    async def announce(self, stream: StreamIdentity, saved: Saved) -> bool:
-        """Say where a stream's recording stands; return whether that was news. Raise what aiokafka does."""
+    async def announce(self, saved: Saved) -> bool:
+        """Say where a recording stands; return whether that was news. Raise what aiokafka does.
+
+        It is announced as what it is: where the log has lost a stream's head, that is the recording that was
+        made of all of it.
+        """
+        stream = saved.stream
         if self._last.get(stream) == (saved.path, saved.manifest_sha256):
             return False
         if self._producer is None:
@@ -57,8 +62,7 @@ class Announcer:
             self._open.push_async_callback(disconnected, self._producer)
         if self._writer is None:
             self._writer = await writer_for(RECORDINGS, self._registry)
-        call_id = saved.manifest["call_id"]
-        said = recording_saved(stream, call_id, saved.path, saved.manifest, saved.manifest_sha256)
+        said = recording_saved(saved.path, saved.manifest, saved.manifest_sha256)
         key, value, headers = self._writer.outgoing(stream.stream_id, said, SAVED)
         await self._producer.send_and_wait(RECORDINGS.name, value, key, headers=headers)
         self._last[stream] = saved.path, saved.manifest_sha256

@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Collection, Iterable
-from typing import Any
 
 import msgspec
 
+from processors.core.record.announcement import recorded_stream
 from runtime.cluster import Cluster
 from schemas.errors import SchemaError
 from schemas.event_reader import EventReader
@@ -21,17 +21,12 @@ Begun = dict[StreamIdentity, StreamSettings]
 _OPENED = ("type", StreamOpened.kind.encode())
 
 
-def identity_of(manifest: dict[str, Any]) -> StreamIdentity:
-    """Return the stream that a manifest is of."""
-    return StreamIdentity(manifest["sender"], manifest["stream_id"], manifest["log"]["first_offset"])
-
-
 def of_manifests(texts: Iterable[bytes]) -> Begun:
     """Return the settings that manifests tell."""
     begun: Begun = {}
     for manifest in map(json.loads, texts):
         if manifest.get("settings"):
-            begun[identity_of(manifest)] = msgspec.convert(manifest["settings"], StreamSettings)
+            begun[recorded_stream(manifest)] = msgspec.convert(manifest["settings"], StreamSettings)
     return begun
 
 

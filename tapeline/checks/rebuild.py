@@ -5,7 +5,7 @@ events through the recorder, its parts into the store. Each stream is assembled 
 clock closes one, only what the log holds.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Set
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Set
 from dataclasses import dataclass
 
 from processors.config import StorageConfig
@@ -32,13 +32,18 @@ from schemas.silence import is_silence
 from schemas.topics import MESSAGES, TRACKS
 from tapeline.checks.begun import Begun, of_events
 from tapeline.checks.letters import dead_letters
-from tapeline.topics.reader import Entry, entries
+from tapeline.topics.reader import Entry, beginnings, entries
 
 _WRITER = Writer(TRACKS)
 
 #: What is said of a stream whose settings nobody knows any more, and of one that is open.
 ASSUMED = "nothing tells by which settings it was assembled: today's were taken"
 OPEN = "is still open: the log holds no end with all that was announced, and no silence"
+#: And of one that looks open, of which nobody can tell any more whether it is.
+BEHEADED = (
+    "has lost its beginning: Kafka has deleted it, by the topic's retention, and what is left does not tell "
+    "whether all came that was announced; a recording that was made of it stands as it is"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,8 @@ class Selection:
 class _Stream:
     recorder: StreamRecorder
     remark: str
+    headless_in: int | None = None
+    """The partition, of a stream that began with no ``init_stream``."""
     events: int = 0
     composed: Saved | Kept | None = None
     in_trouble: bool = False
@@ -107,7 +114,7 @@ async def rebuild(
             on_progress(read)
         for rebuilt in await rebuilder.take(entry):
             yield rebuilt
-    for rebuilt in rebuilder.left():
+    for rebuilt in rebuilder.left(await beginnings(cluster, MESSAGES)):
         yield rebuilt
 
 
@@ -175,9 +182,18 @@ class Rebuilder:
             entry.value, entry.timestamp_ms
         )
 
-    def left(self) -> list[Rebuilt]:
-        """Return the streams that nothing has closed, and those that could not be made again."""
-        return [Rebuilt(stream, None, OPEN) for stream in self._streams] + self._refused
+    def left(self, begins: Mapping[int, int]) -> list[Rebuilt]:
+        """Return the streams that nothing has closed, and those that could not be made again.
+
+        ``begins``: the first offset of each partition.
+        """
+        beheaded = {
+            s
+            for s, one in self._streams.items()
+            if one.headless_in is not None and begins.get(one.headless_in, 0) > 0
+        }
+        opened = [Rebuilt(s, None, BEHEADED if s in beheaded else OPEN) for s in self._streams]
+        return opened + self._refused
 
     def _partition(self, number: int) -> Partition[Record, Event]:
         """Return a partition, its streams by what they began with; ``feed`` may raise CheckpointError."""
@@ -198,7 +214,8 @@ class Rebuilder:
         if isinstance(event.payload, StreamOpened) and self._selection.takes(event.stream, timestamp_ms):
             remark = "" if event.stream in self._begun else ASSUMED
             recorder = StreamRecorder(self._storage.part_ms, self._buffered)
-            self._streams[event.stream] = _Stream(recorder, remark)
+            begins_at = event.source_partition if event.payload.init_offset is None else None
+            self._streams[event.stream] = _Stream(recorder, remark, begins_at)
         stream = self._streams.get(event.stream)
         if stream is None:
             return None

@@ -149,6 +149,16 @@ class Ledger:
             found.faults.append(f"stream {name}: {count} messages in the log that no stream accounts for")
         return found
 
+    def _is_of(self, origin: int, stream: StreamIdentity, end: Record) -> bool:
+        """Return whether what was said of a stream of that origin is of this one.
+
+        What was made again when the head was gone begins later: it is one with what was made of all of it.
+        """
+        if end["first_offset"] <= origin:
+            return bool(origin <= end["last_offset"])
+        whole = self._streams.get(stream._replace(origin_offset=origin))
+        return whole is not None and whole.end is not None and whole.end["last_offset"] >= end["first_offset"]
+
     def _close(self, stream: StreamIdentity, told: Told, end: Record, words: list[tuple[int, str]]) -> None:
         found, held = self._found, self._held[stream]
         found.used += end["messages_used"]
@@ -170,8 +180,7 @@ class Ledger:
                 f"stream {stream}: {held} messages in the log, but {end['messages_used']} used, "
                 f"{end['messages_duplicate']} duplicate and {end['messages_late']} late"
             )
-        # What was made again when the head was gone begins later.
-        said = [kind for origin, kind in words if end["first_offset"] <= origin <= end["last_offset"]]
+        said = [kind for origin, kind in words if self._is_of(origin, stream, end)]
         found.saved += said[-1:] == [SAVED]
         found.failed += said[-1:] == [FAILED]
         if told.set_aside is not None and not said:

@@ -1,5 +1,6 @@
 """The recordings in a store, as their manifests tell of them."""
 
+import asyncio
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -8,8 +9,13 @@ from obstore.store import ObjectStore
 
 from processors.core.record.manifest import MANIFEST
 from processors.core.record.replacement import Facts, facts_in
-from processors.storage.store import names, read
+from processors.storage.store import StoreError, names, read
 from schemas.identity import StreamIdentity
+
+#: How a file of audio ends.
+_AUDIO = (".wav", ".bin")
+#: How long the manifest of a recording that is being written is waited for.
+_WRITTEN_S = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +26,9 @@ class Recording:
     text: bytes
     """The manifest."""
     facts: Facts | None
-    """None for a manifest that is damaged."""
+    """None for a manifest that is damaged, or that is not there."""
+    trouble: str | None = None
+    """Why there is no manifest, of a folder that holds audio."""
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -38,11 +46,40 @@ class Recording:
 
 
 async def recordings_in(store: ObjectStore) -> list[Recording]:
-    """Return all recordings of a store. Raise what the store raises."""
+    """Return all recordings of a store, those that cannot be read too. Raise what the store raises."""
     found = []
-    for path in await names(store, "recordings"):
-        folder, _, file = path.rpartition("/")
-        if file == MANIFEST:
+    for folder, files in (await _folders(store)).items():
+        if MANIFEST not in files:
+            if await _is_never_whole(store, folder):
+                found.append(
+                    Recording(folder, b"", None, f"{MANIFEST} is missing: {', '.join(files)} is there")
+                )
+            continue
+        path = f"{folder}/{MANIFEST}"
+        try:
             text = await read(store, path)
+        except (OSError, StoreError) as error:
+            found.append(Recording(folder, b"", None, f"{MANIFEST} cannot be read: {error}"))
+        else:
             found.append(Recording(folder, text, facts_in(text, path)))
     return found
+
+
+async def _folders(store: ObjectStore, below: str = "recordings") -> dict[str, list[str]]:
+    """Return the files of recordings, by their folder."""
+    folders: dict[str, list[str]] = {}
+    for path in await names(store, below):
+        folder, _, file = path.rpartition("/")
+        if file == MANIFEST or file.endswith(_AUDIO):
+            folders.setdefault(folder, []).append(file)
+    return folders
+
+
+async def _is_never_whole(store: ObjectStore, folder: str) -> bool:
+    """Return whether a folder gets no manifest: of a recording that is being written, that comes last."""
+    for _ in range(_WRITTEN_S):
+        await asyncio.sleep(1)
+        files = (await _folders(store, folder)).get(folder, [])
+        if not files or MANIFEST in files:
+            return False
+    return True

@@ -1,6 +1,5 @@
 """Verifying the recordings in a store: against their manifests, and an oracle."""
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +9,8 @@ from processors.core.audio.formats import ULAW
 from processors.core.audio.wav import wav_header, wav_padding
 from processors.core.record.manifest import MANIFEST
 from processors.core.record.manifest_reader import DamagedManifestError, read_manifest
-from processors.storage.store import read
+from processors.storage.recordings import differs
+from processors.storage.store import StoreError, read
 from tapeline.checks.recorded import Recording
 from tapeline.emulator.oracle import Oracle, OracleTrack
 from tapeline.emulator.voxology import RATE_HZ
@@ -19,25 +19,22 @@ from tapeline.emulator.voxology import RATE_HZ
 async def against_manifest(store: ObjectStore, recording: Recording) -> list[str]:
     """Return what differs between a recording's files and the hashes in its manifest."""
     folder = recording.folder
+    if recording.trouble is not None:
+        return [recording.trouble]
     try:
         manifest = read_manifest(recording.text, f"{folder}/{MANIFEST}")
     except DamagedManifestError as damage:
         return [str(damage)]
     if recording.facts is None:
         return [f"{MANIFEST} tells no log"]
-    named = [(t["file"], t["sha256"]) for t in manifest["tracks"]]
-    if "file" in manifest["mix"]:
-        named.append((manifest["mix"]["file"], manifest["mix"]["sha256"]))
+    named = [*manifest["tracks"], *([manifest["mix"]] if "file" in manifest["mix"] else [])]
     found = []
-    for file, sha256 in named:
+    for said in named:
         try:
-            actual = hashlib.sha256(await read(store, f"{folder}/{file}")).hexdigest()
-        except FileNotFoundError:
-            found.append(f"{file} is missing")
-            continue
-        if actual != sha256:
-            found.append(f"{file} has SHA-256 {actual}, its manifest says {sha256}")
-    return found
+            found.append(await differs(store, folder, said))
+        except (OSError, StoreError) as error:
+            found.append(f"{said['file']} cannot be read: {error}")
+    return [fault for fault in found if fault is not None]
 
 
 async def against_oracle(store: ObjectStore, recorded: Sequence[Recording], judge: Oracle) -> list[str]:

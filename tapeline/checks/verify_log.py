@@ -18,7 +18,7 @@ from schemas.identity import LogIdentity, StreamIdentity
 from schemas.registry import Registry
 from schemas.topics import MESSAGES
 from tapeline.checks.begun import of_manifests
-from tapeline.checks.rebuild import OPEN, Rebuilt, Selection, rebuild
+from tapeline.checks.rebuild import BEHEADED, OPEN, Rebuilt, Selection, rebuild
 from tapeline.checks.recorded import Recording
 from tapeline.topics.reader import beginnings
 
@@ -53,7 +53,7 @@ async def against_log(
     async for rebuilt in rebuild(
         cluster, registry, Recordings(memory, log), Selection(), config, storage, begun=begun
     ):
-        if rebuilt.remark and rebuilt.remark != OPEN and rebuilt.stream in comparing.of_this_log:
+        if rebuilt.remark not in ("", OPEN, BEHEADED) and rebuilt.stream in comparing.of_this_log:
             on_remark(rebuilt.stream, rebuilt.remark)
         comparing.take(rebuilt)
         if isinstance(rebuilt.composed, Saved):
@@ -84,7 +84,9 @@ class Comparing:
         stream, again = rebuilt.stream, rebuilt.composed
         mine = self.of_this_log.get(stream)
         if not isinstance(again, Saved):
-            self._made[stream] = ["recorded, but still open in the log"] * (rebuilt.remark == OPEN)
+            self._made[stream] = ["recorded, but still open in the log"] * (
+                rebuilt.remark in (OPEN, BEHEADED)
+            )
         elif mine is None:
             self._unknown.append((stream, again))
         elif hashlib.sha256(mine.text).hexdigest() == again.manifest_sha256:

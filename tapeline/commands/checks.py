@@ -1,5 +1,6 @@
 """Commands that prove and repair: rebuild, verify, audit."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Optional
@@ -45,20 +46,22 @@ def rebuild(
     from runtime.log_identity import log_identity
     from runtime.registry import registry_from
     from schemas.identity import StreamSelector
+    from schemas.topics import MESSAGES
     from tapeline.checks.announcing import Announcer
     from tapeline.checks.rebuild import Selection
     from tapeline.checks.rebuild import rebuild as rebuilding
+    from tapeline.topics.reader import beginnings
 
     selectors = frozenset(map(StreamSelector.parse, stream or ()))
     selection = Selection(selectors, frozenset(call or ()), utc_ms(since), utc_ms(until))
     config = chosen.worker()
 
-    async def main() -> tuple[int, int, int]:
+    async def main() -> tuple[int, int, int, int, Mapping[int, int]]:
         cluster, registry = chosen.cluster(), registry_from(chosen.schema_registry())
         # Parts of its own: a live agent may be writing the same stream's.
         log = await log_identity(cluster, TOOL_PATIENCE_S)
         recordings = Recordings(open_store(chosen.store), log, parts="rebuild")
-        made = kept = in_trouble = 0
+        made = kept = in_trouble = unmade = 0
         async with Announcer(cluster, registry, log) as announcer:
             with console().status("reading the log") as status:
                 async for rebuilt in rebuilding(
@@ -72,6 +75,7 @@ def rebuild(
                 ):
                     told = [rebuilt.remark] if rebuilt.remark else []
                     in_trouble += rebuilt.in_trouble
+                    unmade += rebuilt.composed is None
                     standing: Saved | None = None
                     match rebuilt.composed:
                         case Saved() as standing:
@@ -80,15 +84,31 @@ def rebuild(
                         case Kept(standing, reason):
                             kept += 1
                             told.insert(0, f"not written: {standing.path} is better: {reason}")
-                    if announce and standing and await announcer.announce(rebuilt.stream, standing):
+                            if standing.stream != rebuilt.stream:
+                                told.append(f"that is the recording of stream {standing.stream}")
+                    if announce and standing and await announcer.announce(standing):
                         told.append("announced")
                     echo(f"stream {rebuilt.stream} {'; '.join(told)}")
-        return made, kept, in_trouble
+        begins = await beginnings(cluster, MESSAGES)
+        return made, kept, in_trouble, unmade, begins
 
-    made, kept, in_trouble = run(main())
+    made, kept, in_trouble, unmade, begins = run(main())
     if not made and not kept and not in_trouble:
-        raise CommandError("no closed stream in the log is meant by that")
+        # Some are open, or cannot be made: each has said so.
+        raise CommandError("no recording was made" if unmade else _not_in_the_log(begins))
     raise typer.Exit(1 if kept or in_trouble else 0)
+
+
+def _not_in_the_log(begins: Mapping[int, int]) -> str:
+    """Return why nothing was found, given where each partition of the log begins."""
+    said = "no stream in the log is meant by that"
+    deleted = ", ".join(f"partition {number} from {at} on" for number, at in sorted(begins.items()) if at)
+    if not deleted:
+        return said
+    return (
+        f"{said}: Kafka has deleted what is older than the topic's retention ({deleted} is what is "
+        "left); recordings that were made of it stand as they are"
+    )
 
 
 @takes(*CLUSTER, "store", *REGISTRY, *ASSEMBLY)

@@ -35,11 +35,11 @@ def show(
         raise CommandError("charts need the extra `show`: pip install 'tapeline[show]'") from error
     from aiokafka.errors import KafkaError
 
+    from processors.core.record.announcement import recorded_stream
     from processors.storage.store import open_store
     from runtime.clients import BrokerAwayError
     from runtime.registry import registry_from
     from schemas.identity import StreamSelector
-    from tapeline.checks.begun import identity_of
     from tapeline.report.call import MeasuredCall, add_arrivals, measure_call, showing
     from tapeline.report.finding import find_recording
 
@@ -65,7 +65,7 @@ def show(
 
     found, folder = run(main())
     with showing(folder):
-        shown = identity_of(found.manifest).name.replace("/", "-")
+        shown = recorded_stream(found.manifest).name.replace("/", "-")
         pages = ((".html", html(found).encode()), (".png", png(found, lines(found))))
     for link in found.links:
         console().print(f"it {link}")

@@ -4,12 +4,12 @@ from typing import Any, NamedTuple
 
 from obstore.store import ObjectStore
 
+from processors.core.record.announcement import recorded_stream
 from processors.core.record.manifest import MANIFEST
 from processors.core.record.manifest_reader import DamagedManifestError, read_manifest
-from processors.storage.store import names, read
+from processors.storage.store import StoreError, names, read
 from schemas.errors import TapelineError
 from schemas.identity import StreamIdentity, StreamSelector
-from tapeline.checks.begun import identity_of
 
 
 class NoRecordingError(TapelineError):
@@ -29,7 +29,7 @@ class Recording(NamedTuple):
     @property
     def stream(self) -> StreamIdentity:
         """The stream that it is of."""
-        return identity_of(self.manifest)
+        return recorded_stream(self.manifest)
 
     @property
     def log(self) -> str | None:
@@ -62,6 +62,8 @@ async def find_recording(
                 manifest = read_manifest(await read(store, path), path)
             except DamagedManifestError as damage:
                 damaged.append(damage)
+            except (OSError, StoreError) as error:
+                damaged.append(DamagedManifestError(f"{path} cannot be read: {error}"))
             else:
                 of_number.append(Recording(path.rpartition("/")[0], manifest))
     found = [

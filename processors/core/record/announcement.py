@@ -15,14 +15,8 @@ STORE_UNAVAILABLE = "store_unavailable"
 _LONGEST_REASON = 1000
 
 
-def recording_saved(
-    stream: StreamIdentity,
-    call_id: str | None,
-    path: str,
-    manifest: Mapping[str, Any],
-    manifest_sha256: str,
-) -> Record:
-    """Return the record that says where a stream's recording stands, given its manifest."""
+def recording_saved(path: str, manifest: Mapping[str, Any], manifest_sha256: str) -> Record:
+    """Return the record that says where a recording stands, given its manifest: of which stream it is too."""
     tracks = [
         {
             "track": track["track"],
@@ -43,7 +37,13 @@ def recording_saved(
         "manifest_sha256": manifest_sha256,
         "tracks": tracks,
     }
-    return _event(stream, call_id, SAVED, payload, manifest["log"]["topic_id"])
+    stream = recorded_stream(manifest)
+    return _event(stream, manifest["call_id"], SAVED, payload, manifest["log"]["topic_id"])
+
+
+def recorded_stream(manifest: Mapping[str, Any]) -> StreamIdentity:
+    """Return the stream that a manifest is of."""
+    return StreamIdentity(manifest["sender"], manifest["stream_id"], manifest["log"]["first_offset"])
 
 
 def recording_failed(

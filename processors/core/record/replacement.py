@@ -4,7 +4,7 @@ A recording may be made again, from a log that has lost its head: what is good i
 worse, and what is another stream's is not replaced at all.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -31,6 +31,7 @@ class _Take(msgspec.Struct):
     samples: int
     gap_samples: int
     chunks: _Chunks
+    file: str = ""
     take: int = 1
     format_assumed: bool = False
     start_track: _Said | None = None
@@ -71,6 +72,16 @@ class Facts(msgspec.Struct):
     def made_from(self) -> LogIdentity:
         """The log that it was made from."""
         return LogIdentity(self.log.cluster_id, self.log.topic_id)
+
+    def borne_out(self, intact: Collection[str]) -> "Facts | None":
+        """Return what is left of what it says if only these of its files are what it says; None: nothing.
+
+        It is not whole then: its state counts for nothing.
+        """
+        tracks = [track for track in self.tracks if track.file in intact]
+        if len(tracks) == len(self.tracks):
+            return self
+        return msgspec.structs.replace(self, tracks=tracks, state=_RANKS[0]) if tracks else None
 
     @property
     def span(self) -> "Span":
@@ -156,23 +167,23 @@ def place(new: Facts, location: str, standing: Mapping[str, Facts | None]) -> Pl
 def what_is_worse(new: Facts, old: Facts) -> Iterator[str]:
     """Yield what a recording lacks of another of the same incarnation; nothing: it may replace it."""
     if new.log.last_offset < old.log.last_offset:
-        yield f"it ends at offset {new.log.last_offset}, the other at {old.log.last_offset}"
+        yield f"the new one ends at offset {new.log.last_offset}, this one at {old.log.last_offset}"
     if _RANKS.index(new.state) < _RANKS.index(old.state):
-        yield f"it is {new.state}, the other {old.state}"
+        yield f"the new one is {new.state}, this one {old.state}"
     if old.continues is not None and (new.continues is None or new.continues > old.continues):
-        yield f"it continues {_origin(new.continues)}, the other {_origin(old.continues)}"
+        yield f"the new one continues {_origin(new.continues)}, this one {_origin(old.continues)}"
     if old.log.init_offset is not None and new.log.init_offset is None:
-        yield f"its init_stream is not known, the other's lies at offset {old.log.init_offset}"
+        yield f"the new one has no init_stream, that of this one lay at offset {old.log.init_offset}"
     if old.init_stream is not None and new.init_stream is None:
-        yield "it has no init_stream, the other has"
+        yield "the new one has no init_stream, this one has"
     if old.end_stream is not None and new.end_stream is None:
-        yield "it has no end_stream, the other has"
+        yield "the new one has no end_stream, this one has"
     takes = {(take.track, take.take): take for take in new.tracks}
     for was in old.tracks:
         named = f"track {was.track!r}" if was.take == 1 else f"take {was.take} of track {was.track!r}"
         now = takes.get((was.track, was.take))
         if now is None:
-            yield f"it has no {named}, the other has"
+            yield f"the new one has no {named}, this one has"
         else:
             yield from (f"of {named} {what}" for what in _what_is_worse(now, was))
 
@@ -183,12 +194,12 @@ def _origin(continues: int | None) -> str:
 
 def _what_is_worse(new: _Take, old: _Take) -> Iterator[str]:
     if new.chunks.received < old.chunks.received:
-        yield f"it has {new.chunks.received} chunks, the other {old.chunks.received}"
+        yield f"the new one has {new.chunks.received} chunks, this one {old.chunks.received}"
     if new.heard_samples < old.heard_samples:
-        yield f"it has {new.heard_samples} samples outside gaps, the other {old.heard_samples}"
+        yield f"the new one has {new.heard_samples} samples outside gaps, this one {old.heard_samples}"
     if new.format_assumed and not old.format_assumed:
-        yield "the format is assumed, the other's is known"
+        yield "the new one assumes the format, this one knows it"
     if old.start_track is not None and new.start_track is None:
-        yield "it has no start_track, the other has"
+        yield "the new one has no start_track, this one has"
     if old.stop_track is not None and new.stop_track is None:
-        yield "it has no stop_track, the other has"
+        yield "the new one has no stop_track, this one has"

@@ -50,7 +50,7 @@ class Track:
         return self.end
 
     def lasts(self, declared_ms: float) -> bool:
-        """Tell whether a declared duration is that of its samples, within a chunk, or counts its pauses in."""
+        """Tell whether a declared duration agrees with its samples, within a chunk, pauses in it or not."""
         return abs(declared_ms - self.closed.duration_ms) < self._chunk_ms or self.paused(declared_ms)
 
     def paused(self, declared_ms: float) -> bool:

@@ -12,7 +12,7 @@ from support import LOG, OPENED_AT_MS, call_events, record_all
 from processors.core.record.location import location, parts_location
 from processors.core.record.replacement import Span
 from processors.storage.recordings import Kept, Recordings, Saved
-from processors.storage.store import names, read
+from processors.storage.store import names, open_store, read
 from schemas.events import Event, StreamClosed, StreamOpened
 from schemas.identity import LogIdentity, StreamIdentity
 
@@ -156,6 +156,38 @@ async def test_what_a_damaged_manifest_says_is_not_better_and_it_is_made_again_i
         await obstore.put_async(store, f"recordings/{BASE}/recording.json", damaged)
         assert await compose(store, call()) == good
         assert await written(store) == before
+
+
+async def test_what_a_manifest_says_of_files_that_are_not_so_keeps_nothing_out(
+    store: ObjectStore,
+) -> None:
+    """Its figures fit each other: more audio than there is, in a file that is not what it says."""
+    poor = await compose(store, call(3, samples=8000, reasons=["no_init_stream"]))
+    assert isinstance(poor, Saved)
+    before = await written(store)
+    rich = await compose(open_store("memory://"), call())
+    assert isinstance(rich, Saved)
+    said = poor.manifest | {name: rich.manifest[name] for name in ("state", "reasons", "tracks")}
+    await obstore.put_async(store, f"{poor.path}/recording.json", json.dumps(said).encode())
+    again = await compose(store, call(3, samples=8000, reasons=["no_init_stream"]))
+    assert again == poor
+    assert await written(store) == before
+
+
+async def test_of_a_recording_with_a_damaged_file_the_others_are_not_given_up(
+    store: ObjectStore,
+) -> None:
+    good = await compose(store, call())
+    assert isinstance(good, Saved)
+    await obstore.put_async(store, f"{good.path}/caller.wav", b"damaged")
+    before = await written(store)
+    kept = await compose(store, call(3, samples=8000, reasons=["no_init_stream"]))
+    assert isinstance(kept, Kept)
+    assert (kept.standing, await written(store)) == (good, before)
+    # One that lacks nothing of what is left takes its place.
+    whole = await compose(store, call())
+    assert whole == good
+    assert (await read(store, f"{good.path}/caller.wav")) != b"damaged"
 
 
 @pytest.mark.parametrize("whole_first", [True, False])

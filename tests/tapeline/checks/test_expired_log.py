@@ -123,7 +123,7 @@ async def rebuilt(
     storage = StorageConfig(part_ms=200)
     rebuilder = Rebuilder(Recordings(store, LOG), Selection(), chosen, CONFIG, storage, {}, late)
     found = [one for entry in WHOLE.entries[begins:] for one in await rebuilder.take(entry)]
-    return {one.stream: one for one in [*found, *rebuilder.left()]}
+    return {one.stream: one for one in [*found, *rebuilder.left({})]}
 
 
 async def stored(store: ObjectStore) -> dict[str, bytes]:

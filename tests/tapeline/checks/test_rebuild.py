@@ -63,7 +63,7 @@ async def rebuilt(store: Path, part_ms: int) -> dict[int, Rebuilt]:
             record = Reader().decode(Writer(MESSAGES).encode(said.record))
             found += await rebuilder.take(Entry(0, offset, began_ms + offset, None, record, None))
             offset += 1
-    assert rebuilder.left() == []
+    assert rebuilder.left({}) == []
     return {one.stream.stream_id: one for one in found}
 
 

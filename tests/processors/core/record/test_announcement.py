@@ -21,6 +21,7 @@ def manifest() -> dict[str, Any]:
     for event in call_events(samples=8000)[0]:
         outline.add(event)
     made = outline.manifest(LOG, {"caller.wav": "ab", "transfer.wav": "cd"}, {})
+    made |= {"sender": STREAM.sender, "log": made["log"] | {"first_offset": STREAM.origin_offset}}
     made["tracks"][1]["take"] = made["tracks"][1]["chunks"]["lost"] = 2
     return made
 
@@ -33,8 +34,8 @@ def read(record: Record) -> Record:
 @pytest.mark.parametrize(("state", "reasons"), [("complete", []), ("partial", ["chunks_lost:transfer"])])
 def test_a_recording_is_announced_as_its_manifest_tells_it(state: str, reasons: list[str]) -> None:
     told = manifest() | {"state": state, "reasons": reasons}
-    track = {"samples": 8000, "duration_ms": 1000.0, "chunks_received": 7}
-    assert read(recording_saved(STREAM, "call", PLACE, told, "ef")) == {
+    track = {"samples": 8000, "duration_ms": 1000.0, "chunks_received": 6}
+    assert read(recording_saved(PLACE, told, "ef")) == {
         "stream_id": 5,
         "sender": "acme",
         "origin_offset": 17,

@@ -124,6 +124,31 @@ def test_one_that_says_what_none_says(way: tuple[str | int, ...], value: Any) ->
         read_manifest(changed(way, value), "a")
 
 
+@pytest.mark.parametrize(
+    ("way", "value"),
+    [
+        (("state",), "partial"),
+        (("reasons",), ["chunks_lost:caller"]),
+        (("tracks", 0, "samples"), 24_001),
+        (("tracks", 0, "samples"), 48_000),
+        (("tracks", 0, "duration_ms"), 3_100.0),
+        (("tracks", 0, "gap_samples"), 1),
+        (("tracks", 0, "gaps"), [{"first_sample": 0, "samples": 10}]),
+        (("tracks", 0, "chunks", "received"), 19),
+        (("tracks", 0, "chunks", "lost"), 1),
+        (("tracks", 0, "chunks", "expected"), 17),
+        (("tracks", 0, "chunks", "samples"), 23_999),
+        (("tracks", 0, "chunks", "late"), 1),
+        (("tracks", 0, "file"), "TRANSFER.wav"),
+        (("tracks", 0, "file"), "mix.wav"),
+    ],
+)
+def test_one_whose_figures_do_not_fit_each_other(way: tuple[str | int, ...], value: Any) -> None:
+    """As somebody edits them."""
+    with pytest.raises(DamagedManifestError, match=r"^a is damaged: "):
+        read_manifest(changed(way, value), "a")
+
+
 @pytest.mark.parametrize("folder", ["stream=6", "sender=acme/stream=5", "stream=-5/from=7"])
 def test_one_that_lies_where_another_stream_does(folder: str) -> None:
     assert read_manifest(TEXT, "recordings/date=2026-11-18/stream=5/from=7/recording.json")

@@ -99,25 +99,34 @@ def test_what_is_no_manifest_or_names_no_log_says_nothing(text: bytes) -> None:
 @pytest.mark.parametrize(
     ("new", "reason"),
     [
-        (manifest(10, 19), "it ends at offset 19, the other at 20"),
-        (manifest(state="partial"), "it is partial, the other complete"),
-        (manifest(state="failed"), "it is failed, the other complete"),
-        (manifest(init_stream=None), "it has no init_stream, the other has"),
-        (manifest(end_stream=None), "it has no end_stream, the other has"),
-        (manifest(tracks=[]), "it has no track 'far', the other has"),
-        (manifest(tracks=[track("near")]), "it has no track 'far', the other has"),
-        (manifest(tracks=[track(take=2)]), "it has no track 'far', the other has"),
-        (manifest(tracks=[track(chunks={"received": 8})]), "of track 'far' it has 8 chunks, the other 9"),
+        (manifest(10, 19), "the new one ends at offset 19, this one at 20"),
+        (manifest(state="partial"), "the new one is partial, this one complete"),
+        (manifest(state="failed"), "the new one is failed, this one complete"),
+        (manifest(init_stream=None), "the new one has no init_stream, this one has"),
+        (manifest(end_stream=None), "the new one has no end_stream, this one has"),
+        (manifest(tracks=[]), "the new one has no track 'far', this one has"),
+        (manifest(tracks=[track("near")]), "the new one has no track 'far', this one has"),
+        (manifest(tracks=[track(take=2)]), "the new one has no track 'far', this one has"),
+        (
+            manifest(tracks=[track(chunks={"received": 8})]),
+            "of track 'far' the new one has 8 chunks, this one 9",
+        ),
         (
             manifest(tracks=[track(samples=1001, gap_samples=102)]),
-            "of track 'far' it has 899 samples outside gaps, the other 900",
+            "of track 'far' the new one has 899 samples outside gaps, this one 900",
         ),
         (
             manifest(tracks=[track(format_assumed=True)]),
-            "of track 'far' the format is assumed, the other's is known",
+            "of track 'far' the new one assumes the format, this one knows it",
         ),
-        (manifest(tracks=[track(start_track=None)]), "of track 'far' it has no start_track, the other has"),
-        (manifest(tracks=[track(stop_track=None)]), "of track 'far' it has no stop_track, the other has"),
+        (
+            manifest(tracks=[track(start_track=None)]),
+            "of track 'far' the new one has no start_track, this one has",
+        ),
+        (
+            manifest(tracks=[track(stop_track=None)]),
+            "of track 'far' the new one has no stop_track, this one has",
+        ),
     ],
 )
 def test_a_recording_that_lacks_anything_of_the_one_in_place_does_not_replace_it(
@@ -129,13 +138,13 @@ def test_a_recording_that_lacks_anything_of_the_one_in_place_does_not_replace_it
 
 def test_one_that_continues_another_is_replaced_by_none_that_has_lost_that() -> None:
     for new, of in ((None, "no stream"), (4, "the stream from offset 4")):
-        reason = f"it continues {of}, the other the stream from offset 3"
+        reason = f"the new one continues {of}, this one the stream from offset 3"
         assert list(what_is_worse(facts(continues=new), facts(continues=3))) == [reason]
     for old in (3, 4, None):
         assert list(what_is_worse(facts(continues=3), facts(continues=old))) == []
     known, unknown = facts(log={"init_offset": 2}), facts()
     assert list(what_is_worse(unknown, known)) == [
-        "its init_stream is not known, the other's lies at offset 2"
+        "the new one has no init_stream, that of this one lay at offset 2"
     ]
     assert list(what_is_worse(known, unknown)) == []
 
@@ -143,7 +152,7 @@ def test_one_that_continues_another_is_replaced_by_none_that_has_lost_that() -> 
 def test_each_take_is_compared_with_its_own() -> None:
     old = facts(tracks=[track(), track(take=2, chunks={"received": 3})])
     assert list(what_is_worse(facts(tracks=[track(take=2, chunks={"received": 3}), track()]), old)) == []
-    assert list(what_is_worse(facts(), old)) == ["it has no take 2 of track 'far', the other has"]
+    assert list(what_is_worse(facts(), old)) == ["the new one has no take 2 of track 'far', this one has"]
 
 
 @pytest.mark.parametrize(
@@ -172,7 +181,7 @@ def test_another_incarnation_lies_beside_and_is_found_there() -> None:
     assert place(facts(30, 40), BASE, {BASE: facts()}) == Place(further)
     standing = {BASE: facts(), further: facts(30, 40)}
     assert place(facts(30, 40), BASE, standing) == Place(further)
-    reason = "it is partial, the other complete"
+    reason = "the new one is partial, this one complete"
     assert place(facts(33, 40, state="partial"), BASE, standing) == Keep(further, reason)
     assert place(facts(50, 60), BASE, standing) == Place(f"{BASE}/from=50")
 
@@ -206,7 +215,7 @@ def test_one_that_lies_under_another_day_is_replaced_there() -> None:
     for day in ("2026-11-17", "2026-11-19"):
         there = f"date={day}/stream=5"
         assert place(facts(), BASE, {there: facts(12, 20)}) == Place(there)
-        reason = "it is partial, the other complete"
+        reason = "the new one is partial, this one complete"
         assert place(facts(state="partial"), BASE, {there: facts(12, 20)}) == Keep(there, reason)
 
 
@@ -214,7 +223,7 @@ def test_one_that_is_better_than_one_of_two_replaces_neither() -> None:
     """As of a stream in which a silence was lost: it holds two incarnations."""
     standing = {BASE: facts(10, 14, state="partial"), f"{BASE}/from=15": facts(15, 20)}
     found = place(facts(10, 20, state="partial"), BASE, standing)
-    assert found == Keep(f"{BASE}/from=15", "it is partial, the other complete")
+    assert found == Keep(f"{BASE}/from=15", "the new one is partial, this one complete")
     assert place(facts(10, 20), BASE, standing) == Place(BASE)
 
 
@@ -262,3 +271,19 @@ def test_whatever_is_made_in_whatever_order_nothing_that_stands_ever_gets_worse(
             assert list(what_is_worse(new, old)) == []
         standing[found.location] = new
         assert place(new, location, standing) == found, "to write it again changes nothing"
+
+
+def test_what_is_not_borne_out_by_its_files_is_not_better() -> None:
+    """Of a recording that says it is better, and of which files are not what it says of them."""
+    new = facts(12, 20, state="partial", tracks=[track(file="far.wav"), track("near", file="near.wav")])
+    old = facts(10, 20, tracks=[track(file="far.wav", samples=9000), track("near", file="near.wav")])
+    assert list(what_is_worse(new, old))
+    assert old.borne_out(["far.wav", "near.wav"]) is old
+    # The one that is left is no better than the new one's, so nothing is lost by it.
+    part = old.borne_out(["near.wav"])
+    assert part is not None
+    assert list(what_is_worse(new, part)) == []
+    (lacks,) = what_is_worse(facts(12, 20, tracks=[]), part)
+    assert lacks == "the new one has no track 'near', this one has"
+    assert old.borne_out([]) is None
+    assert old.borne_out(["another.wav"]) is None
