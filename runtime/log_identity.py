@@ -55,11 +55,13 @@ async def log_identities(cluster: Cluster, topics: Iterable[Topic], give_up_s: f
 
 async def check_log(cluster: Cluster, topic: Topic, log: LogIdentity) -> None:
     """Raise LogReplacedError if a topic was made anew, TopicsError if it is gone. Wait for the broker."""
-    now = await while_away(
-        partial(asyncio.to_thread, _asked, cluster, topic.name), "asking_for_the_log_again"
-    )
-    if now != log:
+    if await while_away(partial(is_replaced, cluster, topic, log), "asking_for_the_log_again"):
         raise LogReplacedError(topic)
+
+
+async def is_replaced(cluster: Cluster, topic: Topic, log: LogIdentity) -> bool:
+    """Return whether a topic was made anew. Raise TopicsError if it is gone, KafkaTimeoutError."""
+    return await asyncio.to_thread(_asked, cluster, topic.name) != log
 
 
 def _asked(cluster: Cluster, topic: str) -> LogIdentity:
@@ -69,8 +71,9 @@ def _asked(cluster: Cluster, topic: str) -> LogIdentity:
 
     admin = AdminClient(_options(cluster))
     try:
-        described = admin.describe_cluster(request_timeout=_ANSWER_S).result()
+        describing = admin.describe_cluster(request_timeout=_ANSWER_S)
         (asked,) = admin.describe_topics(TopicCollection([topic]), request_timeout=_ANSWER_S).values()
+        described = describing.result()
         # librdkafka writes ids with + and /, Kafka itself with characters that may stand in a path.
         topic_id = str(asked.result().topic_id).translate(_AS_KAFKA)
     except KafkaException as error:

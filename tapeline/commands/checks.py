@@ -126,7 +126,7 @@ def verify(
     With --log, each is made again by the settings that its manifest tells. Those whose messages Kafka has
     deleted by its retention are counted, and are no fault.
     """
-    from processors.storage.store import open_store
+    from processors.storage.store import StoreError, open_store
     from runtime.registry import registry_from
     from tapeline.checks.recorded import recordings_in
     from tapeline.checks.verify import against_manifest, against_oracle
@@ -156,7 +156,10 @@ def verify(
             if not oracle.is_dir():
                 raise CommandError(f"no folder {oracle}: `tapeline play --oracle` writes one")
             for judge in oracles.read_all(oracle):
-                faults = await against_oracle(opened, recorded, judge)
+                try:
+                    faults = await against_oracle(opened, recorded, judge)
+                except (OSError, StoreError) as error:
+                    faults = [f"its recording cannot be read: {error}"]
                 found += [f"stream {judge.stream_id}: oracle: {fault}" for fault in faults]
         return len(recorded), found, compared
 

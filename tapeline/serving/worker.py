@@ -3,15 +3,17 @@
 import asyncio
 import os
 import signal
+from contextlib import suppress
 from typing import Any
 
 import structlog
+from aiokafka.errors import KafkaTimeoutError
 
 from processors.app import OUTPUTS, create_agent, sources
 from processors.config import WorkerConfig
 from runtime import telemetry
 from runtime.clients import TopicsError, check_topics, kafka_is_waited_for
-from runtime.log_identity import LogReplacedError, Logs, check_log, log_identities
+from runtime.log_identity import LogReplacedError, Logs, is_replaced, log_identities
 from runtime.memory import collect_rarely, keep_freed_memory
 from runtime.registry import registry_from, while_registry_away, writer_for
 from runtime.waiting import Waiting
@@ -119,10 +121,8 @@ async def _replaced(agent: str, config: WorkerConfig, logs: Logs) -> None:
     source = sources(agent)[0]
     while True:
         await asyncio.sleep(LOG_CHECK_S)
-        try:
-            await check_log(config.kafka, source, logs[source.name])
-        except TopicsError:
-            pass  # deleted, and not made anew yet
-        except LogReplacedError as error:
-            log.error("log_replaced", agent=agent, reason=str(error))
-            return
+        # While Kafka is away others say so; and a topic that is gone may be made anew later.
+        with suppress(KafkaTimeoutError, TopicsError):
+            if await is_replaced(config.kafka, source, logs[source.name]):
+                log.error("log_replaced", agent=agent, reason=str(LogReplacedError(source)))
+                return

@@ -124,6 +124,18 @@ def test_an_end_that_was_set_aside_is_a_fault_until_the_recording_is_made_all_th
     assert (found(FAILED).faults, found(FAILED).failed) == ([], 1)
 
 
+def test_what_was_made_again_without_its_head_has_the_recording_that_stands_of_all_of_it() -> None:
+    streams = {
+        stream(1): end(0, 5, 6),
+        stream(1, 3): end(3, 5, 3, complete=False),
+        stream(1, 9): end(9, 9, 1),
+    }
+    messages: list[str | None] = [*("1" * 6), None, None, None, "1"]
+    log = Log(messages, dict(streams), letters={6, 7, 8}, recorded=[(stream(1), SAVED)])
+    found = log.reconciled()
+    assert (found.saved, found.not_recorded_yet) == (2, 1)
+
+
 def test_streams_of_one_name_have_counts_of_their_own_and_so_have_those_of_others() -> None:
     streams = {stream(1): end(0, 3, 2), stream(1, 4): end(4, 4, 1), stream(1, 1, "acme"): end(1, 2, 2)}
     messages: list[str | None] = ["1", "acme/1", "acme/1", "1", "1"]
