@@ -128,11 +128,11 @@ async def test_verify_with_the_log_sees_a_forged_manifest(pipeline: Stack, tmp_p
     await run(pipeline, "rebuild", "--stream", "6201", "--store", tmp_path.as_uri())
     (file,) = tmp_path.glob("recordings/*/*/recording.json")
     manifest = json.loads(file.read_text())
-    manifest["tracks"][0]["chunks"]["lost"] = 5
+    manifest["tracks"][0]["chunks"]["duplicate"] = 5
     file.write_text(json.dumps(manifest))
     status, said = await run(pipeline, "verify", "--log", "--store", tmp_path.as_uri())
     assert status == 1
-    assert re.search(r"stream 6201@\d+: log: tracks\[0\]\.chunks\.lost is 5, from the log 0", said)
+    assert re.search(r"stream 6201@\d+: log: tracks\[0\]\.chunks\.duplicate is 5, from the log 0", said)
 
 
 async def test_every_message_is_accounted_for(pipeline: Stack, badly_behaved: Path) -> None:
