@@ -17,7 +17,7 @@ from processors.config import WorkerConfig
 from processors.core.assemble.state import StreamState
 from processors.core.measure.stream import StreamMeterState
 from processors.core.record.stream import RecorderState
-from processors.driver.checkpoints import ATTEMPT
+from processors.driver.checkpoints import ATTEMPT, snapshot_in
 from processors.storage.store import open_store
 from runtime.cluster import Cluster
 from schemas.dead_letter import parse_headers
@@ -28,9 +28,6 @@ from tapeline.checks.recorded import recordings_in
 from tapeline.checks.verify import against_manifest, against_oracle
 from tapeline.checks.verify_log import against_log
 from tapeline.topics.reader import entries, records
-
-#: A checkpoint's value begins with its partition.
-_PARTITION_BYTES = 4
 
 
 async def judge(
@@ -162,17 +159,17 @@ def _all_of(cluster: Cluster, topic: str) -> AsyncIterator[Any]:
 
 
 def _assembled(value: bytes) -> Cursor:
-    state = msgspec.msgpack.decode(value[_PARTITION_BYTES:], type=StreamState)
+    state = msgspec.msgpack.decode(snapshot_in(value), type=StreamState)
     return Cursor(state.seen_offset, state.closed)
 
 
 def _metered(value: bytes) -> Cursor:
-    state = msgspec.msgpack.decode(value[_PARTITION_BYTES:], type=StreamMeterState)
+    state = msgspec.msgpack.decode(snapshot_in(value), type=StreamMeterState)
     return Cursor(state.last_index, state.closed)
 
 
 def _recorded(value: bytes) -> Cursor:
-    state = msgspec.msgpack.decode(value[_PARTITION_BYTES:], type=RecorderState)
+    state = msgspec.msgpack.decode(snapshot_in(value), type=RecorderState)
     return Cursor(state.stored_index, state.closed)
 
 

@@ -47,6 +47,12 @@ class UnreadableCheckpointError(TapelineError):
         )
 
 
+def snapshot_in(value: bytes) -> bytes:
+    """Return the snapshot in a checkpoint's value, of whatever partition and log (none begins with a zero)."""
+    rest = value[_PARTITION_BYTES:]
+    return rest.split(b"\0", 2)[2] if rest.startswith(b"\0") else rest
+
+
 class CheckpointLog:
     """A compacted topic of checkpoints.
 
@@ -175,12 +181,11 @@ class CheckpointLog:
 
     def _decoded(self, number: int, values: _Values, decode: Callable[[bytes], S]) -> Iterator[tuple[str, S]]:
         prefix = self._prefix(number, bound=False)
-        mine = self._prefix(number, bound=True)
         for key, (offset, value) in values.items():
             if value.startswith(prefix):
-                begins = len(mine) if self._binds and value.startswith(mine) else len(prefix)
                 try:
-                    restored = key.decode(), decode(value[begins:])
+                    snapshot = snapshot_in(value) if self._binds else value[_PARTITION_BYTES:]
+                    restored = key.decode(), decode(snapshot)
                 except ENVIRONMENTAL:
                     raise
                 except Exception as error:  # bytes of anybody: whatever it is, say where they are

@@ -15,7 +15,7 @@ from websockets.asyncio.client import connect
 
 from processors.core.assemble.config import AssemblyConfig
 from processors.core.assemble.stream import StreamAssembler
-from processors.driver.checkpoints import ATTEMPT
+from processors.driver.checkpoints import ATTEMPT, snapshot_in
 from processors.driver.producer import PartitionProducers
 from schemas.topics import MESSAGES, TRACKS, changelog, consumer_group
 from tapeline.emulator.player import play
@@ -24,8 +24,6 @@ from tapeline.local.stack import Stack
 from tapeline.topics.reader import entries, records
 
 PARTITIONS = 2
-#: Where the partition stands in a checkpoint's value, before the snapshot.
-PREFIX_BYTES = 4
 
 
 @pytest.fixture
@@ -53,7 +51,7 @@ async def checkpoints_back(stack: Stack) -> tuple[int, list[str]]:
         if record.value is None or record.key == ATTEMPT:
             continue
         count += 1
-        snapshot = record.value[PREFIX_BYTES:]
+        snapshot = snapshot_in(record.value)
         offset = StreamAssembler.restore(snapshot, AssemblyConfig())._state.seen_offset
         if offset < seen.get(record.key, -1):
             back.append(f"stream {record.key.decode()}: {offset} after {seen[record.key]}")
