@@ -48,7 +48,7 @@ class UnreadableCheckpointError(TapelineError):
 
 
 def snapshot_in(value: bytes) -> bytes:
-    """Return the snapshot in a checkpoint's value, of whatever partition and log (none begins with a zero)."""
+    """Return the snapshot in a checkpoint's value, of any partition and log (none begins with a zero)."""
     rest = value[_PARTITION_BYTES:]
     return rest.split(b"\0", 2)[2] if rest.startswith(b"\0") else rest
 

@@ -267,9 +267,10 @@ def test_each_thing_that_is_said_is_counted_as_often_as_it_may_be_told() -> None
     for number in range(1, MAX_TRACKS):
         adds(message("live_track", f"{number}", 2, media=b"x"), 2 + number)
     assert adds(message("live_track", "too many", 2, media=b"x"), 98) == size("too many")
-    assert adds(message("live_track", "even more", 2, media=b"x"), 99) == 0, "the first alone is named"
+    assert adds(message("live_track", "even more", 2, media=b"x"), 99) == size("even more")
+    assert adds(message("live_track", "even more", 3, media=b"x"), 100) == 0, "it is named once"
     end = message("end_stream", tracks=[{"name": name}])
-    assert adds(end, 100) == size(end["payload"], [name])
+    assert adds(end, 101) == size(end["payload"], [name])
 
 
 def test_a_call_without_an_id_keeps_nothing_more_with_each_message() -> None:
