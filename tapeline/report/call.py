@@ -19,8 +19,8 @@ from obstore.store import ObjectStore
 from processors.core.audio.g711 import PCM
 from processors.core.audio.wav import wav_header
 from processors.core.measure.conversation import Conversation, ConversationState
-from processors.core.measure.frames import ActivityRun
-from processors.core.measure.kernels import FRAME_MS
+from processors.core.measure.frames import NO_ACTIVITY, ActivityRun
+from processors.core.measure.kernels import FRAME_MS, SPEECH
 from processors.core.measure.track import TrackMeter
 from processors.storage.store import StoreError, read
 from runtime.cluster import Cluster
@@ -177,14 +177,14 @@ def _measured(manifest: dict[str, Any], files: dict[str, bytes]) -> MeasuredCall
     codes = [_codes(said, files[said["file"]]) for said in manifest["tracks"]]
     for index, segment in _in_time(manifest["tracks"], codes):
         meters[index].feed(segment)
-        talk = meters[index].take_voice_activity()
-        if talk is not None:
-            runs[index] += talk
-            conversation.feed(segment, talk)
+        activity = meters[index].take_activity()
+        if activity is not None:
+            runs[index] += activity.runs
+            conversation.feed(segment, activity)
     for index, (said, meter) in enumerate(zip(manifest["tracks"], meters, strict=True)):
         meter.close(_closed(said, index))
-        rest = meter.take_voice_activity() or []
-        runs[index] += rest
+        rest = meter.take_activity() or NO_ACTIVITY
+        runs[index] += rest.runs
         conversation.close(index, rest)
     record = conversation.end()[-1]
     begins = {index: begin for party in state.parties for index, begin in party.takes}
@@ -269,9 +269,9 @@ def _track(
         offset_s=offset_s,
     )
     at = 0
-    for speaking, same in groupby(runs, key=lambda run: run[0]):
+    for kind, same in groupby(runs, key=lambda run: run[0]):
         frames = sum(length for _, length in same)
-        if speaking:
+        if kind == SPEECH:
             shown.talkspurts.append((offset_s + _seconds(at), _seconds(frames)))
         at += frames
     if codes and said["encoding"] in PCM:

@@ -1,18 +1,14 @@
 """Delivery statistics of a track's messages: counts, sizes, the spacing of arrivals. Pure.
 
-They are counters and a histogram whose buckets are a thirty-second of their value wide (the scheme of
-HdrHistogram), so nothing grows with the call.
+They are counters and a histogram, so nothing grows with the call.
 """
 
-import math
 from collections.abc import Iterable
 
 import msgspec
 
+from processors.core.histogram import bucket_of, percentiles
 from schemas.events import Delivery
-
-#: Leading bits of a value that its bucket keeps.
-_KEPT_BITS = 6
 
 
 class DeliveryStats(msgspec.Struct, array_like=True):
@@ -39,7 +35,7 @@ class DeliveryStats(msgspec.Struct, array_like=True):
         """
         if self.last_arrival_us >= 0:
             spacing = max(0, received_us - self.last_arrival_us)
-            bucket = _bucket(spacing)
+            bucket = bucket_of(spacing)
             self.spacings[bucket] = self.spacings.get(bucket, 0) + 1
             if spacing > self.longest_spacing_us:
                 self.longest_spacing_us = spacing
@@ -80,24 +76,4 @@ class DeliveryStats(msgspec.Struct, array_like=True):
         """
         if not self.spacings:
             return [None for _ in shares]
-        found: list[int | None] = []
-        buckets = iter(sorted(self.spacings.items()))
-        total = self.arrivals - 1
-        seen, border = 0, 0
-        for share in shares:
-            while seen < math.ceil(total * share):
-                bucket, count = next(buckets)
-                seen += count
-                border = min(_upper_border(bucket), self.longest_spacing_us)
-            found.append(border)
-        return found
-
-
-def _bucket(value: int) -> int:
-    shift = max(0, value.bit_length() - _KEPT_BITS)
-    return (shift << _KEPT_BITS) + (value >> shift)
-
-
-def _upper_border(bucket: int) -> int:
-    shift, kept = divmod(bucket, 1 << _KEPT_BITS)
-    return (kept + 1 << shift) - 1
+        return [min(border, self.longest_spacing_us) for border in percentiles(self.spacings, shares)]

@@ -12,10 +12,12 @@ counted how long the signal was active, with a hangover of 200 ms. The active sp
 threshold 15.9 dB below the level it gives (7.2). The filter takes every sample, and is exact; the envelope is
 compared with the thresholds 800 times a second at 8000 Hz, where the standard asks for 694.
 
-Voice activity: a frame is speech when its highest envelope reaches a threshold: P.56's own, 15.9 dB below the
-active speech level, or a higher one where the noise floor is close. The threshold is recomputed every second,
-from the frames before. Pauses of up to 200 ms, P.56's hangover, are bridged. ``python -m benchmarks talk``
-compares it with webrtcvad on speech with known borders.
+Voice activity: a frame is speech when its highest envelope reaches a threshold, which is decided for each
+second, two seconds later: below the talk level, which forgets, and above the noise floor of the seconds
+around it. Music and tones are told from speech by how little the spectrum changes from frame to frame, and
+DTMF digits by Goertzel's filters. Pauses of up to 200 ms, P.56's hangover, are bridged; what is shorter than
+three frames is thrown away (Brady 1968). ``docs/metrics.md`` has the rule, and ``python -m benchmarks talk``
+the figures, beside other detectors, on speech with known borders.
 """
 
 import math
@@ -47,21 +49,75 @@ _THRESHOLDS_DBOV = 20 * np.log10(THRESHOLDS / OVERLOAD)
 _MIN_POINTS = 14
 
 # Voice activity.
-#: Frames after which the threshold is recomputed: one second.
-_BLOCK_FRAMES = 50
-#: Longest pause within a talkspurt that is bridged, in frames.
+#: What a frame is: the kinds of the runs of voice activity. What is none of the others is a pause.
+PAUSE, SPEECH, UNKNOWN, MUSIC, DIGIT = range(5)
+#: Held only: a pause, for a digit is so near that its edges, or its envelope, reach into it.
+_NEAR_DIGIT = 5
+#: Frames of a block: its threshold is decided when DELAY_BLOCKS more have come.
+BLOCK_FRAMES = 50
+DELAY_BLOCKS = 2
+#: Longest pause within a talkspurt that is bridged, in frames: P.56's hangover.
 BRIDGED_FRAMES = round(HANGOVER_S * 1000 / FRAME_MS)
-#: The threshold before there is an active speech level, and its lower limit.
-_INITIAL_DBOV, _MIN_DBOV = -45.0, -55.0
-#: The noise floor is the level that this share of the frames' envelopes lie below.
-_FLOOR_SHARE = 0.2
-#: The threshold's distance to the noise floor: this share of the distance from the floor to the active speech
-#: level, within limits; the upper limit where that distance is less than _MIN_DYNAMICS_DB.
-_FLOOR_MARGIN_SHARE, _MIN_FLOOR_MARGIN_DB, _MAX_FLOOR_MARGIN_DB, _MIN_DYNAMICS_DB = 0.4, 3.0, 9.0, 6.0
+#: A talkspurt has this many frames whose own power reaches the threshold; what is shorter is thrown away.
+_MIN_STRONG_FRAMES = 3
+#: How many frames before the envelope reaches the threshold a talkspurt begins, and before it falls below it
+#: ends: the envelope is late.
+_LEAD_FRAMES, _TRIM_FRAMES = 2, 2
+#: Frames that are held until what they are is decided: the blocks of the delay, a pause, a talkspurt's start.
+HELD_FRAMES = 256
+#: What makes a weak talkspurt one: so many frames.
+_MAX_WEAK_FRAMES = 64
+#: A floor that is not known: fewer frames of the block than _MIN_KNOWN came.
+NO_FLOOR, _MIN_KNOWN = 255, 10
+#: A run is told as its number of frames times this, and its kind: below 8 the kind, above it the digit.
+RUN = 128
+#: The lower limit of the threshold.
+_MIN_DBOV = -55.0
+#: The noise floor is the lowest, of the last _FLOOR_BLOCKS blocks, of the levels that this share of a block's
+#: envelopes lie below.
+_FLOOR_SHARE, _FLOOR_BLOCKS = 0.2, 8
+#: The threshold's distance to the noise floor: this share of the distance from the floor to the talk level,
+#: within limits.
+_FLOOR_MARGIN_SHARE, _MIN_FLOOR_MARGIN_DB, _MAX_FLOOR_MARGIN_DB = 0.4, 4.0, 9.0
+#: But at least this many times the spread of the noise: of the block that has the least. Up to _MAX_SPREAD.
+_SPREAD_MARGIN, _MAX_SPREAD = 2.0, 8
+#: The talk level is the mean of the frames that lie this far above the floor, and within _BLOCK_RANGE_DB of
+#: the loudest of their block, in dB. It forgets with a time constant of _MEMORY_FRAMES such frames.
+_ACTIVE_DB, _BLOCK_RANGE_DB, _MEMORY_FRAMES = 6.0, 15.0, 300.0
+#: The threshold's distance to the talk level.
+_TALK_MARGIN_DB = 15.5
+#: Music and tones: how little the spectrum changes from frame to frame, at the beginning and at the end, on
+#: average over the active frames of _MUSIC_BLOCKS blocks; and how many of those there are.
+_MUSIC_BLOCKS = 2 * DELAY_BLOCKS + 1
+_MUSIC_BEGINS, _MUSIC_ENDS, _MIN_MUSIC_FRAMES = 0.07, 0.09, 25
+#: Tones, which may be short: of the active frames more than this share change less than that.
+_STILL_SHARE, _STILL = 0.5, 0.01
+#: A frame is active here where it reaches the threshold of talk and the first of these, or the second.
+_MUSIC_DBOV, _LOUD_DBOV = -50.0, -32.0
+#: Energy of a frame's difference that is added to it, so that what G.711 rounds is no spectrum.
+_QUIET_DIFFERENCE = 160.0
+#: Digits (ITU-T Q.23): the low and the high frequencies.
+DIGIT_HZ = np.array([697.0, 770.0, 852.0, 941.0, 1209.0, 1336.0, 1477.0, 1633.0])
+DIGITS = "123A456B789C*0#D"
+#: A frame of a digit: its level; how much of its energy lies at the two frequencies; their difference (Q.24);
+#: how little level and spectrum differ from those of the frame before.
+_DIGIT_DBFS, _DIGIT_SHARE, _DIGIT_TWIST_DB, _DIGIT_STEP_DB, _DIGIT_CHANGE = -36.0, 0.85, 8.0, 2.0, 0.03
+#: Where its autocorrelations lie at one lag, and at two.
+_DIGIT_NEAR, _DIGIT_FAR = (0.35, 0.85), 0.4
+#: How many frames before and behind one of a digit are no speech: they hold a part of it, and its envelope.
+_DIGIT_BEFORE, _DIGIT_BEHIND = 1, 6
 
 _SILENCE_POWER = OVERLOAD**2 * 10 ** (SILENCE_DBFS / 10)
 _POWER_EDGES = OVERLOAD**2 * 10 ** (np.arange(LOWEST_DB + 1, 1) / 10)
-_AMPLITUDE_EDGES = OVERLOAD * 10 ** (np.arange(LOWEST_DB + 1, 1) / 20)
+#: Envelopes are held in bins of half a decibel.
+_ENVELOPE_EDGES = OVERLOAD * 10 ** (np.arange(LOWEST_DB + 0.5, 0.25, 0.5) / 20)
+_ENVELOPE_BINS = len(_ENVELOPE_EDGES) + 1
+_MIN_BIN = round(2 * (_MIN_DBOV - LOWEST_DB))
+_MUSIC_BIN = round(2 * (_MUSIC_DBOV - LOWEST_DB))
+_LOUD_BIN = round(2 * (_LOUD_DBOV - LOWEST_DB))
+_ACTIVE_BINS, _RANGE_BINS = round(2 * _ACTIVE_DB), round(2 * _BLOCK_RANGE_DB)
+_DIGIT_LEVEL = round(_DIGIT_DBFS - LOWEST_DB)
+_DIGIT_STEP, _DIGIT_TWIST = 10 ** (_DIGIT_STEP_DB / 10), 10 ** (_DIGIT_TWIST_DB / 10)
 #: Number of bins of a level histogram.
 LEVEL_BINS = len(_POWER_EDGES) + 1
 
@@ -92,17 +148,40 @@ METER_STATE = np.dtype(
         ("active_points", "<i8", len(THRESHOLDS) + 1),
         ("active", "<i8"),
         ("last_reached", "<i8", len(THRESHOLDS) + 1),
-        # Voice activity: the threshold in force, whether a talkspurt goes on, the frames of a pause in it.
-        ("threshold", "<f8"),
-        ("in_talkspurt", "<i8"),
-        ("pause", "<i8"),
-        # Frames; histograms of their levels and of their highest envelopes; runs of silence in samples.
+        # Frames; a histogram of their levels; runs of silence in samples.
         ("frames", "<i8"),
         ("levels", "<u4", LEVEL_BINS),
-        ("envelopes", "<u4", LEVEL_BINS),
         ("silence", "<i8"),
         ("longest_silence", "<i8"),
         ("window", WINDOW_COUNTERS),
+        # The frame before: its energy, and its spectrum (_change).
+        ("last_energy", "<f8"),
+        ("shape", "<f8", 3),
+        # Of each frame that is held: the bins of its highest envelope and of its level, and what it is.
+        ("held_envelope", "<u1", HELD_FRAMES),
+        ("held_level", "<u1", HELD_FRAMES),
+        ("held_kind", "<u1", HELD_FRAMES),
+        # Of each of the last blocks: the bin of its floor; the number of active frames, how many of
+        # these are still, and their change.
+        ("floors", "<u1", _FLOOR_BLOCKS),
+        ("spreads", "<u1", _FLOOR_BLOCKS),
+        ("active_frames", "<i8", _MUSIC_BLOCKS),
+        ("still_frames", "<i8", _MUSIC_BLOCKS),
+        ("change", "<f8", _MUSIC_BLOCKS),
+        # The least envelope of an active frame; up to which frame a digit reaches; whether there is music;
+        # the talk level in dBov, and how many frames it rests on.
+        ("active_from", "<i8"),
+        ("digit_reach", "<i8"),
+        ("in_music", "<i8"),
+        ("talk_level", "<f8"),
+        ("talk_weight", "<f8"),
+        # Up to which frame is decided what it is, and up to which that was told; the talkspurt that goes on:
+        # its first frame (-1: none), its last frame of speech, and how many are strong.
+        ("decided", "<i8"),
+        ("told", "<i8"),
+        ("spurt", "<i8"),
+        ("spurt_end", "<i8"),
+        ("strong", "<i8"),
     ]
 )
 
@@ -117,10 +196,10 @@ def _compiled(function: Any) -> Any:
         return numba.njit(error_model="numpy")(function)
 
 
-class P56Filter(NamedTuple):
-    """The envelope filter of P.56 in block form: two one-pole smoothers in series, advanced a step at a time.
+class Filters(NamedTuple):
+    """What depends on the sample rate: the envelope filter of P.56 in block form, lags, and the digits.
 
-    P.56 calls them p and q: with g = e^(-1/(f·T)), p[i] = g·p[i-1] + (1-g)·|x[i]| and
+    P.56 smooths twice, and calls it p and q: with g = e^(-1/(f·T)), p[i] = g·p[i-1] + (1-g)·|x[i]| and
     q[i] = g·q[i-1] + (1-g)·p[i]. A step is the samples between two points at which the envelope q is compared
     with the thresholds.
     """
@@ -135,10 +214,14 @@ class P56Filter(NamedTuple):
     """Weight of p before a step in q at the step's end."""
     hangover: int
     """P.56's hangover of 200 ms, in points."""
+    lag: int
+    """An eighth of a millisecond, in samples, for the spectrum; 0 where a step is too short for that."""
+    digits: Array
+    """2 cos(2π·f/rate) of each of DIGIT_HZ; empty where the rate is too low for them."""
 
 
-def p56_filter(rate_hz: int, frame_samples: int) -> P56Filter:
-    """Return the filter for a sample rate, with the fewest points that divide a frame evenly."""
+def filters(rate_hz: int, frame_samples: int) -> Filters:
+    """Return the filters for a sample rate, with the fewest points that divide a frame evenly."""
     divisors = (n for n in range(_MIN_POINTS, frame_samples) if frame_samples % n == 0)
     step = frame_samples // next(divisors, frame_samples)
     decay = math.exp(-1 / (rate_hz * TIME_CONSTANT_S))
@@ -146,7 +229,17 @@ def p56_filter(rate_hz: int, frame_samples: int) -> P56Filter:
     p_weights = (1 - decay) * left
     q_weights = (1 - decay) ** 2 * left * np.arange(step, 0, -1)
     hangover = round(rate_hz * HANGOVER_S / step)
-    return P56Filter(p_weights, q_weights, decay**step, step * (1 - decay) * decay**step, hangover)
+    lag = max(1, round(rate_hz / 8000))
+    digits = 2 * np.cos(2 * np.pi * DIGIT_HZ / rate_hz) if rate_hz > 2 * DIGIT_HZ[-1] else np.zeros(0)
+    return Filters(
+        p_weights,
+        q_weights,
+        decay**step,
+        step * (1 - decay) * decay**step,
+        hangover,
+        lag if step > 2 * lag else 0,
+        digits,
+    )
 
 
 @_compiled
@@ -154,63 +247,119 @@ def process_frames(
     codes: Array,
     fresh: int,
     size: int,
+    lost: Array,
     pcm: Array,
     p_weights: Array,
     q_weights: Array,
     decay: float,
     p_to_q: float,
     hangover: int,
+    lag: int,
+    digits: Array,
     state: Array,
     activity: Array,
-) -> tuple[int, int]:
-    """Measure whole frames of ``size`` codes; return the number of frames and of runs of voice activity.
+    levels: Array,
+) -> tuple[int, int, int]:
+    """Measure whole frames of ``size`` codes; return how many, and the numbers of runs and of frames told.
 
     ``codes``: shape (n,); the window counts the samples from ``fresh`` on, whether they fill a frame or not:
-    those before were counted with the codes before. ``pcm``: the 16-bit sample of each code. ``state``: an
-    array of one record of METER_STATE; to pass a bare record to numba costs 1.5 µs. ``activity``: shape
-    (frames + 1,); receives the runs, in frames, talkspurts as positive numbers and pauses as negative ones.
+    those before were counted with the codes before. ``lost``: which frames were lost, shape (frames,), or
+    empty for none. ``pcm``: the 16-bit sample of each code, as a float. ``state``: an array of one record of
+    METER_STATE; to pass a bare record to numba costs 1.5 µs. ``activity`` receives runs, each as RUN times
+    its frames, and its kind; ``levels`` the level of each frame of these, in dB above LOWEST_DB. Both have
+    room for the frames given and HELD_FRAMES.
     """
     meter = state[0]
     frames, step = len(codes) // size, len(p_weights)
     points = size // step
     stepped = codes[: frames * points * step]
-    rows = _decode(stepped, step, pcm)
-    p_inputs, q_inputs, energies = _step_inputs(rows, p_weights, q_weights)
+    steps = _scan(stepped, points, pcm, p_weights, q_weights, lag)
+    p_inputs, q_inputs, energies, sums, peaks, near, far = steps
     # Only the last frame of a track, a shorter one, has samples beyond the last step.
-    rest = _statistics(codes[len(stepped) : frames * size], pcm)[1]
-    runs, window, energy_before = 0, meter.window, meter.energy
+    rest = float(_statistics(codes[len(stepped) : frames * size], pcm)[1])
+    runs, told, window, energy_before = 0, meter.told, meter.window, meter.energy
     for frame in range(frames):
         first = frame * points
-        energy = rest
+        energy, near_products, far_products = rest, 0.0, 0.0
         for point in range(first, first + points):
-            energy += int(energies[point])
-        if meter.frames % _BLOCK_FRAMES == 0:
-            meter.threshold = _speech_threshold(meter, step)
-        meter.frames += 1
+            energy += energies[point]
+            near_products += near[point]
+            far_products += far[point]
         meter.samples += size
-        meter.energy += energy
+        meter.energy += int(energy)
         envelopes = q_inputs[first : first + points]
         peak = _filter_frame(p_inputs[first : first + points], envelopes, decay, p_to_q, hangover, meter)
-        meter.envelopes[np.searchsorted(_AMPLITUDE_EDGES, peak, "right")] += 1
-        meter.levels[np.searchsorted(_POWER_EDGES, energy / size, "right")] += 1
+        slot = (meter.frames - 1) % HELD_FRAMES
+        level = _bin(_POWER_EDGES, energy / size, int(meter.held_level[slot]))
+        meter.levels[level] += 1
         if energy < _SILENCE_POWER * size:
             window.silent_frames += 1
             meter.silence += size
             meter.longest_silence = max(meter.longest_silence, meter.silence)
         else:
             meter.silence = 0
-        runs = _append_activity(peak >= meter.threshold, meter, activity, runs)
+        envelope = _bin(_ENVELOPE_EDGES, peak, int(meter.held_envelope[slot]))
+        change = 0.0
+        of_frame = codes[frame * size : frame * size + points * step]
+        if lag > 0 and points > 0:
+            change = _change(of_frame, pcm, energy, near_products, far_products, lag, meter)
+        _hold_frame(meter, envelope, level, len(lost) > 0 and lost[frame] != 0, change)
+        if change < _DIGIT_CHANGE and level >= _DIGIT_LEVEL and len(digits) > 0 and points > 0:
+            alike = energy < meter.last_energy * _DIGIT_STEP and meter.last_energy < energy * _DIGIT_STEP
+            if alike and _DIGIT_NEAR[0] < meter.shape[0] < _DIGIT_NEAR[1] and meter.shape[1] < _DIGIT_FAR:
+                _hold_digit(of_frame, pcm, energy, digits, meter)
+        meter.last_energy = energy
+        meter.frames += 1
+        if meter.frames % BLOCK_FRAMES == 0:
+            _close_block(meter)
+            if meter.frames > DELAY_BLOCKS * BLOCK_FRAMES:
+                runs = _decide_block(meter, lag > 0, activity, runs, levels, told)
     if fresh == 0 and len(stepped) == len(codes):
-        total, loudest, clipped = _decoded_statistics(rows)
-        energy = meter.energy - energy_before
+        total, loudest, clipped = int(sums.sum()), 0, 0
+        if len(peaks):
+            loudest = int(peaks.max())
+        if loudest >= CLIP_LEVEL:
+            clipped = _statistics(codes, pcm)[3]
+        energy_of_window = meter.energy - energy_before
     else:
-        total, energy, loudest, clipped = _statistics(codes[fresh:], pcm)
+        total, energy_of_window, loudest, clipped = _statistics(codes[fresh:], pcm)
     window.frames += frames
     window.sum += total
-    window.energy += energy
+    window.energy += energy_of_window
     window.peak = max(window.peak, loudest)
     window.clipped += clipped
-    return frames, runs
+    return frames, runs, meter.told - told
+
+
+@_compiled
+def _scan(
+    codes: Array, points: int, pcm: Array, p_weights: Array, q_weights: Array, lag: int
+) -> tuple[Array, Array, Array, Array, Array, Array, Array]:
+    """Return what is summed over each step, of whole frames of so many points. Shapes (steps,).
+
+    That is its contribution to p and to q; exact as floats, its energy, the sum of its samples, and their
+    highest magnitude; and the sums of their products at one lag and at two, which reach into the next step
+    of the frame.
+    """
+    rows = _decode(codes, len(p_weights), pcm)
+    size = rows.shape[1]
+    p_inputs, q_inputs, energies = np.zeros(size), np.zeros(size), np.zeros(size)
+    sums, peaks = np.zeros(size, np.float32), np.zeros(size, np.float32)
+    near, far = np.zeros(size, np.float32), np.zeros(size, np.float32)
+    for index in range(len(rows)):
+        row, p_weight, q_weight = rows[index], p_weights[index], q_weights[index]
+        for point in range(size):
+            magnitude = np.float64(abs(row[point]))
+            p_inputs[point] += magnitude * p_weight
+            q_inputs[point] += magnitude * q_weight
+            energies[point] += magnitude * magnitude
+        for point in range(size):
+            sums[point] += row[point]
+            peaks[point] = max(peaks[point], abs(row[point]))
+    if lag > 0 and points > 0:
+        _add_products(rows, points, lag, near)
+        _add_products(rows, points, 2 * lag, far)
+    return p_inputs, q_inputs, energies, sums, peaks, near, far
 
 
 @_compiled
@@ -226,39 +375,17 @@ def _decode(codes: Array, step: int, pcm: Array) -> Array:
 
 
 @_compiled
-def _step_inputs(rows: Array, p_weights: Array, q_weights: Array) -> tuple[Array, Array, Array]:
-    """Return each step's contribution to p and to q, and its energy, exact as a float. Shapes (steps,)."""
-    p_inputs = np.zeros(rows.shape[1])
-    q_inputs = np.zeros(rows.shape[1])
-    energies = np.zeros(rows.shape[1])
-    for index in range(len(p_weights)):
-        row, p_weight, q_weight = rows[index], p_weights[index], q_weights[index]
+def _add_products(rows: Array, points: int, lag: int, products: Array) -> None:
+    """Add each step's sum of products of samples at a lag, up to the end of the frame."""
+    for index in range(len(rows) - lag, len(rows)):
+        row, other = rows[index], rows[index + lag - len(rows)]
+        for point in range(len(row) - 1):
+            products[point] += row[point] * other[point + 1]
+    products[points - 1 :: points] = 0
+    for index in range(len(rows) - lag):
+        row, other = rows[index], rows[index + lag]
         for point in range(len(row)):
-            magnitude = float(abs(row[point]))
-            p_inputs[point] += magnitude * p_weight
-            q_inputs[point] += magnitude * q_weight
-            energies[point] += magnitude * magnitude
-    return p_inputs, q_inputs, energies
-
-
-@_compiled
-def _decoded_statistics(rows: Array) -> Any:
-    """Return sum, peak and clipped count as ``_statistics`` does, of decoded samples in any order."""
-    total: Any = 0
-    peak: Any = 0
-    clipped: Any = 0
-    for index in range(len(rows)):
-        row = rows[index]
-        for point in range(len(row)):
-            total += row[point]
-        for point in range(len(row)):
-            peak = max(peak, abs(row[point]))
-    if peak >= CLIP_LEVEL:
-        for index in range(len(rows)):
-            row = rows[index]
-            for point in range(len(row)):
-                clipped += abs(row[point]) >= CLIP_LEVEL
-    return total, peak, clipped
+            products[point] += row[point] * other[point]
 
 
 @_compiled
@@ -382,43 +509,243 @@ def _active_speech_level(meter: Any, step: int) -> tuple[bool, float, float]:
 
 
 @_compiled
-def _speech_threshold(meter: Any, step: int) -> float:
-    """Return the lowest envelope of a frame that is speech, in linear 16-bit PCM."""
-    found, level, threshold = _active_speech_level(meter, step)
-    if not found:
-        return OVERLOAD * 10 ** (_INITIAL_DBOV / 20)
-    floor = 0.0
-    seen = 0
-    for index in range(LEVEL_BINS):
-        seen += meter.envelopes[index]
-        if seen >= meter.frames * _FLOOR_SHARE:
-            floor = float(LOWEST_DB + index)
-            break
-    distance = level - floor
-    margin = min(_MAX_FLOOR_MARGIN_DB, max(_MIN_FLOOR_MARGIN_DB, _FLOOR_MARGIN_SHARE * distance))
-    if distance < _MIN_DYNAMICS_DB:  # without dynamics all is noise so far
-        margin = _MAX_FLOOR_MARGIN_DB
-    return float(OVERLOAD * 10 ** (max(threshold, floor + margin, _MIN_DBOV) / 20))
+def _bin(edges: Array, value: float, near: int) -> int:
+    """Return how many edges lie at or below a value, given a bin that is likely to be near."""
+    while near < len(edges) and value >= edges[near]:
+        near += 1
+    while near > 0 and value < edges[near - 1]:
+        near -= 1
+    return near
 
 
 @_compiled
-def _append_activity(speech: bool, meter: Any, activity: Array, runs: int) -> int:
-    """Append a frame to the runs of voice activity, pauses bridged; return the number of runs."""
-    frames = 0
-    if speech:
-        frames = meter.pause + 1
-        meter.in_talkspurt, meter.pause = 1, 0
-    elif meter.in_talkspurt:
-        meter.pause += 1
-        if meter.pause > BRIDGED_FRAMES:
-            frames = -meter.pause
-            meter.in_talkspurt, meter.pause = 0, 0
+def _change(codes: Array, pcm: Array, energy: float, near: float, far: float, lag: int, meter: Any) -> float:
+    """Return how far a frame's spectrum differs from that of the frame before.
+
+    The spectrum is known by the signal's autocorrelation at one lag and at two, and by that of its difference
+    at one: low frequencies rule the first, high ones the second. Each lies between -1 and 1.
+    """
+    first = second = third = 0.0
+    if energy > 0:
+        # The ends of the sums: samples that have no neighbour before them, or behind them.
+        ends = edges = 0.0
+        for index in range(lag):
+            head, tail = np.float64(pcm[codes[index]]), np.float64(pcm[codes[len(codes) - 1 - index]])
+            ends += head * head + tail * tail
+            edges += head * pcm[codes[index + lag]] + tail * pcm[codes[len(codes) - 1 - index - lag]]
+        share = 1 / energy
+        first, second = near * share, far * share
+        difference = 2 * energy - ends - 2 * near
+        third = (2 * near - edges - (energy - ends) - far) / (difference + _QUIET_DIFFERENCE)
+    change: float = abs(first - meter.shape[0]) + abs(second - meter.shape[1]) + abs(third - meter.shape[2])
+    meter.shape[0], meter.shape[1], meter.shape[2] = first, second, third
+    return change / 3
+
+
+@_compiled
+def _hold_frame(meter: Any, envelope: int, level: int, is_lost: bool, change: float) -> None:
+    """Hold a frame until it is decided what it is."""
+    slot = meter.frames % HELD_FRAMES
+    meter.held_envelope[slot] = envelope
+    meter.held_level[slot] = level
+    if is_lost:
+        meter.held_kind[slot] = UNKNOWN
     else:
-        frames = -1
-    if frames == 0:
-        return runs  # a pause that may yet be bridged
-    if runs > 0 and (activity[runs - 1] > 0) == (frames > 0):
-        activity[runs - 1] += frames
-        return runs
-    activity[runs] = frames
-    return runs + 1
+        meter.held_kind[slot] = _NEAR_DIGIT if meter.frames < meter.digit_reach else PAUSE
+    block = meter.frames // BLOCK_FRAMES % _MUSIC_BLOCKS
+    if meter.frames % BLOCK_FRAMES == 0:
+        meter.active_frames[block] = 0
+        meter.still_frames[block] = 0
+        meter.change[block] = 0.0
+        threshold = _speech_threshold(meter, _floor(meter))
+        meter.active_from = min(max(_MUSIC_BIN, threshold), _LOUD_BIN) if meter.frames else NO_FLOOR
+    if envelope >= meter.active_from and not is_lost:
+        meter.active_frames[block] += 1
+        meter.change[block] += change
+        meter.still_frames[block] += change < _STILL
+
+
+@_compiled
+def _hold_digit(codes: Array, pcm: Array, energy: float, digits: Array, meter: Any) -> None:
+    """Hold what digit the last two frames are a part of, if any: Goertzel's filters at its frequencies."""
+    last, before = np.zeros(len(digits)), np.zeros(len(digits))
+    for code in codes:
+        sample = np.float64(pcm[code])
+        for k in range(len(digits)):
+            now = sample + digits[k] * last[k] - before[k]
+            before[k] = last[k]
+            last[k] = now
+    low, high, powers = 0, 4, np.zeros(len(digits))
+    for k in range(len(digits)):
+        powers[k] = last[k] * last[k] + before[k] * before[k] - digits[k] * last[k] * before[k]
+        if k < 4 and powers[k] > powers[low]:
+            low = k
+        if k >= 4 and powers[k] > powers[high]:
+            high = k
+    share = 2 * (powers[low] + powers[high]) / (energy * len(codes))
+    if (
+        share >= _DIGIT_SHARE
+        and powers[low] < powers[high] * _DIGIT_TWIST
+        and powers[high] < powers[low] * _DIGIT_TWIST
+    ):
+        for frame in range(max(0, meter.frames - 1 - _DIGIT_BEFORE), meter.frames + 1):
+            slot, is_part = frame % HELD_FRAMES, frame >= meter.frames - 1
+            if is_part and meter.held_kind[slot] != UNKNOWN:
+                meter.held_kind[slot] = DIGIT + (low * 4 + high - 4) * 8
+            elif meter.held_kind[slot] == PAUSE:
+                meter.held_kind[slot] = _NEAR_DIGIT
+        meter.digit_reach = meter.frames + 1 + _DIGIT_BEHIND
+
+
+@_compiled
+def _close_block(meter: Any) -> None:
+    """Note the floor of a block that is complete, or of the last one."""
+    block = (meter.frames - 1) // BLOCK_FRAMES
+    counts = np.zeros(_ENVELOPE_BINS, np.int64)
+    known = 0
+    for frame in range(block * BLOCK_FRAMES, meter.frames):
+        slot = frame % HELD_FRAMES
+        if meter.held_kind[slot] != UNKNOWN:
+            counts[meter.held_envelope[slot]] += 1
+            known += 1
+    floor, seen = 0, counts[0]
+    while known > 0 and seen < known * _FLOOR_SHARE:
+        floor += 1
+        seen += counts[floor]
+    top = floor
+    while known > 0 and seen < known * (1 - _FLOOR_SHARE):
+        top += 1
+        seen += counts[top]
+    meter.floors[block % _FLOOR_BLOCKS] = floor if known >= _MIN_KNOWN else NO_FLOOR
+    meter.spreads[block % _FLOOR_BLOCKS] = top - floor if known >= _MIN_KNOWN else NO_FLOOR
+
+
+@_compiled
+def _floor(meter: Any) -> int:
+    """Return the floor by the last blocks: the lowest of theirs but a quarter; 0 where none is known.
+
+    Noise wanders, and more than a quarter of the seconds of talk hold a pause.
+    """
+    floors = np.sort(meter.floors)
+    known = np.searchsorted(floors, NO_FLOOR)
+    return int(floors[known // 4]) if known else 0
+
+
+@_compiled
+def _decide_block(meter: Any, tells_music: bool, activity: Array, runs: int, levels: Array, told: int) -> int:
+    """Decide what the frames of the next block are; return the number of runs, with those that are told."""
+    first, last = meter.decided, (meter.frames - 1) // BLOCK_FRAMES
+    end = min(meter.frames, first + BLOCK_FRAMES)
+    floor = _floor(meter)
+    _decide_music(meter, first // BLOCK_FRAMES, last, floor, tells_music)
+    if not meter.in_music:
+        _follow_level(meter, first, end, floor)
+    threshold = _speech_threshold(meter, floor)
+    strong = threshold // 2
+    for frame in range(first, end):
+        slot = frame % HELD_FRAMES
+        kind = meter.held_kind[slot]
+        if meter.in_music and kind == PAUSE:
+            meter.held_kind[slot] = kind = MUSIC
+        if meter.held_envelope[slot] >= threshold and kind == PAUSE:
+            if meter.spurt < 0:
+                meter.strong = 0
+                meter.spurt = frame
+                while (
+                    meter.spurt > max(meter.told, frame - _LEAD_FRAMES)
+                    and meter.held_kind[(meter.spurt - 1) % HELD_FRAMES] == PAUSE
+                ):
+                    meter.spurt -= 1
+            meter.spurt_end = frame + 1
+            meter.strong += meter.held_level[slot] >= strong
+            if meter.strong >= _MIN_STRONG_FRAMES or frame - meter.spurt > _MAX_WEAK_FRAMES:
+                runs = _tell(meter, meter.spurt, False, activity, runs, levels, told)
+                runs = _tell(meter, frame + 1 - _TRIM_FRAMES, True, activity, runs, levels, told)
+        elif meter.spurt >= 0 and frame - meter.spurt_end >= BRIDGED_FRAMES - _TRIM_FRAMES:
+            meter.spurt = -1
+        if meter.spurt < 0:
+            runs = _tell(meter, frame + 1 - _LEAD_FRAMES, False, activity, runs, levels, told)
+    meter.decided = end
+    return runs
+
+
+@_compiled
+def _decide_music(meter: Any, block: int, last: int, floor: int, tells_music: bool) -> None:
+    """Decide whether a block is music, or tones, by the blocks around it."""
+    active, still, change = 0, 0, 0.0
+    for near in range(max(0, block - DELAY_BLOCKS), last + 1):
+        active += meter.active_frames[near % _MUSIC_BLOCKS]
+        still += meter.still_frames[near % _MUSIC_BLOCKS]
+        change += meter.change[near % _MUSIC_BLOCKS]
+    limit = _MUSIC_ENDS if meter.in_music else _MUSIC_BEGINS
+    if active >= _MIN_MUSIC_FRAMES:
+        meter.in_music = tells_music and (change < limit * active or still > _STILL_SHARE * active)
+    else:  # what goes on without a pause goes on as what it was
+        meter.in_music = meter.in_music and floor >= _MUSIC_BIN
+
+
+@_compiled
+def _follow_level(meter: Any, first: int, end: int, floor: int) -> None:
+    """Let the talk level follow the active frames of a block."""
+    top = 0
+    for frame in range(first, end):
+        slot = frame % HELD_FRAMES
+        if meter.held_kind[slot] == PAUSE:
+            top = max(top, int(meter.held_envelope[slot]))
+    least = max(_MIN_BIN, floor + _ACTIVE_BINS, top - _RANGE_BINS)
+    total = frames = 0
+    for frame in range(first, end):
+        slot = frame % HELD_FRAMES
+        if meter.held_kind[slot] == PAUSE and meter.held_envelope[slot] >= least:
+            total += int(meter.held_envelope[slot])
+            frames += 1
+    if frames:
+        meter.talk_weight = meter.talk_weight * _MEMORY_FRAMES / (_MEMORY_FRAMES + frames) + frames
+        step = (total / frames / 2 + LOWEST_DB - meter.talk_level) * frames / meter.talk_weight
+        meter.talk_level += step
+
+
+@_compiled
+def _speech_threshold(meter: Any, floor: int) -> int:
+    """Return the lowest envelope of a frame that is speech, as its bin."""
+    floor_dbov = LOWEST_DB + floor / 2
+    margin, least = _MAX_FLOOR_MARGIN_DB, _MIN_DBOV
+    if meter.talk_weight > 0:
+        distance = meter.talk_level - floor_dbov
+        spread = min(_MAX_SPREAD, meter.spreads.min()) / 2
+        margin = max(_MIN_FLOOR_MARGIN_DB, _FLOOR_MARGIN_SHARE * distance, _SPREAD_MARGIN * spread)
+        margin = min(_MAX_FLOOR_MARGIN_DB, margin)
+        least = max(least, meter.talk_level - _TALK_MARGIN_DB)
+    return math.ceil(2 * (max(least, floor_dbov + margin) - LOWEST_DB))
+
+
+@_compiled
+def _tell(meter: Any, end: int, speech: bool, activity: Array, runs: int, levels: Array, told: int) -> int:
+    """Tell what the frames before ``end`` are; return the number of runs. ``told``: those of calls before."""
+    while meter.told < end:
+        slot = meter.told % HELD_FRAMES
+        kind = SPEECH if speech else meter.held_kind[slot]
+        if kind == _NEAR_DIGIT:
+            kind = PAUSE
+        levels[meter.told - told] = meter.held_level[slot]
+        if runs > 0 and activity[runs - 1] % RUN == kind:
+            activity[runs - 1] += RUN
+        else:
+            activity[runs] = RUN + kind
+            runs += 1
+        meter.told += 1
+    return runs
+
+
+@_compiled
+def finish(state: Array, tells_music: bool, activity: Array, levels: Array) -> tuple[int, int]:
+    """Decide and tell the rest of a track; return the numbers of runs and of frames told."""
+    meter = state[0]
+    runs, told = 0, meter.told
+    if meter.frames % BLOCK_FRAMES:
+        _close_block(meter)
+    while meter.decided < meter.frames:
+        runs = _decide_block(meter, tells_music, activity, runs, levels, told)
+    meter.spurt = -1
+    runs = _tell(meter, meter.frames, False, activity, runs, levels, told)
+    return runs, meter.told - told

@@ -6,10 +6,11 @@ import msgspec
 
 from processors.core.kept import LONGEST_SHORT, check_tracks, kept, short
 from processors.core.measure.conversation import Conversation, ConversationState
+from processors.core.measure.frames import NO_ACTIVITY
 from processors.core.measure.track import MeterState, TrackMeter
 from processors.core.processor import Rejected, SelfContained
 from processors.core.snapshot import decoded
-from schemas.events import FAILED, Event, Segment, StreamClosed, TrackClosed, TrackOpened
+from schemas.events import FAILED, Event, Segment, StreamClosed, StreamOpened, TrackClosed, TrackOpened
 from schemas.schema import Record
 
 #: Why a stream is measured no further of which events are not in the log.
@@ -74,8 +75,11 @@ class StreamMeter(SelfContained):
             case Segment() as segment:
                 meter = self._meters[segment.track_index]
                 tracks = meter.feed(segment)
-                if (activity := meter.take_voice_activity()) is not None:
+                if (activity := meter.take_activity()) is not None:
                     conversation = self._conversation.feed(segment, activity)
+            case StreamOpened(settings=settings):
+                if settings is not None:
+                    self._conversation.expect(settings.segment_ms)
             case TrackOpened() as opened:
                 check_tracks(len(state.tracks) + 1)
                 state.kept_bytes = kept(state.kept_bytes, opened.track, opened.encoding)
@@ -84,13 +88,15 @@ class StreamMeter(SelfContained):
             case TrackClosed() as closed:
                 meter = self._meters[closed.track_index]
                 tracks = meter.close(closed)
-                conversation = self._conversation.close(closed.track_index, meter.take_voice_activity() or [])
+                conversation = self._conversation.close(
+                    closed.track_index, meter.take_activity() or NO_ACTIVITY
+                )
             case StreamClosed():
                 # Those of a stream that failed have no end of their own.
                 for index, meter in self._meters.items():
                     if not meter.closed:
                         tracks += meter.break_off()
-                        conversation += self._conversation.close(index, meter.take_voice_activity() or [])
+                        conversation += self._conversation.close(index, meter.take_activity() or NO_ACTIVITY)
                 tracks += [self._meters[index].final() for index in sorted(self._meters)]
                 conversation += self._conversation.end()
                 self._drop_state()

@@ -12,7 +12,7 @@ import msgspec
 
 from processors.core.audio.formats import RATES_HZ, AudioFormat
 from processors.core.audio.g711 import PCM
-from processors.core.measure.frames import ActivityRun, FrameMeter, FrameState
+from processors.core.measure.frames import Activity, FrameMeter, FrameState
 from processors.core.measure.kernels import OVERLOAD
 from schemas.errors import CorruptRecordError
 from schemas.events import Delivery, Gap, Segment, TrackClosed, TrackOpened
@@ -114,17 +114,18 @@ class TrackMeter:
                 raise CorruptRecordError(
                     f"a gap of {gap.samples} samples at {gap.first_sample} lies elsewhere"
                 )
-            self._add_gap(gap)
         if self.state.window.samples + samples >= self._window_samples:
             self.state.delivery = segment.delivery
         while start < samples:
             window = self.state.window
             taken = min(samples - start, self._window_samples - window.samples)
+            inside = _within(gaps, segment.first_sample + start, taken) if gaps else ()
             if self._frames is not None:
-                self._frames.feed(segment.audio[start : start + taken])
+                self._frames.feed(segment.audio[start : start + taken], inside)
+            for gap in inside:
+                window.gap_samples += gap.samples
+                self._add_gap(Gap(segment.first_sample + start + gap.first_sample, gap.samples))
             window.samples += taken
-            if gaps:
-                window.gap_samples += _within(gaps, segment.first_sample + start, taken)
             start += taken
             if window.samples == self._window_samples:
                 records += self._end_window()
@@ -137,9 +138,9 @@ class TrackMeter:
         self.state.declared_ms = (closed.stop or {}).get("duration")
         return self.break_off()
 
-    def take_voice_activity(self) -> list[ActivityRun] | None:
-        """Return the runs of voice activity since this was last called; None for an unknown encoding."""
-        return self._frames.take_voice_activity() if self._frames is not None else None
+    def take_activity(self) -> Activity | None:
+        """Return the activity decided since this was last called; None for an unknown encoding."""
+        return self._frames.take_activity() if self._frames is not None else None
 
     @property
     def closed(self) -> bool:
@@ -218,10 +219,15 @@ class TrackMeter:
         }
 
 
-def _within(gaps: Iterable[Gap], first: int, samples: int) -> int:
-    """Return how many of the ``samples`` from ``first`` on lie in gaps."""
-    end = first + samples
-    return sum(max(0, min(g.first_sample + g.samples, end) - max(g.first_sample, first)) for g in gaps)
+def _within(gaps: Iterable[Gap], first: int, samples: int) -> list[Gap]:
+    """Return what of the gaps lies in the ``samples`` from ``first`` on, counted from there."""
+    found = []
+    for gap in gaps:
+        begin = max(gap.first_sample, first)
+        length = min(gap.first_sample + gap.samples, first + samples) - begin
+        if length > 0:
+            found.append(Gap(begin - first, length))
+    return found
 
 
 def _ms(us: int | None) -> float | None:

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from support import DELIVERY
 
 from processors.core.measure.conversation import (
-    INTERRUPTION_FRAMES,
     LONGEST_PAUSE_FRAMES,
     STALL_TIMEOUT_FRAMES,
     WATERMARK_DELAY_FRAMES,
     Conversation,
     ConversationState,
 )
-from processors.core.measure.frames import ActivityRun
-from processors.core.measure.kernels import FRAME_MS
+from processors.core.measure.frames import NO_ACTIVITY, Activity, ActivityRun
+from processors.core.measure.kernels import FRAME_MS, MUSIC, UNKNOWN
+from processors.core.measure.turns import INTERRUPTION_FRAMES
 from schemas.events import TrackSegment
 from schemas.schema import Record
 
@@ -27,8 +27,12 @@ Track = tuple[int, list[int]]
 SECOND = 1000 // FRAME_MS
 
 
-def runs(lengths: list[int]) -> list[ActivityRun]:
-    return [(bool(number % 2), length) for number, length in enumerate(lengths) if length]
+def runs(lengths: list[int]) -> Activity:
+    return heard([(number % 2, length) for number, length in enumerate(lengths) if length])
+
+
+def heard(found: list[ActivityRun]) -> Activity:
+    return Activity(found, bytes(sum(length for _, length in found)))
 
 
 def segment(track: str, index: int, heard_at_us: int) -> TrackSegment:
@@ -43,11 +47,13 @@ def fed(*tracks: Track, window_s: int = 3600) -> list[Record]:
     ends = [start + sum(lengths) for start, lengths in tracks]
     for now in range(0, max(ends, default=0) + SECOND, SECOND):
         for index, (start, lengths) in enumerate(tracks):
-            piece = cut(runs(lengths), now - start, now + SECOND - start)
+            piece = cut(runs(lengths).runs, now - start, now + SECOND - start)
             if piece:
-                records += conversation.feed(segment(f"t{index}", index, start * FRAME_MS * 1000), piece)
+                records += conversation.feed(
+                    segment(f"t{index}", index, start * FRAME_MS * 1000), heard(piece)
+                )
             if now < ends[index] <= now + SECOND:
-                records += conversation.close(index, [])
+                records += conversation.close(index, NO_ACTIVITY)
     return records + conversation.end()
 
 
@@ -195,7 +201,7 @@ def test_the_shortest_and_the_longest_response() -> None:
 def test_a_short_utterance_in_double_talk_takes_no_floor() -> None:
     record = final((0, [0, 500]), (0, [100, 10, 390]))
     assert of(record, "turns") == [1, 0]
-    assert of(record, "longest_monologue_ms") == [10_000, 0]
+    assert of(record, "longest_monologue_ms") == [10_000, 200]
 
 
 def test_who_takes_over_in_an_overlap_has_waited_for_nobody() -> None:
@@ -221,6 +227,80 @@ def test_only_the_furthest_track_moves_the_conversation_on() -> None:
     assert conversation.feed(segment("behind", 0, 0), runs([4 * SECOND])) == []
     (*_, last) = conversation.feed(segment("ahead", 1, 0), runs([SECOND]))
     assert (last["kind"], last["duration_ms"]) == ("RUNNING", 5000)
+
+
+def test_a_pause_of_more_than_three_seconds_ends_a_monologue() -> None:
+    assert of(final((0, [0, 200, 150, 100])), "longest_monologue_ms") == [9000]
+    assert of(final((0, [0, 200, 151, 100])), "longest_monologue_ms") == [4000]
+
+
+def test_a_back_channel_ends_no_monologue_and_a_second_of_talk_does() -> None:
+    for said, longest in ((49, 10_000), (50, 6000)):
+        record = final((0, [0, 300, 60, 140]), (0, [305, said, 500 - 305 - said]))
+        assert of(record, "longest_monologue_ms") == [longest, said * FRAME_MS]
+
+
+def test_dead_air_is_mutual_silence_of_five_seconds_without_music() -> None:
+    record = final((0, [100, 50, 250, 50, 249, 50]), (0, [0, 0, 749]))
+    assert (record["dead_airs"], record["dead_air_ms"]) == (1, 5000)
+    assert (record["mutual_silences"], record["longest_silence_ms"]) == (3, 5000)
+    held = of_kinds([(0, 50), (MUSIC, 600), (0, 50)], [(1, 50), (0, 600), (1, 50)])
+    assert (held["dead_airs"], held["silence_ms"]) == (0, 12_000)
+    assert of(held, "music_ms") == [12_000, 0]
+
+
+def test_what_was_lost_is_unknown_but_where_two_others_speak() -> None:
+    """A 0 to 2 s lost, B speaks in the second; then both speak, a third is lost."""
+    record = of_kinds([(UNKNOWN, 100), (1, 50)], [(0, 50), (1, 100)], [(0, 100), (UNKNOWN, 50)])
+    assert (record["unknown_ms"], record["overlap_ms"], record["silence_ms"]) == (2000, 1000, 0)
+    assert of(record, "alone_ms") == [0, 0, 0]
+    assert of(record, "unknown_ms") == [2000, 0, 1000]
+    assert of(record, "talk_ms") == [1000, 2000, 0]
+
+
+def of_kinds(*tracks: list[ActivityRun]) -> Record:
+    conversation = Conversation(ConversationState(delay=10**6), 3_600_000)
+    for index, track in enumerate(tracks):
+        conversation.feed(segment(f"t{index}", index, 0), heard(track))
+    return conversation.end()[-1]
+
+
+def test_responses_are_told_with_those_that_began_too_early() -> None:
+    """B answers after 1 s, A takes over 200 ms before B ends, B answers after 2 s."""
+    record = final((0, [0, 100, 90, 110, 300]), (0, [150, 50, 200, 50, 150]))
+    assert of(record, "response_median_ms") == [-200, 1000]
+    assert of(record, "response_p90_ms") == [-200, 2020]
+    assert of(record, "response_min_ms") == [None, 1000]
+
+
+def test_counts_of_episodes() -> None:
+    record = final((0, [50, 100, 50, 100, 100]), (0, [100, 200, 100]))
+    assert of(record, "talkspurts") == [2, 1]
+    assert of(record, "first_speech_ms") == [1000, 2000]
+    assert (record["double_talks"], record["mutual_silences"]) == (2, 2)
+    assert of(record, "interruption_ms") == [2000, 1000]
+    assert of(record, "talk_share_of_call") == [0.5, 0.5]
+    assert record["turns_per_minute"] == pytest.approx(sum(of(record, "turns")) * 60 / 8)
+
+
+def test_a_track_that_begins_long_after_all_others_says_how_far_it_was_moved() -> None:
+    conversation = Conversation(ConversationState(), 3_600_000)
+    conversation.feed(segment("a", 0, 0), runs([0, 50]))
+    conversation.close(0, NO_ACTIVITY)
+    conversation.feed(segment("b", 1, 400_000_000), runs([0, 50]))
+    record = conversation.end()[-1]
+    assert of(record, "offset_ms") == [0, 301_000]
+    assert of(record, "moved_ms") == [0, 99_000]
+
+
+def test_long_segments_leave_tracks_where_they_were_heard() -> None:
+    conversation = Conversation(ConversationState(), 3_600_000)
+    conversation.expect(20_000)
+    conversation.feed(segment("a", 0, 0), runs([0, 20 * SECOND]))
+    conversation.feed(segment("b", 1, 2_000_000), runs([0, 20 * SECOND]))
+    conversation.feed(segment("a", 0, 0), runs([0, 20 * SECOND]))
+    record = conversation.end()[-1]
+    assert (of(record, "offset_ms"), of(record, "delayed_ms")) == ([0, 2000], [0, 0])
 
 
 def test_one_track_alone() -> None:
@@ -302,7 +382,7 @@ TRACKS = st.lists(
 def test_the_partition_sums_to_the_duration(tracks: list[Track]) -> None:
     records = fed(*tracks, window_s=1)
     for record in records:
-        alone = sum(of(record, "alone_ms"))
+        alone = sum(of(record, "alone_ms")) + record["unknown_ms"]
         assert alone + record["overlap_ms"] + record["silence_ms"] == record["duration_ms"]
     for (start, lengths), party in zip(tracks, records[-1]["parties"], strict=True):
         assert party["talk_ms"] == sum(lengths[1::2]) * FRAME_MS
@@ -329,12 +409,14 @@ def test_a_snapshot_anywhere_changes_nothing(tracks: list[Track], data: st.DataO
         conversation = Conversation(ConversationState(), 1000)
         records: list[Record] = []
         for index, (start, lengths) in enumerate(tracks):
-            for run in runs(lengths):
+            for run in runs(lengths).runs:
                 if restore and data.draw(st.booleans()):
                     snapshot = msgspec.msgpack.encode(conversation.state)
                     state = msgspec.msgpack.decode(snapshot, type=ConversationState)
                     conversation = Conversation(state, 1000)
-                records += conversation.feed(segment(f"t{index}", index, start * FRAME_MS * 1000), [run])
+                records += conversation.feed(
+                    segment(f"t{index}", index, start * FRAME_MS * 1000), heard([run])
+                )
         return records + conversation.end()
 
     assert records_of(restore=True) == records_of(restore=False)
@@ -346,7 +428,7 @@ def test_the_state_does_not_grow_with_the_call() -> None:
     for second in range(4000):
         for index in (0, 1):
             conversation.feed(
-                segment(f"t{index}", index, 0), [(False, 5 * index + 5), (True, SECOND - 5 * index - 5)]
+                segment(f"t{index}", index, 0), heard([(0, 5 * index + 5), (1, SECOND - 5 * index - 5)])
             )
         if second % 100 == 99:
             sizes.append(len(msgspec.msgpack.encode(conversation.state)))
@@ -369,13 +451,13 @@ def takes(*of_far: tuple[int, list[int]]) -> Record:
     conversation = Conversation(ConversationState(), 10**6)
     now = 0
     for index, (start, lengths) in enumerate(of_far, 1):
-        conversation.feed(segment("near", 0, 0), [(False, start + SECOND - now)])
+        conversation.feed(segment("near", 0, 0), heard([(0, start + SECOND - now)]))
         now = start + SECOND
         conversation.feed(segment("far", index, start * FRAME_MS * 1000), runs(lengths))
         state = msgspec.msgpack.decode(msgspec.msgpack.encode(conversation.state), type=ConversationState)
         conversation = Conversation(state, 10**6)
-        conversation.close(index, [])
-    conversation.feed(segment("near", 0, 0), [(False, 3000 - now)])
+        conversation.close(index, NO_ACTIVITY)
+    conversation.feed(segment("near", 0, 0), heard([(0, 3000 - now)]))
     return conversation.end()[-1]
 
 
@@ -395,14 +477,14 @@ def test_takes_that_would_overlap_lie_end_to_end() -> None:
 
 def test_the_delays_of_a_names_takes_add_up() -> None:
     conversation = Conversation(ConversationState(), 10**6)
-    conversation.feed(segment("far", 0, 0), [(True, 100)])
-    conversation.close(0, [])
+    conversation.feed(segment("far", 0, 0), heard([(1, 100)]))
+    conversation.close(0, NO_ACTIVITY)
     ended, delay = 200, 0
     for take in (1, 2):
-        conversation.feed(segment("near", 9, 0), [(False, 1000)])
-        began = conversation.state.watermark
-        conversation.feed(segment("far", take, 200 * FRAME_MS * 1000), [(True, 50)])
-        conversation.close(take, [])
+        conversation.feed(segment("near", 9, 0), heard([(0, 1000)]))
+        began = conversation.state.turns.watermark
+        conversation.feed(segment("far", take, 200 * FRAME_MS * 1000), heard([(1, 50)]))
+        conversation.close(take, NO_ACTIVITY)
         delay += began - ended
         ended = began + 50
     assert of(conversation.end()[-1], "delayed_ms") == [delay * FRAME_MS, 0]
@@ -410,12 +492,12 @@ def test_the_delays_of_a_names_takes_add_up() -> None:
 
 def test_a_take_that_is_heard_of_too_late_is_delayed() -> None:
     conversation = Conversation(ConversationState(), 10**6)
-    conversation.feed(segment("far", 0, 0), [(True, 100)])
-    conversation.close(0, [])
-    conversation.feed(segment("near", 1, 0), [(False, 1000)])
-    watermark = conversation.state.watermark
+    conversation.feed(segment("far", 0, 0), heard([(1, 100)]))
+    conversation.close(0, NO_ACTIVITY)
+    conversation.feed(segment("near", 1, 0), heard([(0, 1000)]))
+    watermark = conversation.state.turns.watermark
     assert watermark > 200
-    conversation.feed(segment("far", 2, 200 * FRAME_MS * 1000), [(True, 50)])
+    conversation.feed(segment("far", 2, 200 * FRAME_MS * 1000), heard([(1, 50)]))
     record = conversation.end()[-1]
     assert of(record, "delayed_ms")[0] == (watermark - 200) * FRAME_MS
     assert of(record, "talk_ms")[0] == 150 * FRAME_MS

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from processors.core.audio.g711 import PCM
 from processors.core.measure import kernels
-from processors.core.measure.frames import FrameMeter, FrameState, warm_up
+from processors.core.measure.frames import NO_ACTIVITY, FrameMeter, FrameState, warm_up
 
 LOUD, QUIET = 0x80, 0xFF
 SILENT = bytes([QUIET])
@@ -51,10 +51,10 @@ def test_a_rest_of_one_sample_is_a_frame_too() -> None:
 
 def test_a_track_that_ended_holds_no_audio_and_says_nothing_more() -> None:
     meter, _, _ = measured(codes((LOUD, 1.011), (QUIET, 0.1)))
-    meter.take_voice_activity()
+    meter.take_activity()
     assert meter.state.partial == b""
     meter.end()
-    assert meter.take_voice_activity() == []
+    assert meter.take_activity() == NO_ACTIVITY
 
 
 def test_the_lowest_noise_floor() -> None:
@@ -105,7 +105,7 @@ def test_the_state_does_not_grow() -> None:
 
 def test_what_was_warmed_up_is_compiled_no_more() -> None:
     def compiled() -> list[object]:
-        return [getattr(kernels, name).signatures for name in ("process_frames", "summarize")]
+        return [getattr(kernels, name).signatures for name in ("process_frames", "finish", "summarize")]
 
     if numba.config.DISABLE_JIT:
         pytest.skip("nothing is compiled")
