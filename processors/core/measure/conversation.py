@@ -12,8 +12,9 @@ from collections.abc import Callable
 import msgspec
 
 from processors.core.measure.conversation_record import conversation_record
+from processors.core.measure.echo import EchoPair, drop_echoes, forget_levels
 from processors.core.measure.frames import Activity
-from processors.core.measure.kernels import FRAME_MS, MUSIC, PAUSE, SPEECH, UNKNOWN
+from processors.core.measure.kernels import BLOCK_FRAMES, ECHO_DELAYS, FRAME_MS, MUSIC, PAUSE, SPEECH, UNKNOWN
 from processors.core.measure.turns import Party, Turns, TurnsState
 from schemas.events import Segment
 from schemas.schema import Record
@@ -37,6 +38,7 @@ class ConversationState(msgspec.Struct, array_like=True):
     parties: list[Party] = []
     delay: int = WATERMARK_DELAY_FRAMES
     """How far the watermark stays behind the furthest track."""
+    echoes: list[EchoPair] = []
 
 
 class Conversation:
@@ -84,7 +86,7 @@ class Conversation:
 
     def end(self) -> list[Record]:
         """End the stream; return the RUNNING records of the remaining windows and the FINAL record."""
-        records = self._advance(max((p.end for p in self.state.parties), default=0))
+        records = self._advance(max((p.end for p in self.state.parties), default=0), last=True)
         return [*records, self._record("FINAL")]
 
     # The timeline ----------------------------------------------------------------------------
@@ -133,6 +135,7 @@ class Conversation:
         party.delayed += max(0, begin - max(start, party.end))
         if begin > known:
             party.pending.append((PAUSE, begin - known))
+        party.levels += bytes(min(begin - party.end, ECHO_DELAYS))
         party.end = begin
         return begin
 
@@ -142,11 +145,13 @@ class Conversation:
             # The conversation went on without it. What follows is placed from the watermark on.
             party.delayed += behind
             party.end += behind
+            party.levels += bytes(min(behind, ECHO_DELAYS))
             if party.start == party.end - behind:
                 party.start += behind
         for run in activity.runs:
             party.pending.append(run)
             party.end += run[1]
+        party.levels += activity.levels
 
     def _limit(self) -> int:
         furthest = max([p.end for p in self.state.parties])
@@ -157,8 +162,14 @@ class Conversation:
         """Return the frames from the watermark to the end of its window."""
         return self._window - self.state.turns.watermark % self._window
 
-    def _advance(self, limit: int) -> list[Record]:
-        state, records = self.state.turns, []
+    def _advance(self, limit: int, last: bool = False) -> list[Record]:
+        state, records = self.state.turns, list[Record]()
+        if not last:  # echo is looked for in whole seconds, however far the tracks have come
+            limit -= limit % BLOCK_FRAMES
+        if state.watermark < limit:
+            drop_echoes(self.state.parties, self.state.echoes, state.watermark, limit)
+            for party in self.state.parties:
+                forget_levels(party, limit)
         while state.watermark < limit:
             left = self._left()
             frames = min(
@@ -187,4 +198,6 @@ class Conversation:
         return records
 
     def _record(self, kind: str) -> Record:
-        return conversation_record(kind, self.state.origin_us, self.state.turns, self.state.parties)
+        return conversation_record(
+            kind, self.state.origin_us, self.state.turns, self.state.parties, self.state.echoes
+        )

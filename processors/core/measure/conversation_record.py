@@ -4,17 +4,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from processors.core.histogram import percentiles
+from processors.core.measure.echo import EchoPair
 from processors.core.measure.kernels import FRAME_MS
 from processors.core.measure.turns import Party, TurnsState
 from schemas.schema import Record
 
 
 def conversation_record(
-    kind: str, origin_us: int | None, state: TurnsState, parties: Sequence[Party]
+    kind: str, origin_us: int | None, state: TurnsState, parties: Sequence[Party], echoes: Sequence[EchoPair]
 ) -> Record:
     """Return the fields of ``ConversationMetrics``."""
     speech = sum(party.speech for party in parties)
     duration = state.watermark
+    paths = [(pair.track, path) for pair in echoes if (path := pair.path()) is not None]
+    loudest = dict(sorted(paths, key=lambda found: -found[1][1]))
     turns = sum(party.turns for party in parties)
     return {
         "kind": kind,
@@ -23,7 +26,8 @@ def conversation_record(
         "silence_ms": state.mutual_silence * FRAME_MS,
         "overlap_ms": state.double_talk * FRAME_MS,
         "parties": [
-            _party(party, speech, duration) for party in sorted(parties, key=lambda p: p.track_index)
+            _party(party, speech, duration, loudest.get(party.track_index))
+            for party in sorted(parties, key=lambda p: p.track_index)
         ],
         "unknown_ms": state.unknown * FRAME_MS,
         "mutual_silences": state.mutual_silences,
@@ -35,7 +39,7 @@ def conversation_record(
     }
 
 
-def _party(party: Party, all_speech: int, duration: int) -> dict[str, Any]:
+def _party(party: Party, all_speech: int, duration: int, echo: tuple[int, float] | None) -> dict[str, Any]:
     answered, spoke = party.responses > 0, party.first_speech >= 0
     median, p90 = percentiles(party.transfers, (0.5, 0.9)) if party.transfers else (None, None)
     return {
@@ -63,4 +67,7 @@ def _party(party: Party, all_speech: int, duration: int) -> dict[str, Any]:
         "first_speech_ms": party.first_speech * FRAME_MS if spoke else None,
         "interruption_ms": party.interruption * FRAME_MS,
         "moved_ms": party.moved * FRAME_MS,
+        "echo_ms": party.echo * FRAME_MS,
+        "echo_delay_ms": echo[0] if echo else None,
+        "echo_return_loss_db": echo[1] if echo else None,
     }

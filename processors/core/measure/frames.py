@@ -27,8 +27,8 @@ _ROOM = (
 _NONE_LOST = np.zeros(0, np.bool_)
 
 #: The kind of a run of frames, and its length in frames. The kinds are PAUSE, SPEECH, UNKNOWN, MUSIC and
-#: DIGIT of ``kernels``; that of a digit says which, times 8. Speech is a talkspurt or a part of one; adjoining
-#: runs may be of the same kind.
+#: DIGIT of ``kernels``; that of a digit says which, times 8. Speech is a talkspurt or a part of one, and
+#: adjoining runs may be of the same kind.
 ActivityRun = tuple[int, int]
 
 

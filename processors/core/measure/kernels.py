@@ -75,7 +75,7 @@ RUN = 128
 _MIN_DBOV = -55.0
 #: The noise floor is the lowest, of the last _FLOOR_BLOCKS blocks, of the levels that this share of a block's
 #: envelopes lie below.
-_FLOOR_SHARE, _FLOOR_BLOCKS = 0.2, 8
+_FLOOR_SHARE, _FLOOR_BLOCKS = 0.2, 12
 #: The threshold's distance to the noise floor: this share of the distance from the floor to the talk level,
 #: within limits.
 _FLOOR_MARGIN_SHARE, _MIN_FLOOR_MARGIN_DB, _MAX_FLOOR_MARGIN_DB = 0.4, 4.0, 9.0
@@ -106,6 +106,17 @@ _DIGIT_DBFS, _DIGIT_SHARE, _DIGIT_TWIST_DB, _DIGIT_STEP_DB, _DIGIT_CHANGE = -36.
 _DIGIT_NEAR, _DIGIT_FAR = (0.35, 0.85), 0.4
 #: How many frames before and behind one of a digit are no speech: they hold a part of it, and its envelope.
 _DIGIT_BEFORE, _DIGIT_BEHIND = 1, 6
+
+# Echo: a track that follows the levels of another, some frames later and some dB below.
+#: The delays that are looked at, in frames: up to 400 ms.
+ECHO_DELAYS = 21
+#: How well to begin with, and to go on; over how many frames. Those count in which the source lies at least
+#: _MIN_ECHO_LOSS_DB above the other track, and within _ECHO_RANGE_DB of its loudest; they are forgotten with a
+#: time constant of _ECHO_MEMORY_FRAMES.
+_ECHO_BEGINS, _ECHO_ENDS, _MIN_ECHO_FRAMES, _MIN_ECHO_LOSS_DB = 0.8, 0.65, 50, 6.0
+_ECHO_RANGE_DB, _ECHO_MEMORY_FRAMES = 20, 1500.0
+#: How far above the echo that is expected a frame still is one, and how many frames longer it lasts.
+_ECHO_MARGIN_DB, _ECHO_TAIL_FRAMES = 6.0, 4
 
 _SILENCE_POWER = OVERLOAD**2 * 10 ** (SILENCE_DBFS / 10)
 _POWER_EDGES = OVERLOAD**2 * 10 ** (np.arange(LOWEST_DB + 1, 1) / 10)
@@ -622,13 +633,13 @@ def _close_block(meter: Any) -> None:
 
 @_compiled
 def _floor(meter: Any) -> int:
-    """Return the floor by the last blocks: the lowest of theirs but a quarter; 0 where none is known.
+    """Return the floor by the last blocks: the lowest of theirs but a fifth; 0 where none is known.
 
-    Noise wanders, and more than a quarter of the seconds of talk hold a pause.
+    Noise wanders, and more than a fifth of the seconds of talk hold a pause.
     """
     floors = np.sort(meter.floors)
     known = np.searchsorted(floors, NO_FLOOR)
-    return int(floors[known // 4]) if known else 0
+    return int(floors[known // 5]) if known else 0
 
 
 @_compiled
@@ -749,3 +760,116 @@ def finish(state: Array, tells_music: bool, activity: Array, levels: Array) -> t
     meter.spurt = -1
     runs = _tell(meter, meter.frames, False, activity, runs, levels, told)
     return runs, meter.told - told
+
+
+@_compiled
+def echo_path(sums: Array) -> tuple[bool, int, float]:
+    """Return whether a track is an echo of another, its delay in frames, and how far below the other it lies.
+
+    ``sums``: of the pairs of levels at each delay, as ``find_echo`` keeps them.
+    """
+    best, delay, loss = _ECHO_ENDS if sums[6, 0] else _ECHO_BEGINS, -1, 0.0
+    for d in range(ECHO_DELAYS):
+        count, source, echo, sources, echoes, both = sums[:6, d]
+        if count < _MIN_ECHO_FRAMES:
+            continue
+        of_source, of_echo = sources - source * source / count, echoes - echo * echo / count
+        together = both - source * echo / count
+        if of_source <= 0 or of_echo <= 0 or together <= 0:
+            continue
+        correlation = together / math.sqrt(of_source * of_echo)
+        if correlation > best:
+            best, delay, loss = correlation, d, (source - echo) / count
+    return delay >= 0, max(0, delay), loss
+
+
+@_compiled
+def find_echo(sums: Array, source_kinds: Array, source_levels: Array, levels: Array, kinds: Array) -> int:
+    """Make the talk of a track that is an echo of another's a pause; return how many frames that are.
+
+    Levels are those of frames, in dB above LOWEST_DB. Of the source there are ECHO_DELAYS - 1 more frames,
+    which come before. ``sums``: shape (7, ECHO_DELAYS), follows the pairs of levels at each delay, block by
+    block; the last row says whether there is an echo.
+    """
+    dropped, before = 0, ECHO_DELAYS - 1
+    for first in range(0, len(kinds), BLOCK_FRAMES):
+        end = min(len(kinds), first + BLOCK_FRAMES)
+        top = 0
+        for frame in range(first, end + before):
+            if source_kinds[frame] == SPEECH:
+                top = max(top, int(source_levels[frame]))
+        if top == 0:
+            continue
+        _follow_echo(sums, source_kinds, source_levels, levels, kinds, first, end, top - _ECHO_RANGE_DB)
+        found, delay, loss = echo_path(sums)
+        sums[6, 0] = found
+        if found:
+            dropped += _drop_echo(source_levels, levels, kinds, first, end, delay, loss)
+    return dropped
+
+
+@_compiled
+def _follow_echo(
+    sums: Array,
+    source_kinds: Array,
+    source_levels: Array,
+    levels: Array,
+    kinds: Array,
+    first: int,
+    end: int,
+    least: float,
+) -> None:
+    """Add a block's pairs of levels, of frames in which the source speaks aloud."""
+    sums[:6] *= 1 - (end - first) / _ECHO_MEMORY_FRAMES
+    for frame in range(first, end):
+        if kinds[frame] == UNKNOWN:
+            continue
+        echo = float(levels[frame])
+        for d in range(ECHO_DELAYS):
+            at = frame + ECHO_DELAYS - 1 - d
+            source = float(source_levels[at])
+            if source_kinds[at] == SPEECH and source >= max(least, echo + _MIN_ECHO_LOSS_DB):
+                sums[0, d] += 1
+                sums[1, d] += source
+                sums[2, d] += echo
+                sums[3, d] += source * source
+                sums[4, d] += echo * echo
+                sums[5, d] += source * echo
+
+
+@_compiled
+def _drop_echo(
+    source_levels: Array, levels: Array, kinds: Array, first: int, end: int, delay: int, loss: float
+) -> int:
+    """Make the talk of a block that an echo explains a pause; return how many frames that are.
+
+    A run of talk is dropped if all but a few of its frames are explained, or lie far below its top; else what is
+    explained at its beginning and at its end.
+    """
+    dropped, frame = 0, first
+    while frame < end:
+        if kinds[frame] != SPEECH:
+            frame += 1
+            continue
+        begin, top = frame, 0
+        while frame < end and kinds[frame] == SPEECH:
+            top = max(top, int(levels[frame]))
+            frame += 1
+        own, first_own, last_own = 0, frame, begin - 1
+        for at in range(begin, frame):
+            heard = 0
+            for near in range(
+                max(0, at + ECHO_DELAYS - 1 - delay - _ECHO_TAIL_FRAMES), at + ECHO_DELAYS + 1 - delay
+            ):
+                if near < len(source_levels):
+                    heard = max(heard, int(source_levels[near]))
+            if levels[at] > heard - loss + _ECHO_MARGIN_DB and levels[at] > top - _ECHO_RANGE_DB:
+                own += 1
+                first_own, last_own = min(first_own, at), at
+        if own <= max(_MIN_STRONG_FRAMES - 1, (frame - begin) // 10):
+            first_own, last_own = frame, frame - 1
+        for at in range(begin, frame):
+            if at < first_own or at > last_own:
+                kinds[at] = PAUSE
+                dropped += 1
+    return dropped

@@ -67,6 +67,10 @@ class Party(msgspec.Struct, array_like=True):
     """How long after the turn before its own began, below 0 where before its end: a histogram."""
     monologue_began: int = 0
     longest_monologue: int = 0
+    levels: bytes = b""
+    """Of its last frames up to ``end``, in dB above ``kernels.LOWEST_DB``."""
+    echo: int = 0
+    """Talk that was an echo of another's."""
     others_alone: int = 0
     """How long others spoke alone since it spoke last."""
 
