@@ -24,7 +24,7 @@ def call(
     muted: bool = False,
     loss: float = 0,
 ) -> Call:
-    """Return two who speak in turn; of each six turns one begins a second before the last has ended.
+    """Return two who speak in turn; each sixth turn begins a second before the last has ended.
 
     ``echo``: how far below, and how many ms later, each is heard on the other's track. ``muted``: the second is.
     """

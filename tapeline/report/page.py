@@ -42,20 +42,36 @@ _DELIVERY = (
 _PARTY = (
     ("speech", "talk_ms", "ms"),
     ("share of speech", "talk_share", "%"),
+    ("share of the call", "talk_share_of_call", "%"),
     ("single talk", "alone_ms", "ms"),
+    ("first word at", "first_speech_ms", "ms"),
+    ("talkspurts", "talkspurts", ""),
     ("turns", "turns", ""),
     ("longest monologue", "longest_monologue_ms", "ms"),
     ("interruptions", "interruptions", ""),
     ("interrupted", "interrupted", ""),
+    ("interruption time", "interruption_ms", "ms"),
     ("responses", "responses", ""),
     ("response, shortest", "response_min_ms", "ms"),
     ("response, mean", "response_mean_ms", "ms"),
     ("response, longest", "response_max_ms", "ms"),
+    ("response, median", "response_median_ms", "ms"),
+    ("response, 90 %", "response_p90_ms", "ms"),
+    ("unknown: lost", "unknown_ms", "ms"),
+    ("music and tones", "music_ms", "ms"),
+    ("echo on this track", "echo_ms", "ms"),
+    ("echo, delay", "echo_delay_ms", "ms"),
+    ("echo, return loss", "echo_return_loss_db", "dB"),
 )
 _CONVERSATION = (
     ("length", "duration_ms", "ms"),
     ("overlap", "overlap_ms", "ms"),
     ("silence", "silence_ms", "ms"),
+    ("longest silence", "longest_silence_ms", "ms"),
+    ("unknown: lost", "unknown_ms", "ms"),
+    ("dead air: how often", "dead_airs", ""),
+    ("dead air", "dead_air_ms", "ms"),
+    ("turns a minute", "turns_per_minute", ""),
 )
 
 Rows = list[tuple[str, list[str]]]
