@@ -26,7 +26,7 @@ def call(
 ) -> Call:
     """Return two who speak in turn; each sixth turn begins a second before the last has ended.
 
-    ``echo``: how far below, and how many ms later, each is heard on the other's track. ``muted``: the second is.
+    ``echo``: how far below, and how many ms later, each is heard on the other's track. ``muted``: the second.
     """
     source = np.random.default_rng(seed)
     sounds = [np.zeros(SECONDS * RATE), np.zeros(SECONDS * RATE)]

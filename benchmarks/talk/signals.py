@@ -1,7 +1,7 @@
 """What calls are built from: speech with known borders, noises, music, tones. All at 8000 Hz, seeded.
 
-Speech is synthetic. ``TAPELINE_TALK_PROMPTS`` may name a folder of recorded prompts (WAV, mono), and
-``TAPELINE_TALK_MUSIC`` one of music, such as Debian's ``asterisk-core-sounds-en-wav`` and
+Speech is synthetic. ``TALK_PROMPTS`` may name a folder of recorded prompts (WAV, mono), and
+``TALK_MUSIC`` one of music, such as Debian's ``asterisk-core-sounds-en-wav`` and
 ``asterisk-moh-opsound-wav`` hold.
 """
 
@@ -46,7 +46,7 @@ DIGITS = {d: (_LOW[n // 4], _HIGH[n % 4]) for n, d in enumerate("123A456B789C*0#
 @cache
 def voices() -> list[list[Signal]]:
     """Return the utterances of each voice, at 0 dBov while they are speech."""
-    folder = os.environ.get("TAPELINE_TALK_PROMPTS")
+    folder = os.environ.get("TALK_PROMPTS")
     if folder:
         return [_recorded(path) for path in sorted(Path(folder).iterdir()) if path.is_dir()]
     speaking = Voices()
@@ -139,7 +139,7 @@ def dtmf(digits: str, dbov: float, on_s: float = 0.1, off_s: float = 0.1) -> Sig
 
 def music(seconds: float, dbov: float, seed: int = 0) -> Signal:
     """Return a piece of music for a plucked and a held voice, a bass and a drum; or a recorded piece."""
-    folder = os.environ.get("TAPELINE_TALK_MUSIC")
+    folder = os.environ.get("TALK_MUSIC")
     samples = int(seconds * RATE)
     if folder:
         paths = sorted(Path(folder).rglob("*.wav"))

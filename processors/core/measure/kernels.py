@@ -111,8 +111,8 @@ _DIGIT_BEFORE, _DIGIT_BEHIND = 1, 6
 #: The delays that are looked at, in frames: up to 400 ms.
 ECHO_DELAYS = 21
 #: How well to begin with, and to go on; over how many frames. Those count in which the source lies at least
-#: _MIN_ECHO_LOSS_DB above the other track, and within _ECHO_RANGE_DB of its loudest; they are forgotten with a
-#: time constant of _ECHO_MEMORY_FRAMES.
+#: _MIN_ECHO_LOSS_DB above the other track and within _ECHO_RANGE_DB of its loudest. They are forgotten with
+#: a time constant of _ECHO_MEMORY_FRAMES.
 _ECHO_BEGINS, _ECHO_ENDS, _MIN_ECHO_FRAMES, _MIN_ECHO_LOSS_DB = 0.8, 0.65, 50, 6.0
 _ECHO_RANGE_DB, _ECHO_MEMORY_FRAMES = 20, 1500.0
 #: How far above the echo that is expected a frame still is one, and how many frames longer it lasts.
@@ -843,8 +843,8 @@ def _drop_echo(
 ) -> int:
     """Make the talk of a block that an echo explains a pause; return how many frames that are.
 
-    A run of talk is dropped if all but a few of its frames are explained, or lie far below its top; else what is
-    explained at its beginning and at its end.
+    A run of talk is dropped if all but a few of its frames are explained, or lie far below its top; else what
+    is explained at its beginning and at its end.
     """
     dropped, frame = 0, first
     while frame < end:
