@@ -39,6 +39,8 @@ TapelineError                      what a person meets, in words
  ├── SpeechError                   eSpeak NG is not there, or refuses (tapeline.emulator.speech)
  ├── AudioFileError                a file that cannot be played (tapeline.emulator.audio_files)
  ├── PlayError                     the gateway could not be reached (tapeline.emulator.player)
+ ├── UnknownSettingError           a name that is no setting, but nearly one (tapeline.environment)
+ ├── EnvFileError                  a `.env` that cannot be read (tapeline.environment)
  ├── CommandError                  a command cannot do what it was asked for (tapeline.options)
  ├── UnknownTopicError             no such topic (tapeline.topics.reader)
  ├── SkipError                     a record that cannot be set aside (tapeline.topics.skips)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
-from pydantic import SecretStr, ValidationError
+from pydantic import ValidationError
 
 from schemas.errors import TapelineError
 from tapeline.environment import load
@@ -25,6 +25,9 @@ REGISTRY = (
 )
 LOGGING = ("log_level", "log_format")
 ASSEMBLY = ("segment_ms", "window_chunks", "window_ms", "max_gap_s", "max_rate_hz")
+
+#: Settings whose values are not repeated: a URL may hold a password.
+_MAY_BE_SECRET = ("kafka_password", "registry")
 
 
 class CommandError(TapelineError):
@@ -81,25 +84,29 @@ def settings(given: Mapping[str, Any]) -> Settings:
 
     chosen = {n: v for n, v in given.items() if v is not None}
     try:
-        loaded = load(**chosen)
+        loaded = load(_warn, **chosen)
     except ValidationError as error:
-        faults = "; ".join(
-            f"TAPELINE_{'.'.join(map(str, e['loc'])).upper()}={_shown(e['input'])}: {e['msg']}"
-            for e in error.errors()
-        )
-        raise CommandError(faults) from error
+        raise CommandError("; ".join(_fault(detail) for detail in error.errors())) from error
     for name in chosen:
-        os.environ[f"TAPELINE_{name.upper()}"] = str(getattr(loaded, name))
-    try:
-        logs.configure(loaded.log_level, loaded.log_format)
-    except KeyError as error:
-        said = f"TAPELINE_LOG_LEVEL={loaded.log_level!r}: debug, info, warning or error"
-        raise CommandError(said) from error
+        value = getattr(loaded, name)
+        os.environ[f"TAPELINE_{name.upper()}"] = "" if value is None else str(value)
+    logs.configure(loaded.log_level, loaded.log_format)
     return loaded
 
 
-def _shown(value: Any) -> str:
-    return "(secret)" if isinstance(value, SecretStr) else repr(value)
+def _warn(unknown: list[str]) -> None:
+    said = f"no setting, and not heeded: {', '.join(unknown)}"
+    console().print(f"tapeline: {said}", style="yellow", markup=False, soft_wrap=True)
+
+
+def _fault(detail: Any) -> str:
+    """Return in words what pydantic finds wrong with one setting, or with several together."""
+    said = detail["ctx"]["error"] if detail["type"] == "value_error" else detail["msg"]
+    if not detail["loc"]:
+        return str(said)
+    name = str(detail["loc"][0])
+    value = "(secret)" if name in _MAY_BE_SECRET else repr(detail["input"])
+    return f"TAPELINE_{name.upper()}={value}: {said}"
 
 
 def run(main: Coroutine[Any, Any, Any]) -> Any:

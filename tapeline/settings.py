@@ -5,10 +5,9 @@ known to no other part.
 """
 
 from pathlib import Path
-from typing import Annotated, Any
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from ingest.address import networks
 from ingest.config import Buffers, GatewayConfig, Limits
@@ -19,9 +18,20 @@ from processors.core.config import CheckpointConfig
 from runtime.cluster import Cluster, Mechanism, Security
 from runtime.registry_config import RegistryConfig
 from schemas.topics import MAX_RECORD_BYTES
-
-Positive = Annotated[int, Field(gt=0)]
-PositiveSeconds = Annotated[float, Field(gt=0)]
+from tapeline.setting_values import (
+    Address,
+    LogFormat,
+    LogLevel,
+    Networks,
+    Positive,
+    PositiveSeconds,
+    RegistryUrl,
+    Servers,
+    StoreUrl,
+    UrlPath,
+    contradictions,
+    host_port,
+)
 
 #: With its envelope, a message must fit the topic's `max.message.bytes`.
 MAX_MESSAGE_BYTES = MAX_RECORD_BYTES - 64 * 1024
@@ -44,7 +54,7 @@ class Settings(BaseModel):
     # Built when the first are read: `--help` reads none.
     model_config = ConfigDict(defer_build=True)
 
-    kafka: str = Field(_CLUSTER.servers, description="Kafka bootstrap servers, host:port[,host:port…].")
+    kafka: Servers = Field(_CLUSTER.servers, description="Kafka bootstrap servers, host:port[,host:port…].")
     kafka_security: Security = Field(
         _CLUSTER.security,
         description="Kafka's security protocol: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.",
@@ -63,7 +73,7 @@ class Settings(BaseModel):
         _CLUSTER.certificate, description="For mutual TLS: this client's PEM certificate, with its chain."
     )
     kafka_key: Path | None = Field(_CLUSTER.key, description="For mutual TLS: the certificate's PEM key.")
-    registry: str | None = Field(
+    registry: RegistryUrl | None = Field(
         None,
         description="Schema registry URL, or several with commas between. Unset: Avro single-object "
         "encoding, no registry.",
@@ -92,16 +102,17 @@ class Settings(BaseModel):
         _REGISTRY.timeout_s,
         description="Seconds that an answer of the registry may take, before it is asked again.",
     )
-    store: str = Field(
+    store: StoreUrl = Field(
         _WORKER.store,
-        description="Where recordings go: file:///path, s3://bucket/prefix, gs://, az:// or memory://.",
+        description="Where recordings go: a folder (/path, ./path or file:///path), s3://bucket/prefix, "
+        "gs://, az:// or memory://.",
     )
-    listen: str = Field(f"{_GATEWAY.host}:{_GATEWAY.port}", description="The gateway's host:port.")
-    path: str = Field(
+    listen: Address = Field(f"{_GATEWAY.host}:{_GATEWAY.port}", description="The gateway's host:port.")
+    path: UrlPath = Field(
         _GATEWAY.path, description="The path it answers on; a token may follow as one more part."
     )
     processes: Positive = Field(1, description="Processes of the gateway on that one port.")
-    operations: str | None = Field(
+    operations: Address | None = Field(
         None,
         description="host:port of the admin endpoint: /healthz, /readyz and /metrics. Unset: 127.0.0.1, the "
         f"first free port from {ADMIN_PORTS[0]} on; the log names it.",
@@ -123,7 +134,7 @@ class Settings(BaseModel):
     tls_key: Path | None = Field(
         _GATEWAY.tls_key, description="PEM key of the certificate. Unset: in the same file."
     )
-    trusted_proxies: str = Field(
+    trusted_proxies: Networks = Field(
         "",
         description="Addresses or networks, comma-separated, whose X-Forwarded-For is believed.",
     )
@@ -245,21 +256,8 @@ class Settings(BaseModel):
         description="Seconds that a failing store is tried again before RecordingFailed is announced; then "
         "it is tried on.",
     )
-    log_level: str = Field("info", description="debug, info, warning or error.")
-    log_format: str = Field("auto", description="json, console, or auto: console on a terminal.")
-
-    @field_validator("listen", "operations")
-    @classmethod
-    def _has_port(cls, value: str | None) -> str | None:
-        if value is not None:
-            host_port(value)
-        return value
-
-    @field_validator("trusted_proxies")
-    @classmethod
-    def _are_networks(cls, value: str) -> str:
-        networks(value)
-        return value
+    log_level: LogLevel = Field("info", description="debug, info, warning or error.")
+    log_format: LogFormat = Field("auto", description="json, console, or auto: console on a terminal.")
 
     @field_validator(
         *("spool", "tokens", "tls_certificate", "tls_key", "kafka_ca", "kafka_certificate", "kafka_key"),
@@ -270,6 +268,12 @@ class Settings(BaseModel):
     @classmethod
     def _may_be_none(cls, value: Any) -> Any:
         return value or None
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if found := contradictions(self):
+            raise ValueError("; ".join(found))
+        return self
 
     def cluster(self) -> Cluster:
         """Return how Kafka is reached. Raise ClusterError."""
@@ -345,18 +349,6 @@ class Settings(BaseModel):
                 give_up_s=self.store_give_up_s,
             ),
         )
-
-
-def host_port(listen: str) -> tuple[str, int]:
-    """Return the parts of ``host:port`` or ``[host]:port``. Raise ValueError."""
-    parts = urlsplit(f"//{listen}")
-    try:
-        port = parts.port
-    except ValueError:
-        port = None
-    if not parts.hostname or port is None:
-        raise ValueError(f"{listen!r} is not host:port")
-    return parts.hostname, port
 
 
 def usual_port(name: str) -> int:

@@ -20,7 +20,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from runtime.telemetry import PROGRESS, READY
 from schemas.errors import TapelineError
 from schemas.skip import Skip
-from tapeline.settings import ADMIN_PORTS, host_port
+from tapeline.setting_values import host_port
+from tapeline.settings import ADMIN_PORTS
 
 log = structlog.get_logger()
 

@@ -58,7 +58,7 @@ class Heedless:
 
 
 def configure(level: str, style: str) -> None:
-    """Set logging up, once, at the start of a process. Raise KeyError for a level that is none."""
+    """Set logging up, once, at the start of a process. ``level`` and ``style``: as the settings have them."""
     stderr: Any = sys.stderr if isinstance(sys.stderr, Heedless) else Heedless(sys.stderr)
     sys.stderr = stderr  # for what libraries, and Python at its end, write
     number = logging.getLevelNamesMapping()[level.upper()]

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from ingest.config import Buffers, GatewayConfig
 from processors.config import WorkerConfig
 from runtime.cluster import Cluster
 from tapeline.cli import app
-from tapeline.settings import Settings, host_port, usual_port
+from tapeline.setting_values import host_port
+from tapeline.settings import Settings, usual_port
 
 
 def test_every_setting_is_explained() -> None:
@@ -63,18 +65,15 @@ def test_every_number_of_the_parts_that_can_be_set_reaches_them() -> None:
     apart |= {name for name in Settings.model_fields if name.startswith("kafka_")}
     apart |= {name for name in Settings.model_fields if name.startswith("registry_")}
     other: dict[type, Any] = {bool: True, str: "x", int: 7, float: 7.5}
-    special = {
-        "listen": "h:1",
-        "registry": "http://r",
-        "trusted_proxies": "10.0.0.0/8",
-        "processes": 2,
-        "max_rate_hz": 9000,
-    }
-    usual = (Settings().gateway(), Settings().worker())
+    special: dict[str, Any] = {"listen": "h:1", "trusted_proxies": "10.0.0.0/8", "processes": 2}
+    special |= {"max_rate_hz": 9000, "path": "/x", "kafka": "k:1", "store": "memory://"}
+    special |= {"registry": "http://r", "tls_key": "x"}
     for name, declared in Settings.model_fields.items():
         if name not in apart:
             value = special.get(name, other.get(type(declared.default), "x"))
-            changed = Settings.model_validate({name: value})
+            needed = {"tls_certificate": "y"} if name == "tls_key" else {}
+            usual = (Settings(**needed).gateway(), Settings().worker())
+            changed = Settings.model_validate({name: value} | needed)
             assert (changed.gateway(), changed.worker()) != usual, name
 
 
@@ -149,3 +148,51 @@ def test_how_the_registry_is_asked_reaches_the_parts() -> None:
         changed = Settings.model_validate(whole | {name: value})
         assert changed.gateway().registry != usual.gateway().registry, name
         assert changed.worker().registry == changed.gateway().registry
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"kafka": "nonsense"}, "is not host:port"),
+        ({"kafka": "127.0.0.1:99999"}, "a port is a number up to 65535"),
+        ({"kafka": "k:0"}, "a number from 1 to 65535"),
+        ({"kafka": "k:1,k"}, "'k' is not host:port"),
+        ({"kafka": "SSL://k:1"}, "is not host:port"),
+        ({"kafka": " , "}, "no server is named"),
+        ({"operations": "1234"}, "is not host:port"),
+        ({"path": "calls"}, "'/calls' would be one"),
+        ({"path": "/a b"}, "no path"),
+        ({"path": "/?token=1"}, "no path"),
+        ({"registry": "registry:8081"}, "no URL of a registry"),
+        ({"store": "recordings"}, "give ./recordings, for a bucket s3://recordings"),
+        ({"store": "ftp://host"}, "no store"),
+        ({"log_format": "xml"}, "'json', 'console' or 'auto'"),
+        ({"log_level": "loud"}, "'debug', 'info', 'warning' or 'error'"),
+        ({"tls_key": "k.pem"}, "TAPELINE_TLS_KEY=k.pem without TAPELINE_TLS_CERTIFICATE"),
+        ({"kafka_key": "k.pem"}, "with TAPELINE_KAFKA_CERTIFICATE only"),
+        ({"insecure": True, "tokens": "t.toml"}, "give one"),
+        ({"processes": 2, "listen": "127.0.0.1:0"}, "give a port above 0"),
+    ],
+)
+def test_what_is_no_setting_or_does_not_go_together_is_refused(given: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(says)):
+        Settings(**given)
+
+
+@pytest.mark.parametrize(
+    ("store", "url"),
+    [
+        ("/srv/my calls", "file:///srv/my%20calls"),
+        ("/srv/../x", "file:///x"),
+        ("./calls", Path("calls").absolute().as_uri()),
+        ("s3://bucket/prefix", "s3://bucket/prefix"),
+        ("memory://", "memory://"),
+    ],
+)
+def test_a_folder_is_a_store(store: str, url: str) -> None:
+    assert Settings(store=store).store == url
+
+
+def test_words_of_settings_come_in_any_case() -> None:
+    assert Settings(log_level="ERROR", log_format="Json").model_dump().items() >= {
+        ("log_level", "error"),
+        ("log_format", "json"),
+    }  # type: ignore[arg-type]
