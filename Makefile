@@ -4,6 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.set-up
+DEMO_STAMP := $(VENV)/.set-up-demo
 KILLS   ?= 20
 FREEZES ?= $(KILLS)
 # No file of these packages may have fewer of its statements run by the tests, in per cent.
@@ -18,17 +19,39 @@ MADE   := $(VENV) .tapeline dist htmlcov .coverage .coverage.* .hypothesis .impo
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-setup: $(STAMP) ## Set up .venv: locked dependencies, the Java runtime, Kafka's jars
-$(STAMP): requirements.lock pyproject.toml
+# bash, since what pip says goes through a pipe, and its status must not be lost there.
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
+
+# Of what pip says: how many packages it has got to.
+PROGRESS = awk -v all="$$(grep -c '==' $(1))" '/^Collecting/ && ++n % 10 == 0 { print "  " n " of " all " packages"; fflush() } \
+	/^Installing collected/ { print "  unpacking them"; fflush() }'
+# Without bytecode: Python compiles what is used, when it is used.
+INSTALL = $(BIN)/python -m pip install --no-compile --disable-pip-version-check --require-hashes -r $(1) \
+	| $(call PROGRESS,$(1))
+
+define SET_UP
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else f"Tapeline needs Python 3.11 to 3.13; {sys.executable} is {v[0]}.{v[1]} (make PYTHON=…)")'
-	@echo "setting up $(VENV)"
+	@echo "setting up $(VENV), of $(1)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(call INSTALL,$(1))
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@$(BIN)/tapeline kafka --fetch-only
+	@# The kernels are compiled meanwhile, for the agents' first start.
+	@$(BIN)/python -c 'from processors.core.measure.frames import warm_up; warm_up()' & \
+		$(BIN)/tapeline kafka --fetch-only && wait $$!
+endef
+
+setup: $(STAMP) ## Set up .venv: locked dependencies, the developers' tools, the Java runtime, Kafka's jars
+$(STAMP): requirements.lock pyproject.toml
+	$(call SET_UP,requirements.lock)
+	@touch $(STAMP) $(DEMO_STAMP)
+
+# What the demo needs to run, and no more: no charts, no Parquet, no developers' tools.
+$(DEMO_STAMP): requirements-demo.lock pyproject.toml
+	$(call SET_UP,requirements-demo.lock)
 	@touch $@
 
-demo: setup ## Eight calls through the whole pipeline, compared byte for byte
+demo: $(DEMO_STAMP) ## Eight calls through the whole pipeline, compared byte for byte
 	@$(BIN)/tapeline demo
 
 test: setup ## Every test, two files at a time
@@ -65,10 +88,13 @@ mutants: setup ## Mutation testing of the pure core, all or make mutants FILES=p
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-header pyproject.toml
 
-lock: ## Renew the locks: of everything, and of what the gateway and the agents need to run
+lock: ## Renew the locks: of everything, of what the gateway and the agents need to run, of what the demo needs
 	@test -x $(BIN)/uv || $(MAKE) setup
 	@$(COMPILE) --upgrade --all-extras --output-file requirements.lock
 	@$(COMPILE) --constraint requirements.lock --output-file requirements-runtime.lock
+	@# hatchling makes the editable installation.
+	@echo hatchling | $(COMPILE) - --extra kafka --extra play --constraint requirements.lock \
+		--output-file requirements-demo.lock
 
 dist: setup ## The source distribution and the wheel, into dist/, with the wheel's content tested
 	@rm -rf dist

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 import structlog
 
 from ingest.auth import Token, TokensError, new_token, parse_tokens
+from runtime.reasons import in_words
 from runtime.throttle import LogThrottle
 from schemas.errors import TapelineError
 
@@ -86,8 +87,8 @@ class ReloadedFiles(Generic[T]):
             return
         if self.unusable_since_s is None:
             self.unusable_since_s = now_s
-        if self._log_throttle.allows(str(fault), now_s):
-            log.error(f"{self._name}_unusable", path=str(self._paths[0]), reason=str(fault))
+        if self._log_throttle.allows(in_words(fault), now_s):
+            log.error(f"{self._name}_unusable", path=str(self._paths[0]), reason=in_words(fault))
 
     def _changed_at(self) -> list[tuple[int, ...]]:
         return [(s.st_mtime_ns, s.st_ctime_ns, s.st_ino, s.st_size) for s in (p.stat() for p in self._paths)]
@@ -107,7 +108,7 @@ class TokensFile:
         try:
             self._file = ReloadedFiles[list[Token]]("tokens", [path], read, absent=[])
         except UNUSABLE as error:
-            raise TokensError(f"{path} (TAPELINE_TOKENS) cannot be used: {error}") from error
+            raise TokensError(f"{path} (TAPELINE_TOKENS) cannot be used: {in_words(error)}") from error
         self.known()
 
     def known(self, now_s: float | None = None) -> list[Token]:
@@ -165,7 +166,7 @@ class Certificate:
         except UNUSABLE as error:
             raise CertificateError(
                 f"{certificate} (TAPELINE_TLS_CERTIFICATE) with the key {key or 'in it'} (TAPELINE_TLS_KEY) "
-                f"cannot be used: {error}"
+                f"cannot be used: {in_words(error)}"
             ) from error
 
     def context(self) -> ssl.SSLContext:

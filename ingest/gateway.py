@@ -191,16 +191,25 @@ class Gateway:
         telemetry.TOKENS_UNUSABLE.set(self._tokens is not None and self._tokens.is_unusable)
 
 
-async def run_gateway(config: GatewayConfig) -> None:
-    """Serve until SIGTERM, which lets calls finish, or SIGINT (or a second SIGTERM), which does not."""
-    draining, stopping = asyncio.Event(), asyncio.Event()
+async def run_gateway(config: GatewayConfig) -> bool:
+    """Serve until SIGTERM, which lets calls finish, or SIGINT (or a second SIGTERM), which does not.
+
+    Return whether it was SIGINT.
+    """
+    draining, stopping, interrupted = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     def on_term() -> None:
         (stopping if draining.is_set() else draining).set()
 
+    def on_interrupt() -> None:
+        if not stopping.is_set():
+            log.info("gateway_stopping")
+        interrupted.set()
+        stopping.set()
+
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, on_term)
-    loop.add_signal_handler(signal.SIGINT, stopping.set)
+    loop.add_signal_handler(signal.SIGINT, on_interrupt)
     gateway = Gateway(config)
     collect_rarely()
 
@@ -221,3 +230,4 @@ async def run_gateway(config: GatewayConfig) -> None:
         for task in tasks:
             task.cancel()
         await gateway.stop()
+    return interrupted.is_set()

@@ -19,6 +19,7 @@ import msgspec
 
 from ingest.outgoing import OVERHEAD_BYTES, Headers, Outgoing, size_of
 from ingest.spool_mark import Mark
+from runtime.reasons import in_words
 from schemas.errors import TapelineError
 
 _ADOPT_BYTES = 16 * 1024 * 1024
@@ -102,7 +103,7 @@ class Spool:
             # Only what SQLite calls operational may pass.
             passes = isinstance(error, sqlite3.OperationalError | OSError)
             told = SpoolError if passes else SpoolDamagedError
-            raise told(f"the spool {self.path} {what}: {error}") from error
+            raise told(f"the spool {self.path} (TAPELINE_SPOOL) {what}: {in_words(error)}") from error
 
     def append(self, records: Sequence[Outgoing]) -> None:
         """Put records at the end. Raise SpoolError, and then none is there."""

@@ -15,6 +15,7 @@ from aiokafka.errors import AuthenticationFailedError, KafkaConnectionError, Kaf
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_exponential
 
 from runtime.cluster import Cluster
+from runtime.reasons import in_words
 from schemas.errors import TapelineError
 from schemas.topics import ALL_TOPICS
 
@@ -105,8 +106,8 @@ async def _connected(
                 reason = await _reason(cluster)
                 # A tool does not wait for a password to be corrected.
                 if waited_s > give_up_s or (give_up_s < math.inf and isinstance(reason, _PERMANENT)):
-                    raise BrokerAwayError(cluster, waited_s, str(reason) or repr(reason)) from error
-                log.warning("waiting_for_kafka", servers=str(cluster), reason=str(reason) or repr(reason))
+                    raise BrokerAwayError(cluster, waited_s, in_words(reason)) from error
+                log.warning("waiting_for_kafka", servers=str(cluster), reason=in_words(reason))
                 waiting = True
             waits()
             await asyncio.sleep(RETRY_S)
@@ -192,7 +193,7 @@ async def while_away(
         def failed(state: RetryCallState) -> None:
             waits()
             error = state.outcome.exception() if state.outcome else None
-            log.warning(event, reason=str(error) or repr(error), **fields)
+            log.warning(event, reason=in_words(error) if error else None, **fields)
 
         async for attempt in AsyncRetrying(
             retry=retry_if_exception(is_broker_away), wait=pause, before_sleep=failed

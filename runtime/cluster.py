@@ -80,17 +80,21 @@ class Cluster:
             return None
         import ssl
 
+        from runtime.reasons import in_words
+
         try:
             context = ssl.create_default_context(cafile=self.ca)
         except (OSError, ssl.SSLError) as error:
-            raise ClusterError(f"{self.ca} (TAPELINE_KAFKA_CA) holds no certificates: {error}") from error
+            raise ClusterError(
+                f"{self.ca} (TAPELINE_KAFKA_CA) holds no certificates: {in_words(error)}"
+            ) from error
         if self.certificate is not None:
             try:
                 context.load_cert_chain(self.certificate, self.key)
             except (OSError, ssl.SSLError) as error:
                 raise ClusterError(
                     f"{self.certificate} (TAPELINE_KAFKA_CERTIFICATE) and {self.key} (TAPELINE_KAFKA_KEY) "
-                    f"are no certificate with its key: {error}"
+                    f"are no certificate with its key: {in_words(error)}"
                 ) from error
         return context
 

@@ -41,6 +41,13 @@ CLOCK_OFFSET = Gauge(
     multiprocess_mode="livemostrecent",
 )
 
+BUILD = Gauge(
+    "tapeline_build_info",
+    "1: which version runs, on which Python",
+    ["version", "python"],
+    multiprocess_mode="livemax",
+)
+
 # The gateway: connections -------------------------------------------------------------------------
 CONNECTIONS = Gauge("tapeline_gateway_connections", "WebSocket connections open", multiprocess_mode="livesum")
 STREAMS = Gauge("tapeline_gateway_streams", "Streams open on these connections", multiprocess_mode="livesum")

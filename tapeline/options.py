@@ -5,14 +5,17 @@ import inspect
 import os
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 from pydantic import ValidationError
 
 from schemas.errors import TapelineError
+from tapeline import interrupts
 from tapeline.environment import load
 from tapeline.settings import Settings
+from tapeline.terminal import console
 
 # Settings that belong together, for `takes`.
 CLUSTER = (
@@ -25,6 +28,26 @@ REGISTRY = (
 )
 LOGGING = ("log_level", "log_format")
 ASSEMBLY = ("segment_ms", "window_chunks", "window_ms", "max_gap_s", "max_rate_hz")
+TLS = ("tls_certificate", "tls_key", "trusted_proxies")
+#: Taken, and in the tables of docs/operations.md; `--help` leaves them out, since hardly anybody sets them.
+RARE = (
+    *ASSEMBLY,
+    *("checkpoint_s", "metrics_window_ms", "part_ms", "record_memory_bytes", "store_give_up_s"),
+    *("max_message_bytes", "max_metadata_bytes", "max_connections_per_address", "open_timeout_s"),
+    *("idle_connection_s", "ping_interval_s", "ping_timeout_s", "max_streams_per_connection"),
+    *("max_dead_letters_per_connection", "compression", "max_in_flight_bytes", "max_spool_bytes"),
+)
+_PANELS = {"Kafka": (*CLUSTER, "registry"), "Access": ("tokens", "insecure", *TLS), "Logging": LOGGING}
+#: What stands for a value in `--help`, by how the setting's name ends; else by its type.
+_VALUES = {
+    "_per_s": "N",
+    "_ms": "MS",
+    "_s": "SECONDS",
+    "_bytes": "BYTES",
+    "kafka": "HOST:PORT,…",
+    "store": "URL",
+}
+_VALUES |= {"registry": "URL", "listen": "HOST:PORT", "operations": "HOST:PORT", "spool": "FOLDER"}
 
 #: Settings whose values are not repeated: a URL may hold a password.
 _MAY_BE_SECRET = ("kafka_password", "registry")
@@ -58,15 +81,35 @@ def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
 
 def _option(name: str) -> dict[str, Any]:
     field = Settings.model_fields[name]
-    shown = "unset" if field.default in (None, "") else str(field.default)
+    default = "" if field.default in (None, "", False) else f", default {_from_here(field.default)}"
     option = typer.Option(
         f"--{name.replace('_', '-')}",
-        help=f"{field.description} [TAPELINE_{name.upper()}]",
-        show_default=shown,
+        help=f"{field.description} [TAPELINE_{name.upper()}{default}]",
+        show_default=False,
+        metavar=None if field.annotation is bool else _value(name, field.annotation),
+        rich_help_panel=next((panel for panel, names in _PANELS.items() if name in names), "Options"),
+        hidden=name in RARE,
     )
     # Texts and numbers alike are text here: Settings reads them, and says what is wrong with one.
     kind = bool if field.annotation is bool else str
     return {"default": None, "annotation": Annotated[kind | None, option]}
+
+
+def _value(name: str, kind: Any) -> str:
+    """Return what stands for a setting's value in `--help`."""
+    if get_origin(kind) is Literal:
+        return "|".join(get_args(kind))
+    if named := next((value for end, value in _VALUES.items() if name.endswith(end)), None):
+        return named
+    if Path in get_args(kind):
+        return "FILE"
+    return "N" if kind in (int, float) else "TEXT"
+
+
+def _from_here(default: Any) -> Any:
+    """Return a default; a file's URL below this folder as its path from here."""
+    here = f"{Path.cwd().as_uri()}/"
+    return default.removeprefix(here) if isinstance(default, str) else default
 
 
 def utc_ms(at: datetime | None) -> int | None:
@@ -96,7 +139,7 @@ def settings(given: Mapping[str, Any]) -> Settings:
 
 def _warn(unknown: list[str]) -> None:
     said = f"no setting, and not heeded: {', '.join(unknown)}"
-    console().print(f"tapeline: {said}", style="yellow", markup=False, soft_wrap=True)
+    console().print(f"tapeline: {said}", style="yellow", soft_wrap=True)
 
 
 def _fault(detail: Any) -> str:
@@ -110,11 +153,29 @@ def _fault(detail: Any) -> str:
 
 
 def run(main: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine on uvloop where there is one."""
+    """Run a coroutine on uvloop where there is one. Ctrl-C cancels it, and raises KeyboardInterrupt."""
+    import asyncio
+
+    async def interruptible() -> Any:
+        loop, task = asyncio.get_running_loop(), asyncio.ensure_future(main)
+        interrupted = False
+
+        def stop() -> None:
+            nonlocal interrupted
+            interrupted = True
+            # From a signal handler the loop is woken up as from another thread.
+            loop.call_soon_threadsafe(task.cancel)
+
+        interrupts.stop_by(stop)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if interrupted:
+                raise KeyboardInterrupt from None
+            raise
+
     try:
         import uvloop
     except ImportError:
-        import asyncio
-
-        return asyncio.run(main)
-    return uvloop.run(main)
+        return asyncio.run(interruptible())
+    return uvloop.run(interruptible())

@@ -71,11 +71,12 @@ def url_path(text: str) -> str:
 
 
 def registry_url(text: str) -> str:
-    """Return the URL of a schema registry. Raise ValueError."""
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        # Its user and password may stand in it: it is not repeated.
-        raise ValueError("that is no URL of a registry, such as http://127.0.0.1:8081")
+    """Return the URLs of a schema registry, with commas between. Raise ValueError."""
+    for url in text.split(","):
+        parts = urlsplit(url.strip())
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            # Its user and password may stand in it: it is not repeated.
+            raise ValueError("that is no URL of a registry, such as http://127.0.0.1:8081")
     return text
 
 

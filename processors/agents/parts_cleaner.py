@@ -15,6 +15,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 
 from processors.agents.recording_jobs import FIRST_PAUSE_S, STORE_ERRORS
 from runtime import telemetry
+from runtime.reasons import in_words
 
 LONGEST_PAUSE_S = 60.0
 
@@ -57,7 +58,7 @@ class PartsCleaner:
         try:
             await self._delete(location)
         except STORE_ERRORS as error:
-            self._log.warning("parts_left", location=location, reason=str(error))
+            self._log.warning("parts_left", location=location, reason=in_words(error))
             self._failed[location] = deletion
             if self._retrying is None:
                 self._retrying = asyncio.create_task(self._retry())

@@ -13,6 +13,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 
 from processors.storage.store import StoreError
 from runtime import telemetry
+from runtime.reasons import in_words
 from runtime.throttle import LogThrottle
 
 T = TypeVar("T")
@@ -111,17 +112,18 @@ class RecordingJobs:
         async def report(state: RetryCallState) -> None:
             nonlocal told
             error = state.outcome.exception() if state.outcome else None
-            self._failing[token] = str(error) or repr(error)
+            assert error is not None, "it is tried again because it failed"
+            self._failing[token] = in_words(error)
             telemetry.STORE_RETRIES.inc()
             if self._throttle.allows(name, monotonic()):
                 self._log.warning(
-                    "store_failed", stream=name, reason=str(error), retry_s=state.upcoming_sleep
+                    "store_failed", stream=name, reason=in_words(error), retry_s=state.upcoming_sleep
                 )
             if not told and left_s(state) <= 0:
                 told = True
                 await overdue(
                     f"the store failed for {self._give_up_s:.0f} s (TAPELINE_STORE_GIVE_UP_S) and is tried "
-                    f"on; at last with: {error}"
+                    f"on; at last with: {in_words(error)}"
                 )
 
         # A cancellation is no store's error: it ends the attempt, or the pause, and is raised.

@@ -14,6 +14,7 @@ from mode.utils.futures import maybe_async
 from processors.core.reading_on import Commit
 from processors.driver import fetched, fetcher
 from runtime.clients import RETRY_S, is_broker_away, may_wait
+from runtime.reasons import in_words
 
 log = structlog.get_logger()
 
@@ -49,7 +50,7 @@ class WaitingConsumer(aiokafka.AIOKafkaConsumer):  # type: ignore[misc]
                     if not is_broker_away(error):
                         raise
                     if not waiting:
-                        log.warning("waiting_for_kafka", reason=str(error) or repr(error))
+                        log.warning("waiting_for_kafka", reason=in_words(error))
                         waiting = True
                     waits()
                     await asyncio.sleep(RETRY_S)

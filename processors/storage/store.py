@@ -20,6 +20,7 @@ from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
 
 from processors.storage import durable_files
 from processors.storage.durable_files import Content
+from runtime.reasons import in_words
 from schemas.errors import TapelineError
 
 if TYPE_CHECKING:
@@ -40,8 +41,10 @@ class StoreUrlError(TapelineError):
     """The store's URL is none that can be used."""
 
 
-def open_store(url: str) -> ObjectStore:
+def open_store(url: str, *, make: bool = True) -> ObjectStore:
     """Return the store at a URL such as ``file:///var/recordings``, ``s3://bucket/prefix`` or ``memory://``.
+
+    ``make``: a folder that is not there is made; who only reads wants none.
 
     Credentials of S3, GCS and Azure come from their usual environment variables (for an S3-compatible
     store, ``AWS_ENDPOINT`` and ``AWS_ALLOW_HTTP``). Raise StoreUrlError.
@@ -53,16 +56,19 @@ def open_store(url: str) -> ObjectStore:
         path = Path(unquote(parsed.path))
         if parsed.netloc or not path.is_absolute():
             raise StoreUrlError(f"{url!r}: a file store is an absolute path, file:///path")
+        if not make and not path.is_dir():
+            raise StoreUrlError(f"{url!r} (TAPELINE_STORE): there is no such folder")
         try:
             durable_files.make_root(path)
             return LocalStore(path)
         except (BaseError, OSError) as error:
-            raise StoreUrlError(f"{url!r}: the folder cannot be made: {error}") from error
+            raise StoreUrlError(f"{url!r}: the folder cannot be made: {in_words(error)}") from error
     try:
         return from_url(url, client_options=_client(), retry_config=_RETRY)
     except (BaseError, ValueError) as error:
         raise StoreUrlError(
-            f"{url!r} is no store: use file:///path, s3://bucket/prefix, gs://, az:// or memory:// ({error})"
+            f"{url!r} is no store: use file:///path, s3://bucket/prefix, gs://, az:// or memory:// "
+            f"({in_words(error)})"
         ) from error
 
 

@@ -22,6 +22,7 @@ from processors.core.snapshot import CheckpointError
 from processors.storage.recordings import Kept, Recordings, Saved
 from processors.storage.store import StoreError
 from runtime.cluster import Cluster
+from runtime.reasons import in_words
 from schemas.codec import Writer
 from schemas.errors import SchemaError
 from schemas.events import FAILED, Event, StreamClosed, StreamOpened
@@ -259,11 +260,11 @@ class Rebuilder:
         except (OSError, StoreError) as error:
             await self._recordings.check_store()
             stream.in_trouble = True
-            stream.remark = f"the store fails at its place: {error}"
+            stream.remark = f"the store fails at its place: {in_words(error)}"
         except MemoryError:
             raise
         except (IncompletePartsError, InconsistentEventsError, SchemaError) as error:
-            stream.remark = f"not recorded: {error}"
+            stream.remark = f"not recorded: {in_words(error)}"
         except Exception as error:  # whatever comes up in one must not stop the others
             stream.remark = f"not recorded: {FAILED}{reason_of(error)}"
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +11,9 @@ from obstore.store import ObjectStore
 
 from processors.core.record.manifest import MANIFEST
 from processors.core.record.replacement import Facts, facts_in
-from processors.storage.store import StoreError, names, read
+from processors.storage.store import StoreError, names, open_store, read
+from runtime.reasons import in_words
+from schemas.errors import TapelineError
 from schemas.identity import StreamIdentity
 
 #: How a file of audio ends.
@@ -43,6 +47,23 @@ class Recording:
 
     def __str__(self) -> str:
         return f"stream {self.stream}" if self.stream else self.folder
+
+
+class UnreadableStoreError(TapelineError):
+    """A store that does not answer, or lets nobody read."""
+
+
+@contextmanager
+def opened(url: str) -> Iterator[ObjectStore]:
+    """Give the store at a URL, to be read; what it raises names it.
+
+    Raise StoreUrlError, also where there is no such folder, and UnreadableStoreError.
+    """
+    store = open_store(url, make=False)
+    try:
+        yield store
+    except (StoreError, FileNotFoundError, PermissionError) as error:
+        raise UnreadableStoreError(f"the store {url} (TAPELINE_STORE): {in_words(error)}") from error
 
 
 async def recordings_in(store: ObjectStore) -> list[Recording]:

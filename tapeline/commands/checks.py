@@ -126,9 +126,9 @@ def verify(
     With --log, each is made again by the settings that its manifest tells. Those whose messages Kafka has
     deleted by its retention are counted, and are no fault.
     """
-    from processors.storage.store import StoreError, open_store
+    from processors.storage.store import StoreError
     from runtime.registry import registry_from
-    from tapeline.checks.recorded import recordings_in
+    from tapeline.checks.recorded import opened, recordings_in
     from tapeline.checks.verify import against_manifest, against_oracle
     from tapeline.checks.verify_log import LogComparison, against_log
     from tapeline.emulator import oracle as oracles
@@ -136,11 +136,11 @@ def verify(
     config = chosen.worker()
 
     async def main() -> tuple[int, list[str], LogComparison]:
-        opened = open_store(chosen.store)
-        recorded = await recordings_in(opened)
-        found: list[str] = []
-        for recording in recorded:
-            found += [f"{recording}: {fault}" for fault in await against_manifest(opened, recording)]
+        with opened(chosen.store) as store:
+            recorded = await recordings_in(store)
+            found: list[str] = []
+            for recording in recorded:
+                found += [f"{recording}: {fault}" for fault in await against_manifest(store, recording)]
         compared = LogComparison()
         if log:
             compared = await against_log(
@@ -156,10 +156,11 @@ def verify(
             if not oracle.is_dir():
                 raise CommandError(f"no folder {oracle}: `tapeline play --oracle` writes one")
             for judge in oracles.read_all(oracle):
-                try:
-                    faults = await against_oracle(opened, recorded, judge)
-                except (OSError, StoreError) as error:
-                    faults = [f"its recording cannot be read: {error}"]
+                with opened(chosen.store) as store:
+                    try:
+                        faults = await against_oracle(store, recorded, judge)
+                    except (OSError, StoreError) as error:
+                        faults = [f"its recording cannot be read: {error}"]
                 found += [f"stream {judge.stream_id}: oracle: {fault}" for fault in faults]
         return len(recorded), found, compared
 

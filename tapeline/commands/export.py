@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tapeline.options import CLUSTER, REGISTRY, CommandError, run, takes, utc_ms
+from tapeline.options import CLUSTER, REGISTRY, run, takes, utc_ms
 from tapeline.settings import Settings
 from tapeline.terminal import console, echo
 
@@ -29,11 +29,8 @@ def metrics(
     until: Annotated[datetime | None, typer.Option(help="Only what was published before this (UTC).")] = None,
 ) -> None:
     """Write voxology.metrics as Parquet: tracks.parquet and conversations.parquet."""
-    try:
-        from tapeline.topics.parquet import export_metrics
-    except ImportError as error:
-        raise CommandError("Parquet needs the extra `export`: pip install 'tapeline[export]'") from error
     from runtime.registry import registry_from
+    from tapeline.topics.parquet import export_metrics
 
     async def main() -> dict[str, int]:
         with console().status("reading voxology.metrics") as status:

@@ -6,6 +6,7 @@ from typing import Annotated, Optional
 import typer
 
 from schemas.topics import AGENTS
+from tapeline import interrupts
 from tapeline.options import ASSEMBLY, CLUSTER, LOGGING, REGISTRY, CommandError, run, settings, takes
 from tapeline.settings import Settings, usual_port
 from tapeline.terminal import console, echo
@@ -28,7 +29,10 @@ def kafka(
         broker.fetch(echo)
         broker.java()
     else:
-        more = properties.read_text() if properties is not None else ""
+        try:
+            more = properties.read_text() if properties is not None else ""
+        except UnicodeDecodeError as error:
+            raise CommandError(f"{properties} (--properties) is no text in UTF-8") from error
         broker.run(port, data.absolute(), echo, more)
 
 
@@ -76,17 +80,19 @@ def gateway(
             endpoint = AdminEndpoint(["gateway"])
             await endpoint.start(chosen.operations)
             try:
-                await run_gateway(chosen.gateway())
+                interrupted = await run_gateway(chosen.gateway())
             finally:
                 end_within(END_TIMEOUT_S, lambda: 1)
                 await endpoint.stop()
+        raise typer.Exit(interrupts.STATUS if interrupted else 0)
 
     async def one_of_several(number: int) -> None:
         async with alive("gateway"):
             try:
-                await run_gateway(chosen.gateway(number))
+                interrupted = await run_gateway(chosen.gateway(number))
             finally:
                 end_within(END_TIMEOUT_S, lambda: 1)
+        raise typer.Exit(interrupts.STATUS if interrupted else 0)
 
     async def several() -> None:
         chosen.gateway()  # what is wrong with the settings is better said once
@@ -173,12 +179,20 @@ def demo(
 
     async def main() -> int:
         running = asyncio.create_task(run_demo(data.absolute(), console(to_stderr=False), keep=keep))
-        # A signal must stop what was started, too.
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, running.cancel)
-        return await running
+        ending: list[signal.Signals] = []
 
-    try:
-        raise typer.Exit(run(main()))
-    except asyncio.CancelledError:
-        raise typer.Exit(0 if keep else 130) from None
+        def end(number: signal.Signals) -> None:
+            interrupts.say()
+            # Once: a second would cut short what stops the parts.
+            if not ending:
+                ending.append(number)
+                running.cancel()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, end, number)
+        try:
+            return await running
+        except asyncio.CancelledError:
+            return 128 + ending[0]
+
+    raise typer.Exit(run(main()))

@@ -2,11 +2,11 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Optional
 
 import typer
 
-from tapeline.options import CLUSTER, REGISTRY, run, takes
+from tapeline.options import CLUSTER, REGISTRY, run, takes, utc_ms
 from tapeline.settings import Settings
 from tapeline.terminal import echo, echo_json
 
@@ -128,23 +128,46 @@ def tap(
     exit_at_end: Annotated[
         bool, typer.Option("--exit-at-end", help="Stop where the topic ended when this began.")
     ] = False,
+    since: Annotated[
+        datetime | None, typer.Option(help="What was published at or after this time (UTC), then what comes.")
+    ] = None,
+    stream: Annotated[str | None, typer.Option(help="Only of this stream: ID or SENDER/ID.")] = None,
+    sender: Annotated[str | None, typer.Option(help="Only of this sender.")] = None,
+    kind: Annotated[
+        Optional[list[str]],  # noqa: UP045  # typer reads the annotation
+        typer.Option("--type", help="Only of this type, or reason; may be given again."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Audio as base64, not as its length.")] = False,
 ) -> None:
     """Print a topic's records, decoded, as JSON lines."""
     from runtime.registry import registry_from
     from schemas.codec import Reader
+    from schemas.identity import StreamSelector
     from tapeline.topics.reader import records
-    from tapeline.topics.tap import as_line
+    from tapeline.topics.tap import Filter, as_line, as_object
 
     reader = Reader(registry_from(chosen.schema_registry()))
+    selector = StreamSelector.parse(stream) if stream is not None else None
+    wanted = Filter(selector, sender, frozenset(kind or ()))
 
     async def follow() -> None:
+        shown = 0
         async for record in records(
-            chosen.cluster(), topic, from_beginning=from_beginning, exit_at_end=exit_at_end
+            chosen.cluster(),
+            topic,
+            from_beginning=from_beginning,
+            exit_at_end=exit_at_end,
+            since_ms=utc_ms(since),
         ):
             await reader.learn([record.value])
-            echo_json(as_line(record, reader))
+            if wanted.passes(found := as_object(record, reader)):
+                echo_json(as_line(found, raw=raw))
+                shown += 1
+                if shown == limit:
+                    return
 
     try:
         run(follow())
-    except (KeyboardInterrupt, BrokenPipeError):
+    except BrokenPipeError:
         raise typer.Exit(0) from None

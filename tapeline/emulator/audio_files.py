@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from runtime.reasons import in_words
 from schemas.errors import TapelineError
 from tapeline.emulator.voxology import RATE_HZ
 
@@ -23,10 +24,17 @@ def read_ulaw(path: Path) -> list[bytes]:
     """
     import soundfile
 
+    if not path.is_file():
+        raise AudioFileError(f"{path} cannot be read as audio: there is no such file")
     try:
         samples, rate_hz = soundfile.read(path, dtype="int16", always_2d=True)
     except (soundfile.SoundFileError, OSError) as error:
-        raise AudioFileError(f"{path} cannot be read as audio: {error}") from error
+        known = ", ".join(sorted(soundfile.available_formats()))
+        raise AudioFileError(
+            f"{path} cannot be read as audio: {in_words(error)} Formats that can be played: {known}"
+        ) from error
+    if not len(samples):
+        raise AudioFileError(f"{path} cannot be played: there is no sample in it")
     return [to_ulaw(channel, rate_hz) for channel in samples.T]
 
 

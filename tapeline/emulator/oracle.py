@@ -13,9 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from schemas.errors import TapelineError
 from tapeline.emulator.voxology import RATE_HZ, Message
 
 SILENCE = b"\xff"
+
+
+class OracleError(TapelineError):
+    """A file that holds no oracle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +116,14 @@ def write(folder: Path, judged: Oracle) -> None:
 
 
 def read_all(folder: Path) -> list[Oracle]:
-    """Return the oracles written into a folder."""
-    return [_read(folder, json.loads(file.read_text())) for file in sorted(folder.glob("*.json"))]
+    """Return the oracles written into a folder. Raise OracleError."""
+    found = []
+    for file in sorted(folder.glob("*.json")):
+        try:
+            found.append(_read(folder, json.loads(file.read_text())))
+        except (ValueError, KeyError, TypeError) as error:
+            raise OracleError(f"{file} was not written by `tapeline play --oracle`, or is damaged") from error
+    return found
 
 
 def _read(folder: Path, body: dict[str, Any]) -> Oracle:

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import WebSocketException
+from websockets.exceptions import InvalidMessage, InvalidURI, WebSocketException
 
+from runtime.reasons import in_words
 from runtime.urls import without_secrets
 from schemas.errors import TapelineError
 from tapeline.emulator.faults import Step
@@ -76,16 +78,19 @@ async def _send(socket: ClientConnection | None, frame: str, url: str, patience_
     """Send a frame, over a new connection where there is none; return the connection it went over."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + patience_s
+    shown = without_secrets(url)
     while True:
         try:
             if socket is None:
                 # Compressing µ-law in base64 costs more than it saves.
                 socket = await connect(url, compression=None)
             await socket.send(frame)
+        except (InvalidURI, ValueError):
+            raise PlayError(f"{shown} is no URL of a gateway, such as ws://127.0.0.1:8765") from None
         except (OSError, WebSocketException) as error:
             socket = None
             if loop.time() >= deadline:
-                raise PlayError(f"{without_secrets(url)}: {_told(error, url)}") from None
+                raise PlayError(f"{shown}: {_told(error, url)}{_hint(error, url)}") from None
             await asyncio.sleep(_RECONNECT_S)
         else:
             return socket
@@ -93,7 +98,16 @@ async def _send(socket: ClientConnection | None, frame: str, url: str, patience_
 
 def _told(error: Exception, url: str) -> str:
     """Return what went wrong, without the URL, which some of websockets' errors have, and its token."""
-    return str(error).replace(url, without_secrets(url)) or type(error).__name__
+    return in_words(error).replace(url, without_secrets(url))
+
+
+def _hint(error: Exception, url: str) -> str:
+    """Return what may be wrong with the URL, where something listens that speaks otherwise."""
+    if url.startswith("wss://") and isinstance(error, (ConnectionResetError, ssl.SSLError)):
+        return "; does it speak TLS? Without, the URL begins with ws://"
+    if url.startswith("ws://") and isinstance(error, InvalidMessage):
+        return "; does it speak TLS? Then the URL begins with wss://"
+    return ""
 
 
 async def play_all(

@@ -22,11 +22,9 @@ class Voices:
     """Speaks in several voices. One at a time a process: eSpeak NG keeps its state to itself."""
 
     def __init__(self) -> None:
-        """Load the library and its data. Raise SpeechError."""
-        try:
-            import espeakng_loader
-        except ImportError as error:
-            raise SpeechError("speech needs the extra `play`: pip install 'tapeline[play]'") from error
+        """Load the library and its data. Raise SpeechError, or ImportError without the extra."""
+        import espeakng_loader
+
         self._library = ctypes.CDLL(espeakng_loader.get_library_path())
         data = str(espeakng_loader.get_data_path()).encode()
         self.rate_hz: int = self._library.espeak_Initialize(_SYNCHRONOUS, 0, data, _NO_EXIT)

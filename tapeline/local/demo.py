@@ -6,6 +6,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ from schemas.topics import RECORDINGS
 from tapeline.checks.compare import differences
 from tapeline.emulator.player import Progress, play
 from tapeline.emulator.voxology import Call
+from tapeline.interrupts import STOP_S
 from tapeline.local.demo_calls import demo_calls
-from tapeline.local.kafka import is_running
+from tapeline.local.kafka import free_port_near, is_running
 from tapeline.local.stack import PARTS, Stack, StackError
-from tapeline.settings import usual_port
+from tapeline.settings import Settings, usual_port
 from tapeline.topics.reader import records
 
 #: How long after the last call its recording may take.
@@ -59,8 +61,10 @@ async def run_demo(folder: Path, console: Console, *, keep: bool) -> int:
     _empty(folder)
     stack = Stack(
         folder,
-        kafka_port=usual_port("kafka") if keep else None,
-        listen_port=usual_port("listen") if keep else None,
+        # A broker of its own in any case: another that answers there is somebody's.
+        kafka_port=free_port_near(usual_port("kafka")) if keep else None,
+        listen_port=free_port_near(usual_port("listen")) if keep else None,
+        settings=defaults(),
     )
 
     def say(text: str, style: str = "") -> None:
@@ -91,10 +95,27 @@ async def run_demo(folder: Path, console: Console, *, keep: bool) -> int:
             say(f"{len(calls)} calls, {tracks} tracks: every byte is what was played", "green")
         if keep:
             await _keep(stack, console)
-        return 1 if failed else 0
-    finally:
         await stack.stop_all()
         say("everything is stopped")
+        return 1 if failed else 0
+    except asyncio.CancelledError:
+        # What was accepted is in Kafka, or in the spool: who is killed loses nothing.
+        await stack.stop_all(STOP_S - 1)
+        say("everything is stopped")
+        raise
+    except BaseException:
+        await stack.stop_all()
+        raise
+
+
+def defaults() -> dict[str, str]:
+    """Return what keeps the parts from anybody's settings: each as it is by default.
+
+    In the environment or in a `.env` there may be another cluster, its security, a registry, tokens.
+    """
+    own = ("kafka", "listen", "store", "log_level", "log_format")
+    declared = {name: field.default for name, field in Settings.model_fields.items() if name not in own}
+    return {f"TAPELINE_{n.upper()}": "" if value is None else str(value) for n, value in declared.items()}
 
 
 async def _play(stack: Stack, shown: dict[int, Shown], console: Console) -> None:
@@ -211,8 +232,16 @@ def _results(shown: dict[int, Shown], store: Path) -> Group:
 def _look(shown: dict[int, Shown], store: Path) -> str:
     """Return how to look at the longest call."""
     longest = max(shown.values(), key=lambda state: state.call.duration_ms).call.stream_id
-    command = _from_here(Path(sys.argv[0]))
-    return f"To look at one: {command} show {longest} --no-arrivals --store {store.absolute().as_uri()}"
+    # What the demo needs to run has no charts.
+    first = "" if find_spec("matplotlib") else "make setup && "
+    show = f"{_command()} show {longest} --no-arrivals --store {store.absolute().as_uri()}"
+    return f"To look at one: {first}{show}"
+
+
+def _command() -> str:
+    """Return how the command line was called here."""
+    called = Path(sys.argv[0])
+    return "python -m tapeline" if called.name == "__main__.py" else str(_from_here(called))
 
 
 def _from_here(path: Path) -> Path:
@@ -221,12 +250,13 @@ def _from_here(path: Path) -> Path:
 
 
 async def _keep(stack: Stack, console: Console) -> None:
-    settings = " ".join(f"{k}={v}" for k, v in stack.environment.items() if k != "TAPELINE_LOG_FORMAT")
+    named = ("TAPELINE_KAFKA", "TAPELINE_LISTEN", "TAPELINE_STORE")
+    settings = " ".join(f"{name}={stack.environment[name]}" for name in named)
     console.print(
         f"\nThe stack stays up. Send it a call of yours from another terminal:\n"
-        f"  tapeline play YOUR.wav --url {stack.url}\n"
+        f"  {_command()} play YOUR.wav --url {stack.url}\n"
         f"and look at what comes of it:\n"
-        f"  tapeline tap voxology.recordings --from-beginning --kafka {stack.kafka}\n"
+        f"  {_command()} tap voxology.recordings --from-beginning --kafka {stack.kafka}\n"
         f"Its settings: {settings}\nLogs: {_from_here(stack.folder / 'logs')}. Ctrl-C stops it.",
         soft_wrap=True,
     )

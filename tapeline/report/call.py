@@ -24,6 +24,7 @@ from processors.core.measure.kernels import FRAME_MS, SPEECH
 from processors.core.measure.track import TrackMeter
 from processors.storage.store import StoreError, read
 from runtime.cluster import Cluster
+from runtime.reasons import in_words
 from schemas.errors import TapelineError
 from schemas.events import Delivery, Gap, TrackClosed, TrackOpened, TrackSegment
 from schemas.message import received_us
@@ -53,7 +54,7 @@ def showing(folder: str) -> Iterator[None]:
     except Exception as error:  # a store may hold anything
         raise UnshowableError(
             f"{folder} cannot be shown: its manifest and its files do not fit "
-            f"({type(error).__name__}: {error}); "
+            f"({type(error).__name__}: {in_words(error)}); "
             "`tapeline verify --log` says what differs, and `tapeline rebuild` makes it again"
         ) from error
 

@@ -7,6 +7,7 @@ each part can do its work now.
 
 import asyncio
 import errno
+import platform
 import time
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager
@@ -17,11 +18,12 @@ from aiohttp import web
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from runtime.telemetry import PROGRESS, READY
+from runtime.telemetry import BUILD, PROGRESS, READY
 from schemas.errors import TapelineError
 from schemas.skip import Skip
 from tapeline.setting_values import host_port
 from tapeline.settings import ADMIN_PORTS
+from tapeline.version import tapeline_version
 
 log = structlog.get_logger()
 
@@ -167,6 +169,7 @@ async def alive(part: str) -> AsyncIterator[None]:
             PROGRESS.labels(part).set(time.time())
             await asyncio.sleep(BEAT_S)
 
+    BUILD.labels(tapeline_version(), platform.python_version()).set(1)
     READY.labels(part).set(0)
     PROGRESS.labels(part).set(time.time())
     beating = asyncio.create_task(beat())

@@ -17,6 +17,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from tapeline import interrupts
 from tapeline.serving.health import AdminEndpoint
 from tapeline.serving.lives import Lives
 
@@ -24,6 +25,8 @@ log = structlog.get_logger()
 
 #: prometheus-client's own variable: where the metrics of a process are left for its parent to add up.
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+#: Until a process is so old, SIGINT may find it where Python itself answers, by a traceback.
+YOUNG_S = 2.0
 
 
 class Processes:
@@ -86,7 +89,10 @@ class Processes:
 
     async def _start(self, command: Sequence[str]) -> None:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tapeline", *command, env=os.environ | {FOLDER_VARIABLE: self._folder}
+            *(sys.executable, "-m", "tapeline", *command),
+            env=os.environ | {FOLDER_VARIABLE: self._folder},
+            # Ctrl-C reaches this process alone, which passes it on.
+            start_new_session=True,
         )
         task = asyncio.create_task(process.wait())
         self._running[task] = (command, process, time.monotonic())
@@ -98,7 +104,9 @@ class Processes:
                 {signalled, *self._running, *self._pausing}, return_when=asyncio.FIRST_COMPLETED
             )
             if signalled.done():
-                return await self._end(signalled.result())
+                number = signalled.result()
+                status = await self._end(number)
+                return interrupts.STATUS if number == signal.SIGINT else status
             signalled.cancel()
             for pause in [pause for pause in self._pausing if pause.done()]:
                 await self._start(self._pausing.pop(pause))
@@ -116,12 +124,16 @@ class Processes:
 
     async def _end(self, number: signal.Signals) -> int:
         """Pass the signal on, and a further one too; kill what has not ended in time."""
+        if number == signal.SIGINT:
+            interrupts.say()
         deadline_s = time.monotonic() + self._stop_timeout_s
         tasks = {task: process for task, (_, process, _) in self._running.items()}
+        begun_s = {task: begun for task, (_, _, begun) in self._running.items()}
         while True:
             for task, process in tasks.items():
                 if not task.done():
-                    process.send_signal(number)
+                    young = time.monotonic() - begun_s[task] < YOUNG_S
+                    process.send_signal(signal.SIGTERM if young and number == signal.SIGINT else number)
             again: asyncio.Future[signal.Signals] = asyncio.ensure_future(self._signals.get())
             ended: asyncio.Future[list[int]] = asyncio.ensure_future(asyncio.gather(*tasks))
             left_s = max(deadline_s - time.monotonic(), 0)

@@ -18,6 +18,7 @@ from runtime.memory import collect_rarely, keep_freed_memory
 from runtime.registry import registry_from, while_registry_away, writer_for
 from runtime.waiting import Waiting
 from schemas.codec import Writer
+from tapeline import interrupts
 from tapeline.serving.deadline import end_within
 from tapeline.serving.health import AdminEndpoint, alive
 from tapeline.serving.processes import FOLDER_VARIABLE
@@ -39,19 +40,27 @@ async def run_agent(agent: str, config: WorkerConfig, operations: str | None) ->
 
     Raise TopicsError, RegistryConfigError and AdminEndpointError.
     """
-    stopping = asyncio.Event()
+    stopping, interrupted = asyncio.Event(), asyncio.Event()
+
+    def interrupt() -> None:
+        log.info("agent_stopping", agent=agent)
+        interrupts.end_soon()
+        interrupted.set()
+        stopping.set()
+
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+    loop.add_signal_handler(signal.SIGTERM, stopping.set)
+    loop.add_signal_handler(signal.SIGINT, interrupt)
     async with alive(agent):
         server = AdminEndpoint([agent]) if FOLDER_VARIABLE not in os.environ else None
         if server is not None:
             await server.start(operations)
         try:
-            return await _run(agent, config, asyncio.create_task(stopping.wait()))
+            status = await _run(agent, config, asyncio.create_task(stopping.wait()))
         finally:
             if server is not None:
                 await server.stop()
+    return interrupts.STATUS if interrupted.is_set() and not status else status
 
 
 async def _run(agent: str, config: WorkerConfig, stopped: asyncio.Task[Any]) -> int:

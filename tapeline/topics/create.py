@@ -8,17 +8,22 @@ from runtime.cluster import Cluster
 from schemas.errors import TapelineError
 from schemas.topics import ALL_TOPICS
 
+#: A broker that was started at the same time is waited for.
+PATIENCE_S = 60.0
+
 
 class TopicCreationError(TapelineError):
     """The broker would not create a topic."""
 
 
-async def create_topics(cluster: Cluster, partitions: int, replication: int) -> list[str]:
-    """Create the topics that do not exist; return their names. Wait for the broker.
+async def create_topics(
+    cluster: Cluster, partitions: int, replication: int, give_up_s: float = PATIENCE_S
+) -> list[str]:
+    """Create the topics that do not exist; return their names. Wait for the broker, for so many seconds.
 
-    Raise TopicCreationError.
+    Raise TopicCreationError and BrokerAwayError.
     """
-    admin = await connected(AIOKafkaAdminClient, cluster)
+    admin = await connected(AIOKafkaAdminClient, cluster, give_up_s)
     try:
         wanted = [
             NewTopic(topic.name, partitions, replication, topic_configs=topic.config) for topic in ALL_TOPICS

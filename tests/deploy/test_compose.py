@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 from typer.testing import CliRunner
 
 from schemas.topics import AGENTS
@@ -79,3 +80,14 @@ def test_the_image_runs_what_the_tests_ran() -> None:
     declared = PROJECT["project"]["dependencies"]
     names = {re.split(r"[^A-Za-z0-9-]", name)[0].lower() for name in declared}
     assert names <= {pin.partition("==")[0] for pin in runtime}
+
+
+def test_the_demo_installs_what_it_needs_and_no_more() -> None:
+    demo = pins("requirements-demo.lock")
+    assert pins("requirements-runtime.lock") < demo < pins("requirements.lock")
+    names = {pin.partition("==")[0] for pin in demo}
+    extras = PROJECT["project"]["optional-dependencies"]
+    assert {Requirement(line).name for extra in ("kafka", "play") for line in extras[extra]} <= names
+    heavy = {Requirement(line).name for extra in ("export", "show", "dev") for line in extras[extra]}
+    # hatchling makes the editable installation; Faust asks for psutil.
+    assert heavy & names <= {"hatchling", "psutil"}

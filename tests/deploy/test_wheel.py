@@ -67,7 +67,7 @@ def test_it_declares_the_command_and_the_transport(wheel: Path) -> None:
     with ZipFile(wheel) as archive:
         (path,) = [n for n in archive.namelist() if n.endswith("/entry_points.txt")]
         declared.read_string(archive.read(path).decode())
-    assert dict(declared["console_scripts"]) == {"tapeline": "tapeline.cli:app"}
+    assert dict(declared["console_scripts"]) == {"tapeline": "tapeline.__main__:main"}
     assert dict(declared["faust.transports"]) == {"tapeline": "processors.driver.transport:Transport"}
 
 

@@ -3,10 +3,14 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +22,11 @@ from typer.testing import CliRunner
 
 from ingest.spool import SpoolError
 from schemas.topics import ALL_TOPICS
-from tapeline.cli import Commands
+from tapeline.cli import Commands, app
 from tapeline.local.stack import Stack
+from tapeline.settings import Settings
+
+ROOT = Path(__file__).parents[2]
 
 COMMANDS = (
     *("kafka", "topics", "gateway", "token", "worker", "play", "tap", "demo"),
@@ -37,13 +44,45 @@ async def test_help_names_every_command() -> None:
     ("command", "names"),
     [
         ("gateway", ["TAPELINE_KAFKA", "TAPELINE_LISTEN", "TAPELINE_REGISTRY"]),
-        ("worker", ["TAPELINE_KAFKA", "TAPELINE_STORE", "TAPELINE_WINDOW_MS"]),
+        ("worker", ["TAPELINE_KAFKA", "TAPELINE_STORE", "--idle-timeout-s", "SECONDS", "docs/operations.md"]),
         ("kafka", ["--port", "--data"]),
     ],
 )
 async def test_help_explains_the_settings(command: str, names: list[str]) -> None:
     _, out, _ = await tapeline(command, "--help")
     assert [n for n in names if n not in out] == []
+
+
+def every_command(below: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield each command with its words."""
+    below = below or typer.main.get_command(app)
+    for name, command in below.commands.items():
+        yield (*path, name), command
+        if hasattr(command, "commands"):
+            yield from every_command(command, (*path, name))
+
+
+@pytest.mark.parametrize(("words", "command"), list(every_command()), ids=lambda part: str(part))
+def test_help_at_80_columns_cuts_no_name_and_hides_only_what_is_documented(
+    words: tuple[str, ...], command: Any
+) -> None:
+    shown = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "80", "TERMINAL_WIDTH": "80"})
+    assert shown.exit_code == 0
+    said = set(re.split(r"[\s│]+", shown.stdout))
+    options = [option for option in command.params if option.param_type_name == "option"]
+    documented = (ROOT / "docs" / "operations.md").read_text()
+    for option in options:
+        if not option.hidden:
+            assert option.opts[0] in said, option.opts
+        elif option.name in Settings.model_fields:
+            assert f"| `TAPELINE_{option.name.upper()}`" in documented or (
+                f", `TAPELINE_{option.name.upper()}` |" in documented
+            )
+
+
+async def test_the_version_is_told() -> None:
+    status, out, _ = await tapeline("--version")
+    assert (status, out) == (0, f"tapeline {version('tapeline')}\n")
 
 
 async def test_topics_are_created_once(broker: Stack) -> None:
@@ -102,6 +141,38 @@ async def test_what_is_wrong_is_said_in_one_line(
     assert status == 1
     assert said in error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("command", [("verify",), ("show", "5")])
+async def test_a_store_that_is_not_there_is_named_and_not_made(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    store = tmp_path / "none"
+    status, _, error = await tapeline(*command, "--store", str(store))
+    assert status == 1
+    assert f"'{store.as_uri()}' (TAPELINE_STORE): there is no such folder" in error
+    assert not store.exists()
+    away = {"AWS_ENDPOINT": "http://127.0.0.1:9", "AWS_ALLOW_HTTP": "true", "AWS_REGION": "x"}
+    away |= {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
+    status, _, error = await tapeline(*command, "--store", "s3://bucket/calls", environment=away)
+    assert status == 1
+    assert "the store s3://bucket/calls (TAPELINE_STORE): " in error
+    assert "Debug" not in error
+
+
+@pytest.mark.parametrize("command", [("verify",), ("show", "5")])
+async def test_a_store_without_the_recording_is_named(command: tuple[str, ...], tmp_path: Path) -> None:
+    status, _, error = await tapeline(*command, "--store", str(tmp_path))
+    assert status == 1
+    assert f"{tmp_path.as_uri()} (TAPELINE_STORE)" in error
+
+
+async def test_debug_shows_the_traceback_wherever_it_stands(tmp_path: Path) -> None:
+    for command in (("--debug", "verify"), ("verify", "--debug")):
+        status, _, error = await tapeline(*command, "--store", str(tmp_path / "none"))
+        assert status == 1
+        assert "Traceback" in error
+        assert error.splitlines()[-1].startswith("tapeline: ")
 
 
 async def test_play_without_a_gateway_says_where_it_looked(tmp_path: Path) -> None:
@@ -175,14 +246,14 @@ def test_a_defect_keeps_its_traceback() -> None:
 
 def failing(error: Exception) -> typer.Typer:
     """Return a command line of which a command fails."""
-    app = typer.Typer(cls=Commands)
+    made = typer.Typer(cls=Commands)
 
-    @app.command()
+    @made.command()
     def fails() -> None:
         raise error
 
-    app.command("other")(lambda: None)
-    return app
+    made.command("other")(lambda: None)
+    return made
 
 
 def test_the_command_line_imports_what_every_command_needs_and_no_more() -> None:

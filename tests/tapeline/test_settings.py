@@ -148,6 +148,8 @@ def test_how_the_registry_is_asked_reaches_the_parts() -> None:
         changed = Settings.model_validate(whole | {name: value})
         assert changed.gateway().registry != usual.gateway().registry, name
         assert changed.worker().registry == changed.gateway().registry
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [

@@ -39,3 +39,15 @@ def test_what_is_no_audio_is_named(tmp_path: Path) -> None:
     file.write_text("not audio")
     with pytest.raises(AudioFileError, match=r"notes\.wav"):
         read_ulaw(file)
+
+
+def test_a_file_without_samples_and_one_of_another_format_are_refused(tmp_path: Path) -> None:
+    empty, other = tmp_path / "empty.wav", tmp_path / "notes.txt"
+    soundfile.write(empty, np.zeros((0, 1), np.int16), 8000)
+    other.write_text("no audio")
+    with pytest.raises(AudioFileError, match="there is no sample in it"):
+        read_ulaw(empty)
+    with pytest.raises(AudioFileError, match=r"Formats that can be played: .*FLAC.*WAV"):
+        read_ulaw(other)
+    with pytest.raises(AudioFileError, match="there is no such file"):
+        read_ulaw(tmp_path / "none.wav")

@@ -7,9 +7,11 @@ import pytest
 from rich.console import Console
 from support import tapeline
 
-from tapeline.local.demo import run_demo
+from tapeline.environment import load
+from tapeline.local.demo import defaults, run_demo
 from tapeline.local.kafka import is_running
 from tapeline.local.stack import Stack, StackError
+from tapeline.settings import Settings
 
 
 async def test_a_folder_that_holds_other_files_is_not_emptied(tmp_path: Path) -> None:
@@ -46,3 +48,14 @@ async def test_a_second_broker_on_a_folder_or_a_port_says_so_and_the_first_goes_
         await stack.start_broker()
     finally:
         await stack.stop_all()
+
+
+def test_a_demo_takes_nobodys_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Not those of the environment, and not those of a ``.env``: its parts have the defaults."""
+    monkeypatch.chdir(tmp_path)
+    theirs = "TAPELINE_REGISTRY=http://theirs\nTAPELINE_KAFKA_SECURITY=SASL_SSL\nTAPELINE_TOKENS=t.toml\n"
+    (tmp_path / ".env").write_text(theirs)
+    for name, value in defaults().items():
+        monkeypatch.setenv(name, value)
+    own = {"kafka", "listen", "store", "log_level", "log_format", "operations", "spool"}
+    assert load().model_dump(exclude=own) == Settings().model_dump(exclude=own)

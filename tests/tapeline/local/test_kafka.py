@@ -3,7 +3,7 @@
 import socket
 from pathlib import Path
 
-from tapeline.local.kafka import free_port, properties
+from tapeline.local.kafka import free_port, free_port_near, properties
 
 
 def test_it_listens_on_loopback_only_and_lets_nobody_create_topics(tmp_path: Path) -> None:
@@ -25,3 +25,10 @@ def test_every_internal_topic_has_one_replica() -> None:
 def test_a_free_port_can_be_listened_on() -> None:
     with socket.socket() as server:
         server.bind(("127.0.0.1", free_port()))
+
+
+def test_a_usual_port_is_taken_where_it_is_free_and_another_where_not() -> None:
+    usual = free_port()
+    assert free_port_near(usual) == usual
+    with socket.create_server(("127.0.0.1", usual)):
+        assert free_port_near(usual) not in (usual, 0)
