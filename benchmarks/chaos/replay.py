@@ -9,7 +9,9 @@ from processors.core.assemble.stream import StreamAssembler
 from processors.core.measure.stream import StreamMeter
 from processors.core.partition import CheckpointConfig, Partition
 from processors.core.processor import Rejected
+from runtime.clients import TOOL_PATIENCE_S
 from runtime.cluster import Cluster
+from runtime.log_identity import log_identity
 from schemas.codec import Writer
 from schemas.event_reader import EventReader
 from schemas.events import Event
@@ -30,18 +32,21 @@ class Replay:
 
     events: Numbered = field(default_factory=Numbered)
     letters: set[Letter] = field(default_factory=set)
+    topic_id: str = ""
+    """Which log the messages are."""
     _writer: Writer = field(default_factory=lambda: Writer(TRACKS))
 
     def add(self, event: Event) -> None:
         """Add an event."""
-        content = digest(self._writer.encode(event.to_record()))
+        record = event.to_record() | {"source_topic_id": self.topic_id}
+        content = digest(self._writer.encode(record))
         self.events.add(event.stream, event.event_index, content)
 
 
 async def replayed(cluster: Cluster, assembly: AssemblyConfig) -> Replay:
     """Assemble the whole of ``voxology.messages``. Raise BrokerAwayError."""
     partitions: dict[int, Partition[Record, Event]] = {}
-    replay = Replay()
+    replay = Replay(topic_id=(await log_identity(cluster, TOOL_PATIENCE_S)).topic_id)
     async for entry in entries(cluster, MESSAGES, None):
         number = entry.partition
         if number not in partitions:

@@ -26,7 +26,7 @@ _IOV_MAX = os.sysconf("SC_IOV_MAX")
 STAGED = re.compile(r".+#\d+")
 
 #: A folder may be removed, as empty, between its making and the first file in it. So often it is made again.
-_MAKE_FOLDER_TRIES = 10
+_MAKE_FOLDER_TRIES = 100
 
 
 class DurableFile:

@@ -73,7 +73,7 @@ async def test_by_reason_one_by_one_and_again_after_a_fix(pipeline: Stack, refus
 
 async def test_what_an_agent_refused_goes_back_to_where_it_was(refused: list[Letter]) -> None:
     letter = next(x for x in refused if x.fault.component == "assemble")
-    revived = revive(letter, Writer(MESSAGES))
+    revived = revive(letter, Writer(MESSAGES), {})
     assert isinstance(revived, Revived)
     assert (revived.topic, revived.partition) == (MESSAGES.name, letter.fault.partition)
     assert (revived.key, revived.value) == (b"7503", b"\xc3\x01 dead letters' own")

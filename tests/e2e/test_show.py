@@ -21,9 +21,10 @@ DOCUMENT = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
 
 
 def talk(*spurts: tuple[float, float], seconds: float = 12.0) -> bytes:
-    """Return a tone from one second to another, and silence elsewhere."""
+    """Return noise whose spectrum changes, from one second to another, and silence elsewhere."""
     t = np.arange(int(seconds * 8000)) / 8000
-    voice = 5000 * np.sin(2 * np.pi * 440 * t)
+    sharp = 3000 * np.random.default_rng(1).standard_normal(len(t))
+    voice = np.where(t // 0.05 % 2, sharp, np.convolve(sharp, np.ones(8) / np.sqrt(8), "same"))
     on = np.any([(first <= t) & (t < end) for first, end in spurts], axis=0)
     return to_ulaw((voice * on).astype(np.int16), 8000)
 

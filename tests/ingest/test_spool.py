@@ -102,11 +102,11 @@ def test_spools_are_merged_by_time_each_in_its_order(
 ADOPT = """
 import sys
 from pathlib import Path
-from ingest import spool
+from ingest import spool, spool_folder
 
 spool._ADOPT_BYTES = 600
 print("begins", flush=True)
-spool.gather(Path(sys.argv[1]))
+spool_folder.gather(Path(sys.argv[1]))
 """
 
 
@@ -119,7 +119,7 @@ def test_a_merge_that_is_killed_again_and_again_loses_and_doubles_nothing(tmp_pa
     while len(spool_files(tmp_path)) > 1:
         killed = subprocess.Popen([sys.executable, "-c", ADOPT, tmp_path], stdout=subprocess.PIPE)
         assert killed.stdout is not None
-        killed.stdout.readline()
+        assert killed.stdout.readline() == b"begins\n"
         time.sleep(source.uniform(0.0, 0.1))
         killed.kill()
         cut_short += killed.wait() != 0

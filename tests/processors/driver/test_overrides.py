@@ -55,7 +55,7 @@ OVERRIDDEN = [
             "_gather_remaining_tasks",
         ],
     ),
-    (WaitingConsumer, aiokafka.AIOKafkaConsumer, ["start"]),
+    (WaitingConsumer, aiokafka.AIOKafkaConsumer, ["commit", "start"]),
     (Transport, upstream.Transport, ["Consumer"]),
     (BareRecords, aiokafka_fetcher.PartitionRecords, ["__iter__", "_consumer_record"]),
     (FetchResult, aiokafka_fetcher.FetchResult, ["getall"]),
