@@ -31,13 +31,14 @@ ASSEMBLY = ("segment_ms", "window_chunks", "window_ms", "max_gap_s", "max_rate_h
 TLS = ("tls_certificate", "tls_key", "trusted_proxies")
 #: Taken, and in the tables of docs/operations.md; `--help` leaves them out, since hardly anybody sets them.
 RARE = (
+    *(name for name in REGISTRY if name != "registry"),
     *ASSEMBLY,
     *("checkpoint_s", "metrics_window_ms", "part_ms", "record_memory_bytes", "store_give_up_s"),
     *("max_message_bytes", "max_metadata_bytes", "max_connections_per_address", "open_timeout_s"),
     *("idle_connection_s", "ping_interval_s", "ping_timeout_s", "max_streams_per_connection"),
     *("max_dead_letters_per_connection", "compression", "max_in_flight_bytes", "max_spool_bytes"),
 )
-_PANELS = {"Kafka": (*CLUSTER, "registry"), "Access": ("tokens", "insecure", *TLS), "Logging": LOGGING}
+_PANELS = {"Kafka": (*CLUSTER, *REGISTRY), "Access": ("tokens", "insecure", *TLS), "Logging": LOGGING}
 #: What stands for a value in `--help`, by how the setting's name ends; else by its type.
 _VALUES = {
     "_per_s": "N",
