@@ -54,8 +54,8 @@ $(DEMO_STAMP): requirements-demo.lock pyproject.toml
 demo: $(DEMO_STAMP) ## Eight calls through the whole pipeline, compared byte for byte
 	@$(BIN)/tapeline demo
 
-test: setup ## Every test, two files at a time
-	@$(BIN)/pytest --numprocesses 2 --dist loadfile
+test: setup ## Every test, three files at a time
+	@$(BIN)/pytest --numprocesses 3 --dist loadfile
 
 check: setup ## Style, types, layers, known vulnerabilities
 	@$(BIN)/ruff check .
