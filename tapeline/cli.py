@@ -61,9 +61,10 @@ app = typer.Typer(
 
 def _version(asked: bool) -> None:
     if asked:
+        from tapeline.terminal import echo
         from tapeline.version import tapeline_version
 
-        typer.echo(f"tapeline {tapeline_version()}")
+        echo(f"tapeline {tapeline_version()}")
         raise typer.Exit(0)
 
 

@@ -262,7 +262,7 @@ class Settings(BaseModel):
     @field_validator(
         *("spool", "tokens", "tls_certificate", "tls_key", "kafka_ca", "kafka_certificate", "kafka_key"),
         *("registry", "registry_username", "registry_ca", "registry_certificate", "registry_key"),
-        *("operations", "kafka_username", "kafka_password"),
+        *("registry_password", "operations", "kafka_username", "kafka_password"),
         mode="before",
     )
     @classmethod

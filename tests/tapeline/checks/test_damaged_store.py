@@ -95,6 +95,7 @@ def test_a_damaged_file_is_told_and_all_others_are_judged(
         files = sorted(path for path in root.rglob("*") if path.is_file())
         path = data.draw(st.sampled_from(files))
         kind, at = data.draw(DAMAGE)
+        before = path.read_bytes()
         damage(path, kind, at)
         mine = path.parent.name
         found = asyncio.run(judged(root))
@@ -104,6 +105,8 @@ def test_a_damaged_file_is_told_and_all_others_are_judged(
         assert all(not faults for name, faults in found.items() if name != mine)
         if path.name == "recording.json" and kind == "flip":
             return  # it may say something else that may be; see below
+        if kind == "cut" and path.name == "recording.json" and path.read_bytes() == before.rstrip():
+            return  # the end of its last line: it says the same
         assert found[mine], f"{path.name}: {kind}"
         # Nor does it keep the others from being found.
         other = next(number for number in (5, 6, 7) if f"stream={number}" != mine)
