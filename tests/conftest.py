@@ -12,12 +12,13 @@ from obstore.store import ObjectStore
 from processors.storage.store import open_store
 from tapeline.local.stack import Stack
 
-settings.register_profile("tapeline", deadline=None, print_blob=True)
+settings.register_profile("explore", deadline=None, print_blob=True, max_examples=1000)
+#: The same examples in each run: what one run passes, the next does too.
+settings.register_profile("tapeline", deadline=None, print_blob=True, derandomize=True)
 #: Of a mutant it matters only that a test fails, and it must fail in every run.
 settings.register_profile(
     "mutants",
     settings.get_profile("tapeline"),
-    derandomize=True,
     phases=(Phase.explicit, Phase.generate),
 )
 settings.load_profile("tapeline")
