@@ -114,14 +114,18 @@ class Reader:
 
         Raise an OSError when it does not answer. Without a registry, do nothing.
         """
+        if self._registry is not None and (unlearned := self.unlearned(values)):
+            await asyncio.gather(*(self._ask(self._registry, schema_id) for schema_id in unlearned))
+
+    def unlearned(self, values: Iterable[bytes | None]) -> set[int]:
+        """Return the ids of schemas that are to be learned before values are decoded."""
         if self._registry is None:
-            return
-        if unlearned := {
+            return set()
+        return {
             schema_id
             for value in values
             if value and (schema_id := _schema_id(value)) is not None and schema_id not in self._by_id
-        }:
-            await asyncio.gather(*(self._ask(self._registry, schema_id) for schema_id in unlearned))
+        }
 
     async def _ask(self, registry: Registry, schema_id: int) -> None:
         try:

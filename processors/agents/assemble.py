@@ -1,7 +1,6 @@
 """``assemble``: messages into clean, ordered, gap-filled tracks."""
 
 import time
-from collections.abc import Iterable
 from typing import Any
 
 from processors.agents.ownership import OwnedPartition
@@ -30,15 +29,11 @@ class Assemble(StreamAgent[Record, Encoded]):
     def __init__(
         self, *args: Any, assembly: AssemblyConfig, reader: Reader, writer: Writer, log_writer: Writer
     ) -> None:
-        super().__init__(*args)
+        super().__init__(*args, reader=reader)
         self._log_writer = log_writer
         self._assembly = assembly
         self._reader = reader
         self._writer = writer
-
-    async def learn(self, values: Iterable[bytes | None]) -> None:
-        """Ask the registry for the schemas of values. Raise RegistryAwayError."""
-        await self._reader.learn(values)
 
     def decoded(self, value: bytes) -> tuple[str, Record]:
         """Return the stream's name and the message. Raise a SchemaError."""

@@ -1,6 +1,5 @@
 """``measure``: tracks into measures, live and final."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from processors.agents.ownership import OwnedPartition
@@ -23,15 +22,11 @@ class Measure(StreamAgent[Event, Encoded]):
     """Reads ``voxology.tracks``, writes ``voxology.metrics``."""
 
     def __init__(self, *args: Any, window_ms: int, reader: EventReader, writer: Writer) -> None:
-        super().__init__(*args)
+        super().__init__(*args, reader=reader)
         self._reader = reader
         self._window_ms = window_ms
         self._writer = writer
         warm_up()
-
-    async def learn(self, values: Iterable[bytes | None]) -> None:
-        """Ask the registry for the schemas of values. Raise RegistryAwayError."""
-        await self._reader.learn(values)
 
     def decoded(self, value: bytes) -> tuple[str, Event]:
         """Return the event, with its stream."""

@@ -1,7 +1,6 @@
 """``record``: tracks into recordings in the object store."""
 
 import asyncio
-from collections.abc import Iterable
 from typing import Any
 
 from processors.agents.announcer import Announcer, RecordingStandsError
@@ -47,7 +46,7 @@ class Record(StreamAgent[Event, RecorderOutput]):
     def __init__(
         self, *args: Any, storage: StorageConfig, recordings: Recordings, reader: EventReader, writer: Writer
     ) -> None:
-        super().__init__(*args)
+        super().__init__(*args, reader=reader)
         self._reader = reader
         self._storage = storage
         self._recordings = recordings
@@ -59,10 +58,6 @@ class Record(StreamAgent[Event, RecorderOutput]):
         self._store_probe = Probe(recordings.ask_store, Waiting(self.name, "store"))
         self._cleaner = PartsCleaner(self._delete_parts, self.log)
         self._crash: asyncio.Future[None] | None = None
-
-    async def learn(self, values: Iterable[bytes | None]) -> None:
-        """Ask the registry for the schemas of values. Raise RegistryAwayError."""
-        await self._reader.learn(values)
 
     def decoded(self, value: bytes) -> tuple[str, Event]:
         """Return the event, with its stream."""

@@ -33,6 +33,7 @@ from processors.driver.producer import PartitionProducers
 from runtime.probe import Probe, run_all
 from runtime.registry import while_registry_away
 from runtime.waiting import Waiting
+from schemas.codec import Reader
 from schemas.identity import without_log
 from schemas.silence import Silence
 from schemas.topics import Topic
@@ -60,8 +61,13 @@ class StreamAgent(ABC, Generic[A, B]):
         read_skips: ReadSkips,
         source_id: str = "",
         check_log: Callable[[], Awaitable[None]] | None = None,
+        *,
+        reader: Reader,
     ) -> None:
-        """``source_id``: Kafka's id of the topic that it reads; ``check_log`` raises if that has changed."""
+        """``source_id``: Kafka's id of the topic that it reads; ``check_log`` raises if that has changed.
+
+        ``reader``: what ``decoded`` reads with; it is asked to learn the schemas first.
+        """
         self.app = app
         self.name = name
         self.source = source
@@ -88,6 +94,7 @@ class StreamAgent(ABC, Generic[A, B]):
         self._check_log = check_log
         self._log_changes = LogChanges(self.metrics, self.log)
         self._faults = FaultReporter(name, self.metrics, self.log, source_id or None)
+        self._learning = reader
         self._registry = Waiting(name, "registry")
         self._stopping = False
         app.before_revocation = self._give_up
@@ -115,9 +122,6 @@ class StreamAgent(ABC, Generic[A, B]):
     @abstractmethod
     def restored_processor(self, snapshot: bytes) -> StreamProcessor[A, Any]:
         """Return the processor of a stream with this checkpoint."""
-
-    async def learn(self, values: Iterable[bytes | None]) -> None:
-        """Learn what is needed to decode values. Raise RegistryAwayError, which is waited for."""
 
     def encoded(self, output: Any) -> B:
         """Return a processor's output as it is sent. Whatever this raises fails the output's stream."""
@@ -180,7 +184,8 @@ class StreamAgent(ABC, Generic[A, B]):
         if owned is None:
             return
         values = [record.value for record in batch.records]
-        await while_registry_away(lambda: self.learn(values), self._registry)
+        if self._learning.unlearned(values):  # mostly not, and to wait costs as much as a message
+            await while_registry_away(lambda: self._learning.learn(values), self._registry)
         async with owned.busy:
             if not self._ownership.accepts(owned):
                 return  # it was given up, or lost, while the batch waited
@@ -189,9 +194,8 @@ class StreamAgent(ABC, Generic[A, B]):
             except FencedError as error:
                 self._ownership.lose(owned, error)
             except BaseException as error:
-                if isinstance(
-                    error, (OSError, LogLostError)
-                ):  # told, and no fault of a record: it counts as no death
+                if isinstance(error, OSError | LogLostError):
+                    # Told, and no fault of a record: it counts as no death.
                     with suppress(Exception):
                         await self._caution.end(owned.tp, owned.producer, owned.standing, forget=False)
                 # Something may be fed that is not durable: its state must not be saved any more. If it was

@@ -13,6 +13,7 @@ from processors.agents.stream_agent import StreamAgent
 from processors.core.attempt import MAX_DEATHS, MAX_DEATHS_AT_RECORD, Attempt
 from processors.core.config import CheckpointConfig
 from processors.core.processor import SelfContained
+from schemas.codec import Reader
 from schemas.dead_letter import parse_headers
 from schemas.skip import Skip
 from schemas.topics import DEAD_LETTERS, MESSAGES, TRACKS, changelog
@@ -82,6 +83,7 @@ class Life:
             *(application, "assemble", MESSAGES, application, Notes(kafka, noted)),
             CheckpointConfig(every_ms=10**9),
             self.read_skips,
+            reader=Reader(),
         )
 
     async def read_skips(self, number: int) -> frozenset[Skip]:

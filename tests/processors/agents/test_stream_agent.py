@@ -17,6 +17,7 @@ from processors.core.config import CheckpointConfig
 from processors.core.processor import Rejected, SelfContained
 from runtime.registry import RegistryAwayError
 from runtime.registry_config import RegistryConfig
+from schemas.codec import Reader
 from schemas.dead_letter import DeadLetter, parse_headers
 from schemas.errors import CorruptRecordError
 from schemas.topics import DEAD_LETTERS, MESSAGES, TRACKS, changelog
@@ -95,7 +96,9 @@ class Life:
         application: Any = self.worker
         self.log = Changelog(self.kafka, CHECKPOINTS)
         self.agent = EchoAgent(
-            application, "assemble", MESSAGES, application, self.log, CheckpointConfig(every_ms=-1), no_skips
+            *(application, "assemble", MESSAGES, application, self.log),
+            *(CheckpointConfig(every_ms=-1), no_skips),
+            reader=Reader(),
         )
         self.agent.trouble = self.trouble
 
