@@ -138,6 +138,7 @@ class Turns:
         if party.ended != now:
             pause = now - party.ended
             party.began = now
+            party.interrupting = -1
             party.talkspurts += 1
             if (
                 party.first_speech < 0

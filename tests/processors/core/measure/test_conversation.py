@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support import DELIVERY
 
@@ -401,6 +401,40 @@ def test_swapping_tracks_swaps_their_figures(tracks: list[Track], data: st.DataO
     mine, swapped = final(*tracks), final(*(tracks[number] for number in order))
     assert [bare(mine)[number] for number in order] == bare(swapped)
     assert mine["overlap_ms"] == swapped["overlap_ms"]
+
+
+def talks(tracks: list[Track]) -> list[set[int]]:
+    """Return of each track the frames in which it talks."""
+    found = []
+    for start, lengths in tracks:
+        ends = [start, *(start + end for end in itertools.accumulate(lengths))]
+        spurts = list(itertools.pairwise(ends))[1::2]
+        found.append({frame for begin, end in spurts for frame in range(begin, end)})
+    return found
+
+
+def interruptions_of(mine: set[int], others: list[set[int]]) -> tuple[int, int]:
+    """Return how often a party interrupts, and the frames of it, as docs/metrics.md defines them."""
+    count = frames = 0
+    for begin in sorted(frame for frame in mine if frame - 1 not in mine):
+        spurt = range(begin, begin + INTERRUPTION_FRAMES)
+        if mine.issuperset(spurt) and any({begin - 1, *spurt} <= other for other in others):
+            count += 1
+            frames += next(after for after in itertools.count() if not shared(begin + after, mine, others))
+    return count, frames
+
+
+def shared(frame: int, mine: set[int], others: list[set[int]]) -> bool:
+    return frame in mine and any(frame in other for other in others)
+
+
+@given(tracks=TRACKS)
+@example(tracks=[(52, [0, 175]), (52, [1, 200, 48, 200]), (52, [1, 25, 148, 27, 149, 196])])
+def test_interruptions_are_what_the_frames_say(tracks: list[Track]) -> None:
+    record, talk = final(*tracks), talks(tracks)
+    for index, party in enumerate(record["parties"]):
+        count, frames = interruptions_of(talk[index], talk[:index] + talk[index + 1 :])
+        assert (party["interruptions"], party["interruption_ms"]) == (count, frames * FRAME_MS)
 
 
 @given(tracks=TRACKS, data=st.data())
