@@ -19,6 +19,9 @@ MADE   := $(VENV) .tapeline dist htmlcov .coverage .coverage.* .hypothesis .impo
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
+# Without bytecode each process would compile all that it imports, seconds of it.
+unexport PYTHONDONTWRITEBYTECODE
+
 # bash, since what pip says goes through a pipe, and its status must not be lost there.
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c

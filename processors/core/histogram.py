@@ -32,13 +32,13 @@ def percentiles(counts: Mapping[int, int], shares: Iterable[float]) -> list[int]
     It is its bucket's outer border. There is at least one value.
     """
     total = sum(counts.values())
-    buckets = iter(sorted(counts.items()))
+    buckets = iter(sorted(counts))
     found: list[int] = []
-    seen, border = 0, 0
+    seen, bucket = 0, 0
     for share in shares:
-        while seen < math.ceil(total * share):
-            bucket, count = next(buckets)
-            seen += count
-            border = outer_border(bucket)
-        found.append(border)
+        rank = math.ceil(total * share)
+        while seen < rank:
+            bucket = next(buckets)
+            seen += counts[bucket]
+        found.append(outer_border(bucket))
     return found
