@@ -41,17 +41,17 @@ define SET_UP
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@# The kernels are compiled meanwhile, for the agents' first start.
 	@$(BIN)/python -c 'from processors.core.measure.frames import warm_up; warm_up()' & \
-		$(BIN)/tapeline kafka --fetch-only && wait $$!
+		$(BIN)/tapeline kafka --fetch-only $(2) && wait $$!
 endef
 
 setup: $(STAMP) ## Set up .venv: locked dependencies, the developers' tools, the Java runtime, Kafka's jars
 $(STAMP): requirements.lock pyproject.toml
-	$(call SET_UP,requirements.lock)
+	$(call SET_UP,requirements.lock,--archive)
 	@touch $(STAMP) $(DEMO_STAMP)
 
 # What the demo needs to run, and no more: no charts, no Parquet, no developers' tools.
 $(DEMO_STAMP): requirements-demo.lock pyproject.toml
-	$(call SET_UP,requirements-demo.lock)
+	$(call SET_UP,requirements-demo.lock,)
 	@touch $@
 
 demo: $(DEMO_STAMP) ## Eight calls through the whole pipeline, compared byte for byte

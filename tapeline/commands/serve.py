@@ -21,6 +21,9 @@ def kafka(
     fetch_only: Annotated[
         bool, typer.Option("--fetch-only", help="Download what it needs, and stop.")
     ] = False,
+    archive: Annotated[
+        bool, typer.Option("--archive", help="With --fetch-only: 64 MB more, to start in half the time.")
+    ] = False,
 ) -> None:
     """Run the embedded Kafka broker, in the foreground."""
     from tapeline.local import kafka as broker
@@ -28,6 +31,12 @@ def kafka(
     if fetch_only:
         broker.fetch(echo)
         broker.java()
+        if archive:
+            from tapeline.local.archive import make
+            from tapeline.serving import logs
+
+            logs.configure("error", "console")  # it is known that the broker is not up yet
+            make(echo)
     else:
         try:
             more = properties.read_text() if properties is not None else ""

@@ -11,7 +11,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -51,6 +51,11 @@ def fetch(say: Callable[[str], None]) -> list[Path]:
     jars = [Path(jar) for jar in environment.all_jars]
     listed.write_text("".join(f"{jar.relative_to(folder)}\n" for jar in jars))
     return jars
+
+
+def archive() -> Path:
+    """Return where the archive of the broker's classes is, if it was made."""
+    return _jars_folder() / "classes.aot"
 
 
 def java() -> str:
@@ -103,7 +108,20 @@ def run(port: int, data: Path, say: Callable[[str], None], more: str = "") -> No
         raise EmbeddedKafkaError(f"port {port} is taken: stop what listens there, or give another (--port)")
     config = data / "server.properties"
     config.write_text(properties(port, free_port(), data) + more)
-    command = [
+    command = java_command(jars)
+    if archive().exists():
+        command.insert(1, f"-XX:AOTCache={archive()}")
+    raise_again()  # from here on there may be a child
+    if not (data / "log" / "meta.properties").exists():
+        format_storage(command, config)
+    say(f"Kafka {KAFKA_VERSION} starts on 127.0.0.1:{port}, data in {data}; Ctrl-C stops it")
+    sys.stdout.flush()
+    os.execv(command[0], [*command, "kafka.Kafka", str(config)])  # noqa: S606  # signals must reach the broker itself
+
+
+def java_command(jars: Iterable[Path]) -> list[str]:
+    """Return the command that runs a class of the broker's, which is yet to be named."""
+    return [
         java(),
         *_JVM,
         "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
@@ -111,19 +129,18 @@ def run(port: int, data: Path, say: Callable[[str], None], more: str = "") -> No
         "-cp",
         os.pathsep.join(map(str, jars)),
     ]
-    raise_again()  # from here on there may be a child
-    if not (data / "log" / "meta.properties").exists():
-        formatted = subprocess.run(
-            [*command, "kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c", str(config)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if formatted.returncode:
-            raise EmbeddedKafkaError(f"{data} could not be formatted: {formatted.stderr.strip()}")
-    say(f"Kafka {KAFKA_VERSION} starts on 127.0.0.1:{port}, data in {data}; Ctrl-C stops it")
-    sys.stdout.flush()
-    os.execv(command[0], [*command, "kafka.Kafka", str(config)])  # noqa: S606  # signals must reach the broker itself
+
+
+def format_storage(command: Sequence[str], config: Path) -> None:
+    """Format the folder of a configuration. Raise EmbeddedKafkaError."""
+    formatted = subprocess.run(
+        [*command, "kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c", str(config)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if formatted.returncode:
+        raise EmbeddedKafkaError(f"{config.parent} could not be formatted: {formatted.stderr.strip()}")
 
 
 def is_running(data: Path) -> bool:

@@ -3,7 +3,10 @@
 import socket
 from pathlib import Path
 
-from tapeline.local.kafka import free_port, free_port_near, properties
+import psutil
+
+from tapeline.local.kafka import archive, free_port, free_port_near, properties
+from tapeline.local.stack import Stack
 
 
 def test_it_listens_on_loopback_only_and_lets_nobody_create_topics(tmp_path: Path) -> None:
@@ -32,3 +35,10 @@ def test_a_usual_port_is_taken_where_it_is_free_and_another_where_not() -> None:
     assert free_port_near(usual) == usual
     with socket.create_server(("127.0.0.1", usual)):
         assert free_port_near(usual) not in (usual, 0)
+
+
+async def test_a_broker_starts_from_the_archive_of_its_classes_where_there_is_one(broker: Stack) -> None:
+    process = psutil.Process(broker.processes["kafka"].pid)
+    assert (f"-XX:AOTCache={archive()}" in process.cmdline()) == archive().exists()
+    if archive().exists():
+        assert str(archive().resolve()) in {mapped.path for mapped in process.memory_maps()}
