@@ -41,6 +41,7 @@ def what_is_lacking(state: StreamState) -> list[str]:
         *(f"chunks_lost:{t.name}" for t in tracks if t.stats.lost),
         *(f"gap_capped:{t.name}" for t in tracks if t.capped_samples),
         *(f"numbers_reused:{t.name}" for t in tracks if t.reused),
+        *(f"take_uncertain:{t.name}" for t in tracks if t.contested),
         *(f"late:{t.name}" for t in tracks if t.stats.late),
         *([f"too_many_tracks:{state.too_many}"] if state.too_many else []),
         *(f"too_many_tracks:{name}" if name else "too_many_tracks" for name in state.too_many_more),

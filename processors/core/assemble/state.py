@@ -128,6 +128,8 @@ class TrackState(msgspec.Struct, array_like=True):
     duplicates."""
     partial: Partial = Partial()
     """Only in a snapshot; else the segment buffer holds it."""
+    contested: bool = False
+    """Whether it has a chunk that may as well be another take's."""
 
     @property
     def begun(self) -> bool:

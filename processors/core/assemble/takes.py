@@ -22,7 +22,7 @@ from processors.core.assemble.instant import Instant
 from processors.core.assemble.state import CHUNK, START, STOP, Message, NameState
 from processors.core.assemble.track import TrackAssembler
 from processors.core.assemble.waiting import Waiting, window_is_over
-from processors.core.assemble.which_take import expecting, lost_of
+from processors.core.assemble.which_take import expecting, is_contested, lost_of
 from schemas.errors import TapelineError
 from schemas.events import Payload, StreamSettings
 
@@ -105,6 +105,7 @@ class Takes:
             take.use_spares_if_whole()  # then it is the first chunk behind the start that waits
             take = expecting(self._takes, message, connection)
         if take is not None:
+            take.state.contested |= is_contested(self._takes, take, message)
             self._add(take, message, known=known)
         elif known:
             self._takes[-1].state.stats.duplicate += 1

@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 
-from processors.core.assemble.state import STOP, Message
+from processors.core.assemble.state import CHUNK, STOP, Message
 from processors.core.assemble.track import TrackAssembler
+
+#: How far a take has gone on behind a number that came just now: one may have overtaken it.
+_CLOSE = 2
 
 
 def expecting(takes: Sequence[TrackAssembler], message: Message, connection: int) -> TrackAssembler | None:
@@ -22,6 +25,21 @@ def expecting(takes: Sequence[TrackAssembler], message: Message, connection: int
             sign * take.state.take,
         ),
         default=None,
+    )
+
+
+def is_contested(takes: Sequence[TrackAssembler], take: TrackAssembler, message: Message) -> bool:
+    """Tell whether a chunk may as well be a later take's, of the same connection, as the one it is given to.
+
+    Two legs count from 1. A chunk of the first that is as late as the second is long comes just before or
+    just behind the second's of that number, and what they hold tells nobody which is which. Where the second
+    has gone on since, its own came in its place.
+    """
+    return message.kind is CHUNK and any(
+        later.state.connection == take.state.connection
+        and 0 < later.state.next_seq - message.sequence_number <= _CLOSE
+        for later in takes
+        if later.state.take > take.state.take
     )
 
 

@@ -67,6 +67,7 @@ CHECKPOINT: list[Any] = [
             [[0, 750, 1125, 1500, 1875, 2250], [], -1, 2250, []],
             {},
             [b"\x08" * 3, [3], 70, 70],
+            False,
         ]
     ],
     [
@@ -86,8 +87,9 @@ CHECKPOINT: list[Any] = [
     ],
     *([], [], 1_000_000, 1_000_000, "", False, 153, False),
 ]
-#: What later versions have behind it.
+#: What later versions have behind it, and behind its tracks.
 SINCE: list[Any] = [[]]
+SINCE_OF_TRACKS: list[Any] = [False]
 
 
 def assembled() -> StreamAssembler:

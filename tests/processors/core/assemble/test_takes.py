@@ -226,6 +226,34 @@ def test_what_is_left_of_a_leg_finds_its_take_when_the_next_has_begun() -> None:
     assert (heard.texts, heard.reasons) == (["abcdef", "ghijkl"], [])
 
 
+@given(
+    number=st.integers(2, 26),
+    more=st.integers(0, 3),
+    late=st.integers(0, 60),
+    reverse=st.booleans(),
+)
+def test_what_comes_as_late_as_the_next_leg_is_long_is_in_its_take_or_doubted(
+    number: int, more: int, late: int, reverse: bool
+) -> None:
+    """Over one connection two legs of the same numbers are told apart by their order alone."""
+    old, new = "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789" * 2
+    first, second = take(old), take(new)
+    held = first[number : number + 1 + more]
+    rest = [*first[:number], *first[number + 1 + more :], *second]
+    at = min(number + late, len(rest))
+    heard = call(*rest[:at], *(reversed(held) if reverse else held), *rest[at:])
+    if heard.texts != [old, new]:
+        assert heard.reasons
+    if at <= len(first) - len(held):
+        assert (heard.texts, heard.reasons) == ([old, new], [])
+
+
+def test_a_late_chunk_behind_the_like_of_its_number_and_more_is_in_its_take() -> None:
+    first, second = take("abcdef"), take("ghijklmnop")
+    heard = call(*first[:4], *first[5:], *second[:8], first[4], *second[8:])
+    assert (heard.texts, heard.reasons) == (["abcdef", "ghijklmnop"], [])
+
+
 def test_a_sender_that_counts_from_1_again_without_a_stop() -> None:
     old, new = "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ" * 4
     heard = call(start(), *chunks(old), *over("c2", start(), *chunks(new), stop(len(new) + 2)))
