@@ -7,10 +7,9 @@ part of a secret was wrong.
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 from ingest.address import Network, address_of, client_address, is_in
-from ingest.auth import Token, given_tokens, valid_token
+from ingest.auth import Token, given_tokens, split_target, valid_token
 from ingest.limits import ConnectionCounts, Place
 
 
@@ -149,7 +148,7 @@ def fault_of(status: int) -> str:
 def _is_served(target: str, served: str) -> bool:
     """Return whether a target is the path served, or one part below it: a token."""
     try:
-        path = urlsplit(target).path.rstrip("/")
+        path = split_target(target).path.rstrip("/")
     except ValueError:
         return False
     return path == served or path.rpartition("/")[0] == served

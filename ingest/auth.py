@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, auto
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from schemas.errors import TapelineError
 from schemas.identity import SENDER
@@ -51,7 +51,7 @@ def parse_tokens(text: str) -> list[Token]:
     Raise TokensError that names the entry at fault, and none of its hash.
     """
     try:
-        content = tomllib.loads(text)
+        content = tomllib.loads(text.removeprefix("\ufeff"))  # some editors put a byte order mark there
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise TokensError(f"it is not TOML: {_without_text(error)}") from None
     entries = content.pop("token", [])
@@ -59,7 +59,15 @@ def parse_tokens(text: str) -> list[Token]:
         raise TokensError(f"it has {', '.join(sorted(content))[:80]!r}; known: [[token]]")
     if not isinstance(entries, list):
         raise TokensError("token is no list of tables; `tapeline token SENDER` makes [[token]]")
-    return [_parse(number, entry) for number, entry in enumerate(entries, 1)]
+    tokens = [_parse(number, entry) for number, entry in enumerate(entries, 1)]
+    senders: dict[bytes, str] = {}
+    for number, token in enumerate(tokens, 1):
+        first = senders.setdefault(token.sha256, token.sender)
+        if first != token.sender:
+            raise TokensError(
+                f"token {number} of {token.sender} is one of {first} too: make it one of its own"
+            )
+    return tokens
 
 
 def _without_text(error: Exception) -> str:
@@ -141,11 +149,19 @@ def standing(token: Token, tokens: Iterable[Token], now_s: float) -> Standing:
     return Standing.EXPIRED if all(t.has_expired(now_s) for t in same) else Standing.VALID
 
 
-def given_tokens(path: str, authorizations: Iterable[str]) -> list[str]:
+def split_target(target: str) -> SplitResult:
+    """Return the parts of a request's target. Raise ValueError for what is no URL.
+
+    A path that begins with two slashes names no host; it comes of a URL and a path that were put together.
+    """
+    return urlsplit(f"/{target.lstrip('/')}" if target.startswith("/") else target)
+
+
+def given_tokens(target: str, authorizations: Iterable[str]) -> list[str]:
     """Return the tokens that a handshake may hold: in Authorization, the query, the path's last part."""
     found = [_authorized(value) for value in authorizations]
     try:
-        url = urlsplit(path)
+        url = split_target(target)
         found += parse_qs(url.query, max_num_fields=20).get("token", [])
         found.append(unquote(url.path).rstrip("/").rpartition("/")[2])
     except ValueError:
@@ -159,7 +175,9 @@ def _authorized(value: str) -> str:
         return credentials.strip()
     if scheme.lower() == "basic":
         try:
-            return base64.b64decode(credentials.strip(), validate=True).decode().partition(":")[2]
+            pair = base64.b64decode(credentials.strip(), validate=True)
         except (binascii.Error, ValueError):
             return ""
+        # The name may be in any encoding (RFC 7617, section 2.1): it says nothing to us.
+        return pair.decode(errors="replace").partition(":")[2]
     return ""

@@ -92,14 +92,14 @@ class Connection(BoundedConnection):
         self._let_go(CLOSE_S)
         super().eof_received()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def release(self) -> None:
         """Clean up after a connection, wherever it had come to."""
         self._place.leave()
         if self._last_moment is not None:
             self._last_moment.cancel()
             self._last_moment = None
+        super().release()
         self.fast_path = _no_fast_path
-        super().connection_lost(exc)
 
     def _let_go(self, seconds: float) -> None:
         """Give up its place, and let what was written arrive for so long."""
@@ -115,6 +115,11 @@ class Connection(BoundedConnection):
     def report_stall(self) -> None:
         """Count a peer that does not read."""
         telemetry.LIMITED.labels("unread").inc()
+
+    def report_rest(self, seconds: float) -> None:
+        """Count a peer that sends too many frames that are no messages."""
+        telemetry.LIMITED.labels("frames_per_s").inc()
+        telemetry.THROTTLED.inc(seconds)
 
     @property
     def ended_with(self) -> int:
@@ -183,8 +188,8 @@ class Connection(BoundedConnection):
         """Do the opening handshake; answer when none comes in time, and count what was no request."""
         try:
             await super().handshake(
-                Connection.process_request,  # type: ignore[arg-type]
-                Connection.process_response,  # type: ignore[arg-type]
+                Connection.process_request,
+                Connection.process_response,
                 None,  # no header Server
             )
         except asyncio.CancelledError:
@@ -207,7 +212,7 @@ class Connection(BoundedConnection):
             self.request is None
             and not self.refused
             and isinstance(self.protocol.handshake_exc, exceptions.InvalidMessage)
-            and not isinstance(self.protocol.handshake_exc.__cause__, EOFError)
+            and not self.protocol.reader.eof
         ):
             self._answer(NOT_HTTP)
         super().send_data()
@@ -256,6 +261,7 @@ def connection_options(limits: Limits) -> dict[str, Any]:
         "ping_interval": limits.ping_interval_s,
         "ping_timeout": limits.ping_timeout_s,
         "stall_s": limits.ping_timeout_s,
+        "frames_per_s": limits.max_messages_per_s,
         "slice_bytes": COMPRESSED_SLICE_BYTES if limits.compression else SLICE_BYTES,
     }
 

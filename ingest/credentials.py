@@ -1,7 +1,9 @@
 """What the gateway reads from files and reads again when they change: tokens, and the TLS certificate."""
 
+import errno
 import os
 import ssl
+import stat
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +22,8 @@ T = TypeVar("T")
 
 #: What makes files unusable: they cannot be read (ssl.SSLError is an OSError), or are no text, or no tokens.
 UNUSABLE = (OSError, UnicodeDecodeError, TokensError)
+#: The largest file that is read: eight thousand tokens, far more than any certificate.
+LARGEST_BYTES = 1024 * 1024
 #: How long the last list of tokens admits senders when their file cannot be used any more.
 LAST_LIST_S = 300.0
 
@@ -91,7 +95,18 @@ class ReloadedFiles(Generic[T]):
             log.error(f"{self._name}_unusable", path=str(self._paths[0]), reason=in_words(fault))
 
     def _changed_at(self) -> list[tuple[int, ...]]:
-        return [(s.st_mtime_ns, s.st_ctime_ns, s.st_ino, s.st_size) for s in (p.stat() for p in self._paths)]
+        return [_stamp(path) for path in self._paths]
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """Return what changes with a file. Raise OSError, also for one that would hold the event loop up."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "no regular file", str(path))
+    if found.st_size > LARGEST_BYTES:
+        said = f"{found.st_size} bytes, where at most {LARGEST_BYTES} are read"
+        raise OSError(errno.EFBIG, said, str(path))
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size
 
 
 class TokensFile:
@@ -103,7 +118,7 @@ class TokensFile:
         self._log_throttle = LogThrottle()
 
         def read() -> list[Token]:
-            return parse_tokens(path.read_text())
+            return parse_tokens(path.read_text(encoding="utf-8"))
 
         try:
             self._file = ReloadedFiles[list[Token]]("tokens", [path], read, absent=[])
@@ -157,7 +172,7 @@ class Certificate:
 
         def read() -> ssl.SSLContext:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-            context.load_cert_chain(certificate, key)
+            context.load_cert_chain(certificate, key, password="")  # else OpenSSL asks the terminal for it
             return context
 
         paths = [certificate] if key is None else [certificate, key]

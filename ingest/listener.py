@@ -219,7 +219,7 @@ class Listener:
         finally:
             self._opening.discard(connection)
             if not connection.refused:
-                connection.transport.abort()
+                connection.drop()
             task = asyncio.current_task()
             assert task is not None
             self.handler_tasks.discard(task)

@@ -27,7 +27,8 @@ CALLS = {
 }
 #: What it overrides for asyncio, or calls.
 METHODS = (
-    *("connection_made", "connection_lost", "pause_writing", "resume_writing", "start_keepalive"),
+    *("connection_made", "connection_lost", "eof_received", "pause_writing", "resume_writing"),
+    "start_keepalive",
     *("handshake", "process_event", "respond", "send_data", "set_connection_exc"),
 )
 #: What ended a handshake that is no request: ``ServerProtocol.handshake_exc``.
@@ -38,11 +39,13 @@ ATTRIBUTES: dict[str, Callable[[Any], bool]] = {
     "ServerConnection.transport": lambda made: isinstance(made.transport, asyncio.Transport),
     "ServerConnection.loop": lambda made: made.loop is asyncio.get_running_loop(),
     "ServerConnection.paused": lambda made: made.paused is False,
+    "ServerConnection.keepalive_task": lambda made: made.keepalive_task is None,
     "ServerConnection.protocol.close_sent": lambda made: made.protocol.close_sent is None,
     "ServerConnection.protocol.close_rcvd": lambda made: made.protocol.close_rcvd is None,
     "ServerConnection.protocol.close_rcvd_then_sent": lambda made: made.protocol.close_rcvd_then_sent is None,
     "ServerConnection.protocol.parser": lambda made: callable(made.protocol.parser.close),
     "ServerConnection.protocol.reader.buffer": lambda made: made.protocol.reader.buffer == b"",
+    "ServerConnection.protocol.reader.eof": lambda made: made.protocol.reader.eof is False,
     "ServerConnection.recv_messages.pause": lambda made: callable(made.recv_messages.pause),
     "ServerConnection.recv_messages.resume": lambda made: callable(made.recv_messages.resume),
     "ServerConnection.protocol.handshake_exc": lambda made: made.protocol.handshake_exc is None,

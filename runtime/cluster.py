@@ -90,7 +90,8 @@ class Cluster:
             ) from error
         if self.certificate is not None:
             try:
-                context.load_cert_chain(self.certificate, self.key)
+                # Without a password, OpenSSL would ask the terminal for that of an encrypted key.
+                context.load_cert_chain(self.certificate, self.key, password="")
             except (OSError, ssl.SSLError) as error:
                 raise ClusterError(
                     f"{self.certificate} (TAPELINE_KAFKA_CERTIFICATE) and {self.key} (TAPELINE_KAFKA_KEY) "

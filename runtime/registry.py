@@ -171,6 +171,8 @@ def _client_options(config: RegistryConfig) -> dict[str, Any]:
     if config.credentials is not None:
         options["basic.auth.user.info"] = ":".join(config.credentials)
     files = {"ca": config.ca, "certificate": config.certificate, "key": config.key}
+    if config.certificate is not None:
+        options["ssl.key.password"] = ""  # else OpenSSL asks the terminal for that of an encrypted key
     return options | {f"ssl.{name}.location": str(path) for name, path in files.items() if path is not None}
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 #: What obstore opens a store by.
 STORE_SCHEMES = ("file", "s3", "s3a", "gs", "az", "adl", "azure", "abfs", "abfss", "memory", "https", "http")
 _PATH = re.compile(r"/[^\s?#]*")
+_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(\[[0-9a-f:.]+\]|[^\s/?#@:\[\]]+)(?::([0-9]{1,5}))?")
 _MAX_PORT = 65535
 
 
@@ -70,6 +71,24 @@ def url_path(text: str) -> str:
     return text
 
 
+def page_origins(text: str) -> str:
+    """Return the origins of web pages, comma-separated, as browsers write them. Raise ValueError."""
+    return ",".join(_origin(part.strip()) for part in text.split(",") if part.strip())
+
+
+def _origin(text: str) -> str:
+    if text in ("*", "null"):
+        return text
+    found = _ORIGIN.fullmatch(text.lower())
+    if found is None:
+        raise ValueError(
+            f"{text!r} is no origin, such as https://calls.example.com: scheme, host, perhaps a port"
+        )
+    scheme, host, port = found.groups()
+    is_usual = (scheme, port) in (("https", "443"), ("http", "80"))
+    return f"{scheme}://{host}" if port is None or is_usual else f"{scheme}://{host}:{port}"
+
+
 def registry_url(text: str) -> str:
     """Return the URLs of a schema registry, with commas between. Raise ValueError."""
     for url in text.split(","):
@@ -105,6 +124,7 @@ Address = Annotated[str, AfterValidator(address)]
 Servers = Annotated[str, AfterValidator(servers)]
 Networks = Annotated[str, AfterValidator(addresses)]
 UrlPath = Annotated[str, AfterValidator(url_path)]
+Origins = Annotated[str, AfterValidator(page_origins)]
 RegistryUrl = Annotated[str, AfterValidator(registry_url)]
 StoreUrl = Annotated[str, AfterValidator(store_url)]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(in_small_letters)]

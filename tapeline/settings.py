@@ -23,6 +23,7 @@ from tapeline.setting_values import (
     LogFormat,
     LogLevel,
     Networks,
+    Origins,
     Positive,
     PositiveSeconds,
     RegistryUrl,
@@ -138,7 +139,7 @@ class Settings(BaseModel):
         "",
         description="Addresses or networks, comma-separated, whose X-Forwarded-For is believed.",
     )
-    origins: str = Field(
+    origins: Origins = Field(
         "",
         description="Origins, comma-separated, as https://example.com, of web pages that may call; * is any. "
         "Unset: a handshake with an Origin is refused (403), so that no page that somebody visits can write.",

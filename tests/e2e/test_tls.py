@@ -1,6 +1,7 @@
 """TLS of the gateway as it is shipped: every handshake, what is none, and a certificate that changes."""
 
 import asyncio
+import json
 import socket
 import ssl
 import struct
@@ -8,9 +9,10 @@ from pathlib import Path
 
 import pytest
 import trustme
-from front import HANDSHAKE, answer, front, issue, lines, opened, trusting
-from support import until
+from front import HANDSHAKE, answer, front, issue, lines, masked, opened, trusting
+from support import live_track, until
 
+from benchmarks.scrape import scraped
 from tapeline.local.stack import Stack
 
 AUTHORITY = trustme.CA()
@@ -72,6 +74,34 @@ async def test_what_comes_before_tls_is_no_part_of_a_request(tmp_path: Path) -> 
         assert set(await asyncio.gather(*(plain_first() for _ in range(25)))) == {b""}
         assert await answer(stack) == 0, "nor is a request without TLS"
         assert await answer(stack, tls=TRUSTED) == 101
+
+
+@pytest.mark.parametrize("compression", ["false", "true"])
+async def test_who_says_all_and_ends_tls_has_said_all(tmp_path: Path, compression: str) -> None:
+    """What the gateway has read, and not taken yet for the sender's rate, is taken behind the end too."""
+    settings = issue(AUTHORITY, tmp_path) | {"compression": compression}
+    async with front(tmp_path, **settings) as stack:
+
+        def says_all() -> None:
+            raw = socket.create_connection(("127.0.0.1", stack.listen_port))
+            with TRUSTED.wrap_socket(raw, server_hostname="localhost") as encrypted:
+                encrypted.sendall(HANDSHAKE)
+                encrypted.recv(1000)
+                for number in range(2, 2002):
+                    encrypted.sendall(masked(1, live_track(1, number, b"x" * 1408).encode()))
+                encrypted.sendall(masked(1, json.dumps({"type": "end_stream", "stream_id": 1}).encode()))
+                encrypted.unwrap()
+
+        await asyncio.to_thread(says_all)
+
+        async def all_taken() -> bool:
+            found = await scraped(stack.operations["gateway"])
+            return found.get("tapeline_gateway_messages_received_total") == 2001
+
+        await until(all_taken)
+        await until(lambda: bool(lines(stack, "connection_closed")))
+        (closed,) = lines(stack, "connection_closed")
+        assert (closed["frames"], closed["open_streams"]) == (2001, 0)
 
 
 async def test_half_handshakes_cost_a_place_each_and_a_line_of_log_together(tmp_path: Path) -> None:

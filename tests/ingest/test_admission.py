@@ -235,6 +235,9 @@ def test_a_web_page_may_call_only_where_it_is_named(
         (f"/?x=1&token={EAST}", [], "east"),
         (f"/{WEST}", [], "west"),
         (f"/{WEST}/", [], "west"),
+        (f"//{WEST}", [], "west"),
+        (f"//?token={WEST}", [], "west"),
+        (f"http://gateway/{WEST}", [], "west"),
         ("/", [basic("anybody", WEST)], "west"),
         ("/", [basic("", EAST)], "east"),
         ("/", [f"Bearer {WEST}"], "west"),
@@ -268,7 +271,9 @@ def test_a_token_admits_until_it_expires() -> None:
 
 def test_a_token_below_the_path() -> None:
     assert decide(Handshake("a", f"/calls/{EAST}"), path="/calls", tokens=TOKENS) == Admitted("east")
-    assert decide(Handshake("a", f"/other/{EAST}"), path="/calls", tokens=TOKENS) == WRONG_PATH
+    assert decide(Handshake("a", f"//calls/{EAST}"), path="/calls", tokens=TOKENS) == Admitted("east")
+    for target in (f"/other/{EAST}", f"//host/calls/{EAST}", f"/calls/more/{EAST}", f"/callsign/{EAST}"):
+        assert decide(Handshake("a", target), path="/calls", tokens=TOKENS) == WRONG_PATH
 
 
 def test_where_no_token_is_asked_for_everybody_is_admitted_without_a_name() -> None:

@@ -44,6 +44,14 @@ def basic(user: str, password: str) -> str:
         (f"/calls/{SECRET}", []),
         (f"/calls/{SECRET}/", []),
         (f"/{SECRET}/?x=1", []),
+        (f"//{SECRET}", []),
+        (f"///{SECRET}//", []),
+        (f"//host/{SECRET}", []),
+        (f"http://host/{SECRET}", []),
+        (f"wss://host/?token={SECRET}", []),
+        ("/" + "".join(f"%{ord(letter):02x}" for letter in SECRET), []),
+        (f"//[bad?token={SECRET}", []),
+        ("/", ["Basic " + base64.b64encode(b"M\xfcller:" + SECRET.encode()).decode()]),
         ("/", ["Bearer wrong", f"Bearer {SECRET}"]),
     ],
 )
@@ -142,7 +150,19 @@ def test_a_broken_file_says_which_entry_and_why(text: str, said: str) -> None:
         parse_tokens(text)
 
 
-@pytest.mark.parametrize("text", ["", "\n# none yet\n", "token = []"])
+@pytest.mark.parametrize("changed", ["\ufeff{}", "{}\r\n", "# none\r\n{}# more"])
+def test_editors_may_leave_their_marks(changed: str) -> None:
+    text = ENTRY.replace("\n", "\r\n") if "\r" in changed else ENTRY
+    assert parse_tokens(changed.format(text)) == [TOKEN]
+
+
+def test_a_token_is_of_one_sender() -> None:
+    assert parse_tokens(ENTRY + ENTRY) == [TOKEN, TOKEN]
+    with pytest.raises(TokensError, match="token 2 of east is one of voxology too"):
+        parse_tokens(ENTRY + ENTRY.replace("voxology", "east"))
+
+
+@pytest.mark.parametrize("text", ["", "\ufeff", "\n# none yet\n", "token = []"])
 def test_a_list_may_be_empty(text: str) -> None:
     assert parse_tokens(text) == []
 

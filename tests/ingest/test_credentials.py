@@ -5,6 +5,12 @@ from pathlib import Path
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from structlog.testing import capture_logs
 
 from ingest.auth import TokensError, new_token, valid_token
@@ -50,8 +56,6 @@ def test_a_file_that_cannot_be_used_at_the_start_is_an_error_that_names_it(tmp_p
     file.write_text("[[broken")
     with pytest.raises(TokensError, match=r"tokens\.toml \(TAPELINE_TOKENS\) cannot be used: it is not TOML"):
         TokensFile(file)
-    with pytest.raises(TokensError, match="directory"):
-        TokensFile(tmp_path)
 
 
 @pytest.mark.parametrize("how", ["broken", "gone"])
@@ -118,6 +122,12 @@ def issue(folder: Path) -> tuple[Path, Path]:
     return certificate, key
 
 
+def encrypted(key: bytes) -> bytes:
+    """Return a key in PEM with a password."""
+    loaded = load_pem_private_key(key, None)
+    return loaded.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+
+
 def changed(file: Path, contents: bytes) -> None:
     """Change a file, and the time that it was changed at, however coarse the clock."""
     before = file.stat().st_mtime_ns
@@ -163,3 +173,51 @@ def test_a_certificate_that_is_not_there_is_an_error_that_names_it(tmp_path: Pat
     (tmp_path / missing).unlink()
     with pytest.raises(CertificateError, match=missing):
         Certificate(certificate, key)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["folder", "pipe", "huge"])
+def test_what_would_hold_the_event_loop_up_is_not_read(tmp_path: Path, kind: str) -> None:
+    certificate, key = issue(tmp_path)
+    file = tmp_path / "tokens.toml"
+    file.write_text(ENTRY)
+    tokens, files = TokensFile(file), Certificate(certificate, key)
+    context = files.context()
+    for path in (file, key):
+        path.unlink()
+        if kind == "folder":
+            path.mkdir()
+        elif kind == "pipe":
+            os.mkfifo(path)
+        else:
+            with path.open("wb") as opened:
+                opened.truncate(2**40)
+    said = "bytes, where at most" if kind == "huge" else "no regular file"
+    with capture_logs() as logs:
+        assert [token.sender for token in tokens.admitting()] == ["voxology"], "the last list"
+        assert files.context() is context, "the old one"
+    assert [line["event"] for line in logs] == ["tokens_unusable", "certificate_unusable"]
+    assert all(said in line["reason"] for line in logs)
+    with pytest.raises(TokensError, match=said):
+        TokensFile(file)
+    with pytest.raises(CertificateError, match=said):
+        Certificate(certificate, key)
+
+
+@pytest.mark.timeout(20)
+def test_an_encrypted_key_is_an_error_and_nobody_is_asked_for_its_password(tmp_path: Path) -> None:
+    """OpenSSL would ask whoever started the gateway, and every connection would wait for an answer."""
+    certificate, key = issue(tmp_path)
+    files = Certificate(certificate, key)
+    first = files.context()
+    changed(key, encrypted(key.read_bytes()))
+    nobody, before = os.open(os.devnull, os.O_RDONLY), os.dup(0)
+    os.dup2(nobody, 0)
+    try:
+        with capture_logs() as logs:
+            assert files.context() is first
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+        os.close(nobody)
+    assert ["password" in str(line["reason"]) for line in logs] == [True]

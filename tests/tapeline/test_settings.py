@@ -67,7 +67,7 @@ def test_every_number_of_the_parts_that_can_be_set_reaches_them() -> None:
     other: dict[type, Any] = {bool: True, str: "x", int: 7, float: 7.5}
     special: dict[str, Any] = {"listen": "h:1", "trusted_proxies": "10.0.0.0/8", "processes": 2}
     special |= {"max_rate_hz": 9000, "path": "/x", "kafka": "k:1", "store": "memory://"}
-    special |= {"registry": "http://r", "tls_key": "x"}
+    special |= {"registry": "http://r", "tls_key": "x", "origins": "https://x"}
     for name, declared in Settings.model_fields.items():
         if name not in apart:
             value = special.get(name, other.get(type(declared.default), "x"))
@@ -89,6 +89,31 @@ def test_host_and_port(listen: str, expected: tuple[str, int]) -> None:
 def test_a_wrong_listen_address_is_refused(listen: str) -> None:
     with pytest.raises(ValidationError, match="is not host:port"):
         Settings(listen=listen)
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ("", ()),
+        ("*", ("*",)),
+        ("null", ("null",)),
+        ("https://calls.example.com", ("https://calls.example.com",)),
+        ("HTTPS://Calls.example.COM:443, http://b:80,", ("https://calls.example.com", "http://b")),
+        ("https://a:8443,http://a:443,app://x", ("https://a:8443", "http://a:443", "app://x")),
+        ("http://[::1]:8080", ("http://[::1]:8080",)),
+    ],
+)
+def test_origins_are_as_browsers_write_them(given: str, taken: tuple[str, ...]) -> None:
+    assert Settings(origins=given).gateway().origins == taken
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["calls.example.com", "https://calls.example.com/", "https://", "https://a b", "https://a:x", "**"],
+)
+def test_what_no_browser_says_is_no_origin(given: str) -> None:
+    with pytest.raises(ValidationError, match="is no origin, such as https"):
+        Settings(origins=f"https://good.example,{given}")
 
 
 def test_the_units_of_settings_reach_the_agents() -> None:
