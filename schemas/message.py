@@ -220,13 +220,15 @@ def _value(raw: msgspec.Raw, kind: Any) -> Any:
 
 
 def decode_base64(text: str) -> bytes:
-    """Decode base64 (RFC 4648), also in the alphabet of URLs and file names, also without padding.
+    """Decode base64 (RFC 4648), also in the alphabet of URLs and file names, without padding, or in lines.
 
-    Raise ValueError for anything else. Of two alphabets in one text, at most one can be meant.
+    Some libraries break it into lines (RFC 2045, section 6.8). Raise ValueError for anything else. Of two
+    alphabets in one text, at most one can be meant.
     """
     try:
         return pybase64.b64decode(text, validate=True)
     except ValueError:
+        text = "".join(text.split())
         if ("-" in text or "_" in text) and not ("+" in text or "/" in text):
             text = text.translate(_STANDARD_ALPHABET)
         padding = "" if text.endswith("=") else "=" * (-len(text) % 4)

@@ -268,7 +268,20 @@ def test_base64_is_taken_in_both_alphabets_and_without_padding(size: int, more: 
         assert accepted.record["payload"][1]["media"] == audio
 
 
-@pytest.mark.parametrize("media", ["+_==", "A", "AAAAA", "AA=", "A A=", "AA\n==", "%2F", "é", "AA==AA=="])
+@pytest.mark.parametrize("more", [{}, {"new": 1}], ids=["usual", "with another field"])
+@pytest.mark.parametrize("size", [0, 1, 45, 1408])
+def test_base64_may_be_in_lines(size: int, more: dict[str, int]) -> None:
+    """Ruby's `encode64` and Python's `encodebytes` write lines, and MIME has them end with CR LF."""
+    audio = (bytes(range(256)) * 6)[:size]
+    lines = base64.encodebytes(audio).decode()
+    url = lines.replace("+", "-").replace("/", "_")
+    for media in {lines, lines.replace("\n", "\r\n"), f" {lines}", url, lines.replace("=", "")}:
+        accepted = parse(of(media=media, **more), received_at_us=1, connection="c")
+        assert isinstance(accepted, Accepted)
+        assert accepted.record["payload"][1]["media"] == audio
+
+
+@pytest.mark.parametrize("media", ["+_==", "A", "AAAAA", "AA=", "A A=", "A\n+_==", "%2F", "é", "AA==\nAA=="])
 def test_what_is_no_base64_is_refused_and_told_what_would_be_taken(media: str) -> None:
     refused = parse(of(media=media), received_at_us=1, connection="c")
     assert isinstance(refused, Refused)
