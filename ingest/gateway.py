@@ -13,13 +13,14 @@ from ingest.auth import Standing, Token, standing
 from ingest.config import GatewayConfig
 from ingest.connection import Connection, ConnectionContext
 from ingest.credentials import Certificate, TokensFile
-from ingest.limits import ConnectionCounts
+from ingest.limits import MAX_LINGERING, ConnectionCounts
 from ingest.listener import Listener
 from ingest.publisher import Publisher
 from ingest.receiver import Receiver
 from ingest.websockets_internals import check_websockets
 from runtime import telemetry
 from runtime.memory import collect_rarely
+from runtime.open_files import allow_open_files
 from runtime.registry import registry_from
 from schemas.errors import TapelineError
 
@@ -27,6 +28,8 @@ log = structlog.get_logger()
 
 #: How often the metrics are set, and idle connections closed.
 HOUSEKEEPING_INTERVAL_S = 1.0
+#: Files and sockets beside those of connections: libraries, the spool, Kafka, the admin endpoint's callers.
+OTHER_FILES = 256
 #: How long a stop waits for Kafka's acknowledgements, after the connections are closed.
 FLUSH_S = 5.0
 
@@ -212,6 +215,7 @@ async def run_gateway(config: GatewayConfig) -> bool:
     loop.add_signal_handler(signal.SIGINT, on_interrupt)
     gateway = Gateway(config)
     collect_rarely()
+    allow_open_files(config.limits.max_connections + MAX_LINGERING + OTHER_FILES)
 
     async def serving() -> None:
         await gateway.start()

@@ -85,6 +85,11 @@ async def _send(socket: ClientConnection | None, frame: str, url: str, patience_
                 # Compressing µ-law in base64 costs more than it saves.
                 socket = await connect(url, compression=None)
             await socket.send(frame)
+        except ssl.SSLCertVerificationError as error:
+            raise PlayError(
+                f"{shown}: its certificate is not trusted: {error.verify_message}; "
+                "SSL_CERT_FILE may name a file of authorities to trust"
+            ) from None
         except (InvalidURI, ValueError):
             raise PlayError(f"{shown} is no URL of a gateway, such as ws://127.0.0.1:8765") from None
         except (OSError, WebSocketException) as error:

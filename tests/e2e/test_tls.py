@@ -7,10 +7,12 @@ import ssl
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import trustme
 from front import HANDSHAKE, answer, front, issue, lines, masked, opened, trusting
-from support import live_track, until
+from support import live_track, tapeline, until
 
 from benchmarks.scrape import scraped
 from tapeline.local.stack import Stack
@@ -102,6 +104,22 @@ async def test_who_says_all_and_ends_tls_has_said_all(tmp_path: Path, compressio
         await until(lambda: bool(lines(stack, "connection_closed")))
         (closed,) = lines(stack, "connection_closed")
         assert (closed["frames"], closed["open_streams"]) == (2001, 0)
+
+
+async def test_play_tells_whom_it_does_not_trust_and_how_it_would(tmp_path: Path) -> None:
+    file = tmp_path / "call.wav"
+    soundfile.write(file, np.zeros(8000, np.int16), 8000)
+    authority = tmp_path / "ca.pem"
+    AUTHORITY.cert_pem.write_to_path(authority)
+    async with front(tmp_path, **issue(AUTHORITY, tmp_path)) as stack:
+        command = ("play", str(file), "--fast", "--url", f"wss://localhost:{stack.listen_port}/?token=secret")
+        status, _, error = await tapeline(*command, environment={"SSL_CERT_FILE": ""})
+        assert status == 1
+        assert "its certificate is not trusted" in error
+        assert "SSL_CERT_FILE" in error
+        assert "secret" not in error
+        status, out, error = await tapeline(*command, environment={"SSL_CERT_FILE": str(authority)})
+        assert (status, error) == (0, ""), out
 
 
 async def test_half_handshakes_cost_a_place_each_and_a_line_of_log_together(tmp_path: Path) -> None:
