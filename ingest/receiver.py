@@ -7,6 +7,7 @@ import time
 import structlog
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
+from websockets.protocol import CLOSED
 
 from ingest.config import Limits
 from ingest.connection import Connection
@@ -94,7 +95,7 @@ class Receiver:
                 began_s = time.monotonic()
                 await publisher.wait_for_capacity()
                 telemetry.PAUSED.inc(time.monotonic() - began_s)
-            if bucket.left <= 0:
+            if bucket.left <= 0 and connection.state is not CLOSED:  # what is left of one is at hand
                 wait_s = bucket.wait_s(time.monotonic())
                 if wait_s:
                     telemetry.LIMITED.labels("messages_per_s").inc()

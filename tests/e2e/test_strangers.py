@@ -197,6 +197,19 @@ async def test_a_flood_of_small_frames_holds_nobody_up_and_loses_nothing(tmp_pat
         writer.transport.abort()
 
 
+async def test_senders_that_said_much_and_are_gone_delay_no_stop(tmp_path: Path) -> None:
+    """What was read of them would take minutes at their rate; at a stop it is taken at once, and spooled."""
+    settings = {"max_messages_per_s": 1, "drain_s": 0.5}
+    async with front(tmp_path, **settings) as stack:
+        for stream_id in range(5):
+            _, _, writer = await opened(stack)
+            writer.write(b"".join(masked(1, live_track(stream_id, n).encode()) for n in range(2, 302)))
+            await writer.drain()
+            await asyncio.sleep(0.2)
+            writer.transport.abort()
+        assert await stack.stop("gateway", signal.SIGTERM) == 0, "it was not killed"
+
+
 async def test_a_slow_reader_of_its_own_pongs_loses_nothing(tmp_path: Path) -> None:
     """Messages behind pings whose pongs are read late are taken all the same."""
     async with front(tmp_path, max_messages_per_s=100_000) as stack:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trustme
 import uvloop
-from front import HANDSHAKE, UPGRADE, issue, trusting
+from front import HANDSHAKE, UPGRADE, issue, masked, trusting
 from support import live_track, until
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
@@ -60,6 +60,9 @@ CLIENTS = [
     says(HANDSHAKE),
     says(HANDSHAKE + b"\x81\xfe\xff\xff" + bytes(1000)),
     says(HANDSHAKE + b"\xff\xff\xff"),
+    says(HANDSHAKE + masked(1, b"x") * 5000),
+    says(HANDSHAKE + masked(9, b"x") * 3000),
+    says(HANDSHAKE + masked(1, b"x") * 5000 + masked(8, b"") + bytes(50_000)),
     says(HANDSHAKE + b"\x81\xff\x00\x00\x00\x00\x10\x00\x00\x00" + bytes(1000)),
     talks,
     no_tls,
