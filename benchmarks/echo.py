@@ -19,6 +19,8 @@ from tapeline.options import run
 
 #: The cases' largest messages have 16 MiB.
 ROOM = 16 * 1024 * 1024
+#: They are sent as fast as they go, in up to a million fragments.
+FRAMES_PER_S = 10_000_000
 
 
 async def _echo(connection: Connection) -> None:
@@ -47,7 +49,7 @@ if __name__ == "__main__":
     given = parser.parse_args()
     run(
         _serve(
-            Limits(max_message_bytes=ROOM, compression=given.compression),
+            Limits(max_message_bytes=ROOM, max_messages_per_s=FRAMES_PER_S, compression=given.compression),
             Certificate(*given.files) if given.files else None,
         )
     )
