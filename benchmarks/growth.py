@@ -15,6 +15,7 @@ from signal import SIGKILL
 import psutil
 from websockets.asyncio.client import connect
 
+from benchmarks.stages import UNLIMITED
 from schemas.topics import AGENTS, RECORDINGS, TRACKS, changelog
 from tapeline.checks.compare import differences
 from tapeline.emulator.player import play
@@ -65,7 +66,7 @@ async def open_streams(folder: Path) -> str:
 
 @asynccontextmanager
 async def _stack(folder: Path) -> AsyncIterator[Stack]:
-    limits = {"TAPELINE_MAX_MESSAGES_PER_S": "1000000", "TAPELINE_MAX_STREAMS_PER_CONNECTION": "1000"}
+    limits = UNLIMITED | {"TAPELINE_MAX_STREAMS_PER_CONNECTION": "1000"}
     stack = Stack(folder, settings=limits)
     try:
         await stack.start_broker()

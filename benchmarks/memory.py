@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 
+from benchmarks.stages import UNLIMITED
 from schemas.codec import Reader
 from schemas.topics import AGENTS, RECORDINGS
 from tapeline.checks.compare import differences
@@ -23,7 +24,7 @@ _EVERY_S = 0.05
 
 async def run(folder: Path) -> str:
     """Play one call of two tracks per length, each with fresh agents; return the peaks as a table."""
-    stack = Stack(folder, settings={"TAPELINE_MAX_MESSAGES_PER_S": "1000000"})
+    stack = Stack(folder, settings=UNLIMITED)
     rows = []
     try:
         await stack.start_broker()

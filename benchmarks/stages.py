@@ -14,7 +14,11 @@ from benchmarks.scrape import scraped
 from tapeline.local.stack import Stack
 
 #: Flat out, what Kafka does not take immediately must wait at the socket: the spool is for outages.
-UNLIMITED = {"TAPELINE_MAX_MESSAGES_PER_S": "1000000"}
+UNLIMITED = {
+    "TAPELINE_MAX_MESSAGES_PER_S": "1000000",
+    "TAPELINE_MAX_MESSAGES_PER_S_OF_SENDER": "1000000",
+    "TAPELINE_MAX_BYTES_PER_S_OF_SENDER": "1000000000",
+}
 #: More memory than a stage writes and holds in a round.
 CLAIMED_BYTES = 4 * 2**30
 #: Log events that tell that an agent has its first records: of today, and of earlier versions.

@@ -72,6 +72,11 @@ TOO_MANY_OF_ADDRESS = Refusal(
     "too_many_connections_of_address",
     "too many connections of this address\n",
 )
+TOO_MANY_OF_SENDER = Refusal(
+    HTTPStatus.TOO_MANY_REQUESTS,
+    "too_many_connections_of_sender",
+    "too many connections of this sender\n",
+)
 FOREIGN_ORIGIN = Refusal(
     HTTPStatus.FORBIDDEN, "foreign_origin", "web pages may not call this gateway (TAPELINE_ORIGINS)\n"
 )
@@ -131,7 +136,9 @@ def admit(
     if tokens is None:
         return Admitted(None)
     token = valid_token(tokens, given_tokens(handshake.target, handshake.authorizations), now_s)
-    return UNAUTHORIZED if token is None else Admitted(token.sender, token)
+    if token is None:
+        return UNAUTHORIZED
+    return Admitted(token.sender, token) if place.may_be_of(token.sender) else TOO_MANY_OF_SENDER
 
 
 def fault_of(status: int) -> str:

@@ -16,6 +16,7 @@ class Limits:
     max_metadata_bytes: int = 256 * 1024
     max_connections: int = 4096
     max_connections_per_address: int = 1024
+    max_connections_per_sender: int = 2048
     open_timeout_s: float = 10.0
     idle_connection_s: float = 300.0
     ping_interval_s: float = 20.0
@@ -23,6 +24,11 @@ class Limits:
     max_messages_per_s: int = 500
     max_streams_per_connection: int = 256
     max_dead_letters_per_connection: int = 100
+    max_messages_per_s_of_sender: int = 25_000
+    max_bytes_per_s_of_sender: int = 64 * 1024 * 1024
+    max_cpu_percent_of_sender: int = 25
+    max_new_streams_per_s_of_sender: int = 50
+    max_dead_letter_bytes_per_s_of_sender: int = 256 * 1024
     compression: bool = False
 
 

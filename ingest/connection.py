@@ -171,7 +171,7 @@ class Connection(BoundedConnection):
         )
         if not isinstance(decision, Refusal):
             self.sender, self.token = decision.sender, decision.token
-            self._place.move(self.address)
+            self._place.move(self.address, self.sender)
             return None
         self._refused_for(decision.reason)
         response = self.respond(decision.status, decision.text)

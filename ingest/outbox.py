@@ -57,7 +57,10 @@ class Outbox:
         self._drained: Head = ()
         """What was read from the spool, and is still there."""
         self._drain_retry_s = -float("inf")
-        self._closing = False
+        self.closing = False
+        """Whether ``close`` was called."""
+        self.outages = 0
+        """How often spooling has begun."""
         self._limit = Limit()
 
         self.ready = self._queues.ready
@@ -99,14 +102,19 @@ class Outbox:
         """Whether the queues hold what was read from the spool, and nothing else."""
         return bool(self._drained)
 
+    @property
+    def free_bytes(self) -> int:
+        """What the spool may take beside what it holds and what is on its way there."""
+        return max(0, self._max_spool_bytes - self.spool_bytes - self.unspooled_bytes)
+
     def close(self) -> None:
         """Exert no backpressure from now on: little is still to come, and it must not wait."""
-        self._closing = True
+        self.closing = True
         self._update_full()
 
     def _update_full(self) -> None:
         memory_bytes = self.unspooled_bytes if self.spooling else self.queued_bytes
-        self.full = not self._closing and (
+        self.full = not self.closing and (
             memory_bytes > self._max_memory_bytes
             or (self.spooling and self.spool_bytes + self.unspooled_bytes > self._max_spool_bytes)
         )
@@ -129,6 +137,7 @@ class Outbox:
 
     def _begin_spooling(self, reason: str, *, takes_turns: bool) -> None:
         self.spooling = True
+        self.outages += 1
         self.spooling_because = reason
         self.takes_turns = takes_turns
         self._unspooled.extend(self._queues.take_waiting())

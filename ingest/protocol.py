@@ -49,6 +49,7 @@ class Reason(StrEnum):
     TOO_LONG = "TooLong"
     TOO_MANY_TRACKS = "TooManyTracksListed"
     TOO_MANY_STREAMS = "TooManyStreams"
+    TOO_MANY_NEW_STREAMS = "TooManyNewStreams"
 
 
 class Accepted(NamedTuple):

@@ -75,6 +75,10 @@ class Publisher:
         if self._outbox.put(record, time.monotonic()):
             self._on_change()
         self.rejected += 1
+        self.count_rejected(rejection)
+
+    def count_rejected(self, rejection: Rejection) -> None:
+        """Count a dead letter, published or not."""
         telemetry.REJECTED.labels(rejection.letter.reason).inc()
 
     def _on_change(self) -> None:
@@ -102,6 +106,21 @@ class Publisher:
     def full(self) -> bool:
         """Whether memory and spool hold all they may; never once it is closing."""
         return self._outbox.full
+
+    @property
+    def spooling(self) -> bool:
+        """Whether what comes goes to the spool; never once it is closing."""
+        return self._outbox.spooling and not self._outbox.closing
+
+    @property
+    def outage(self) -> int:
+        """How often spooling has begun."""
+        return self._outbox.outages
+
+    @property
+    def free_bytes(self) -> int:
+        """What the spool may take beside what it holds and what is on its way there."""
+        return self._outbox.free_bytes
 
     async def wait_for_capacity(self) -> None:
         """Wait while it is full."""

@@ -9,6 +9,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 from websockets.protocol import CLOSED
 
+from ingest.budget import Budget, Budgets
 from ingest.config import Limits
 from ingest.connection import Connection
 from ingest.limits import TokenBucket
@@ -23,6 +24,12 @@ log = structlog.get_logger()
 #: The close codes that are counted by themselves: the registered ones. A peer may send 2000 others.
 CLOSE_CODES = frozenset(CloseCode)
 
+#: A message of more characters, or of more seconds of CPU, is dear: a chunk of 176 ms at 48 kHz is 12,000.
+DEAR_CHARACTERS = 16 * 1024
+DEAR_S = 0.001
+#: How often who waits for its share of the spool looks again.
+SHARE_LOOK_S = 0.1
+
 
 class Receiver:
     """Receives the messages of all connections, none faster than its limits and the publisher allow."""
@@ -31,6 +38,7 @@ class Receiver:
         self._limits = limits
         self._publisher = publisher
         self._log_throttle = LogThrottle()
+        self._budgets = Budgets(limits)
         self.sessions: dict[Connection, Session] = {}
         """Those of the connections that are open."""
         self._received = 0
@@ -42,23 +50,29 @@ class Receiver:
 
     async def handle(self, connection: Connection) -> None:
         """Receive what comes over a connection until it is closed."""
-        limits = self._limits
+        owner = connection.sender or connection.address
+        budget = self._budgets.enter(owner, time.monotonic())
         session = Session(
-            secrets.token_hex(8), connection.sender, limits, last_frame_us=time.time_ns() // 1000
+            secrets.token_hex(8),
+            connection.sender,
+            self._limits,
+            lambda: budget.may_open(time.monotonic()),
+            last_frame_us=time.time_ns() // 1000,
         )
         bound = log.bind(connection=session.connection, sender=session.sender, address=connection.address)
         bound.info("connection_opened")
         telemetry.OPENED.inc()
         self.sessions[connection] = session
         try:
-            await self._receive(connection, session)
+            await self._receive(connection, session, budget)
         except ConnectionClosed as closed:
             if closed.sent is not None and closed.sent.code == CloseCode.MESSAGE_TOO_BIG:
                 telemetry.LIMITED.labels("message_bytes").inc()
                 self._received += 1
-                self._reject(connection, session, session.receive_oversized(closed.sent.reason))
+                self._reject(connection, session, budget, session.receive_oversized(closed.sent.reason))
         finally:
             del self.sessions[connection]
+            self._budgets.leave(owner, time.monotonic())
             code = connection.ended_with
             telemetry.CLOSED.labels(str(code) if code in CLOSE_CODES else "other").inc()
             bound.info(
@@ -69,23 +83,33 @@ class Receiver:
                 open_streams=len(session.open_streams),
             )
 
-    async def _receive(self, connection: Connection, session: Session) -> None:
-        publisher = self._publisher
+    async def _receive(self, connection: Connection, session: Session, budget: Budget) -> None:
+        publisher, messages, sent = self._publisher, budget.messages, budget.bytes
         bucket = TokenBucket(self._limits.max_messages_per_s, time.monotonic())
 
         def fast_path(text: str) -> bool:
             """Take a message after which nothing has to be waited for, of a sender that was never wrong."""
-            if publisher.full or bucket.left <= 1 or session.rejected:
+            if (
+                publisher.full
+                or publisher.spooling
+                or session.rejected
+                or bucket.left <= 1
+                or messages.left <= 1
+                or sent.left <= len(text)
+                or len(text) > DEAR_CHARACTERS
+            ):
                 return False
             bucket.left -= 1
-            self._take(connection, session, text)
+            messages.left -= 1
+            sent.left -= len(text)
+            self._take(connection, session, budget, text)
             return True
 
         connection.fast_path = fast_path
         while True:
             frame = await connection.recv()
             bucket.left -= 1
-            self._take(connection, session, frame)
+            await self._take_paid(connection, session, budget, frame)
             if session.over_error_budget:
                 telemetry.LIMITED.labels("dead_letters").inc()
                 reason = f"{self._limits.max_dead_letters_per_connection} messages could not be used"
@@ -95,23 +119,55 @@ class Receiver:
                 began_s = time.monotonic()
                 await publisher.wait_for_capacity()
                 telemetry.PAUSED.inc(time.monotonic() - began_s)
-            if bucket.left <= 0 and connection.state is not CLOSED:  # what is left of one is at hand
-                wait_s = bucket.wait_s(time.monotonic())
+            if connection.state is CLOSED:
+                continue  # what is left of it is at hand
+            if publisher.spooling:
+                await self._wait_for_share(session, budget, len(frame))
+            if bucket.left <= 0 or budget.is_spent:
+                now_s = time.monotonic()
+                wait_s, limit = max((bucket.wait_s(now_s), "messages_per_s"), budget.wait_s(now_s))
                 if wait_s:
-                    telemetry.LIMITED.labels("messages_per_s").inc()
+                    telemetry.LIMITED.labels(limit).inc()
                     telemetry.THROTTLED.inc(wait_s)
                     await asyncio.sleep(wait_s)
 
-    def _take(self, connection: Connection, session: Session, frame: str | bytes) -> None:
+    async def _take_paid(
+        self, connection: Connection, session: Session, budget: Budget, frame: str | bytes
+    ) -> None:
+        """Take a message, and count what it cost; let others go first after a dear one."""
+        began_s = time.thread_time()
+        self._take(connection, session, budget, frame)
+        spent_s = time.thread_time() - began_s
+        budget.messages.left -= 1
+        budget.bytes.left -= len(frame)
+        budget.cpu_us.left -= int(spent_s * 1e6)
+        if spent_s > DEAR_S:
+            await asyncio.sleep(0)
+
+    async def _wait_for_share(self, session: Session, budget: Budget, size: int) -> None:
+        """Count a message that goes to the spool; wait while its sender has more than its share there."""
+        publisher = self._publisher
+        while publisher.spooling and budget.holds_too_much(size, publisher.outage, publisher.free_bytes):
+            if size and self._log_throttle.allows(f"{session.sender} spool share", time.monotonic()):
+                log.warning("spool_share_reached", sender=session.sender, spool_bytes=publisher.spool_bytes)
+            telemetry.LIMITED.labels("spool_share_of_sender").inc(bool(size))
+            size = 0
+            await asyncio.sleep(SHARE_LOOK_S)
+
+    def _take(self, connection: Connection, session: Session, budget: Budget, frame: str | bytes) -> None:
         self._received += 1
         decision = session.receive(frame, time.time_ns() // 1000)
         if isinstance(decision, Accepted):
             self._publisher.publish(decision)
         else:
-            self._reject(connection, session, decision)
+            self._reject(connection, session, budget, decision)
 
-    def _reject(self, connection: Connection, session: Session, rejection: Rejection) -> None:
-        self._publisher.reject(rejection)
+    def _reject(self, connection: Connection, session: Session, budget: Budget, rejection: Rejection) -> None:
+        if budget.may_reject(len(rejection.value), time.monotonic()):
+            self._publisher.reject(rejection)
+        else:
+            telemetry.LIMITED.labels("dead_letter_bytes_per_s_of_sender").inc()
+            self._publisher.count_rejected(rejection)
         reason = rejection.letter.reason
         if self._log_throttle.allows(f"{connection.address} {reason}", time.monotonic()):
             log.warning(

@@ -1,6 +1,7 @@
 """One WebSocket connection, without the socket: frames in, what to publish out. Pure."""
 
 from collections import deque
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
@@ -29,6 +30,8 @@ class Session:
     connection: str
     sender: str | None = None
     limits: Limits = field(default_factory=Limits)
+    may_open: Callable[[], bool] = lambda: True
+    """Tells whether the sender may begin one more stream now."""
     frames: int = 0
     rejected: int = 0
     last_frame_us: int = 0
@@ -39,7 +42,9 @@ class Session:
 
     def __post_init__(self) -> None:
         limits = self.limits
-        self._streams = OpenStreams(limits.max_streams_per_connection, limits.idle_connection_s)
+        self._streams = OpenStreams(
+            limits.max_streams_per_connection, limits.idle_connection_s, self.may_open
+        )
         self._rejected_us = deque(maxlen=limits.max_dead_letters_per_connection)
 
     @property
@@ -65,14 +70,22 @@ class Session:
         if isinstance(parsed, Refused):
             return self._reject(parsed)
         if not self._streams.note(parsed.stream_id, parsed.type, now_us):
-            detail = (
-                f"stream {parsed.stream_id} would be one more than the "
-                f"{self.limits.max_streams_per_connection} that a connection may have open "
-                "(TAPELINE_MAX_STREAMS_PER_CONNECTION)"
-            )
             data = frame.encode(errors="surrogatepass") if isinstance(frame, str) else frame
-            return self._reject(Refused(Reason.TOO_MANY_STREAMS, detail, data, parsed.stream_id))
+            return self._reject(Refused(*self._too_many(parsed.stream_id), data, parsed.stream_id))
         return parsed
+
+    def _too_many(self, stream_id: int) -> tuple[Reason, str]:
+        """Return why a stream may not be opened."""
+        limits = self.limits
+        if self._streams.too_soon:
+            return Reason.TOO_MANY_NEW_STREAMS, (
+                f"stream {stream_id} would be one more than the {limits.max_new_streams_per_s_of_sender} a "
+                "second that its sender may begin (TAPELINE_MAX_NEW_STREAMS_PER_S_OF_SENDER)"
+            )
+        return Reason.TOO_MANY_STREAMS, (
+            f"stream {stream_id} would be one more than the {limits.max_streams_per_connection} that a "
+            "connection may have open (TAPELINE_MAX_STREAMS_PER_CONNECTION)"
+        )
 
     def receive_oversized(self, problem: str) -> Rejection:
         """Reject a frame beyond the limit, whose bytes were never taken: the dead letter's value is empty."""

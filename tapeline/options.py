@@ -36,6 +36,9 @@ RARE = (
     *("checkpoint_s", "metrics_window_ms", "part_ms", "record_memory_bytes", "store_give_up_s"),
     *("max_message_bytes", "max_metadata_bytes", "max_connections_per_address", "open_timeout_s"),
     *("idle_connection_s", "ping_interval_s", "ping_timeout_s", "max_streams_per_connection"),
+    *("max_connections_per_sender", "max_messages_per_s_of_sender", "max_bytes_per_s_of_sender"),
+    *("max_cpu_percent_of_sender", "max_new_streams_per_s_of_sender"),
+    *("max_dead_letter_bytes_per_s_of_sender",),
     *("max_dead_letters_per_connection", "compression", "max_in_flight_bytes", "max_spool_bytes"),
 )
 _PANELS = {"Kafka": (*CLUSTER, *REGISTRY), "Access": ("tokens", "insecure", *TLS), "Logging": LOGGING}

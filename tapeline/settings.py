@@ -159,6 +159,10 @@ class Settings(BaseModel):
         _LIMITS.max_connections_per_address,
         description="Connections open at once from one address; more get 429.",
     )
+    max_connections_per_sender: Positive = Field(
+        _LIMITS.max_connections_per_sender,
+        description="Connections open at once with the tokens of one sender; more get 429.",
+    )
     open_timeout_s: PositiveSeconds = Field(
         _LIMITS.open_timeout_s, description="Seconds for a TLS handshake, and again for the WebSocket one."
     )
@@ -185,6 +189,30 @@ class Settings(BaseModel):
     max_dead_letters_per_connection: Positive = Field(
         _LIMITS.max_dead_letters_per_connection,
         description="Unusable messages within a minute after which a connection is closed (1008).",
+    )
+    max_messages_per_s_of_sender: Positive = Field(
+        _LIMITS.max_messages_per_s_of_sender,
+        description="Messages a second that are read of one sender, over all its connections to a process, "
+        "after two seconds' worth at once. Without tokens an address is a sender, here and below.",
+    )
+    max_bytes_per_s_of_sender: Positive = Field(
+        _LIMITS.max_bytes_per_s_of_sender,
+        description="Bytes of messages a second that are read of one sender, likewise.",
+    )
+    max_cpu_percent_of_sender: Annotated[int, Field(gt=0, le=100)] = Field(
+        _LIMITS.max_cpu_percent_of_sender,
+        description="Per cent of a process's CPU time that the dear messages of one sender may take: those "
+        "that are large, or that cannot be used.",
+    )
+    max_new_streams_per_s_of_sender: Positive = Field(
+        _LIMITS.max_new_streams_per_s_of_sender,
+        description="Streams that one sender may begin a second, after 40 seconds' worth at once; messages "
+        "of more are dead-lettered.",
+    )
+    max_dead_letter_bytes_per_s_of_sender: Positive = Field(
+        _LIMITS.max_dead_letter_bytes_per_s_of_sender,
+        description="Bytes of dead letters a second, 1 KiB more for each, that are kept of one sender, after "
+        "a minute's worth at once; more are only counted.",
     )
     compression: bool = Field(
         _LIMITS.compression,

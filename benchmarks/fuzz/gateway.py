@@ -15,6 +15,7 @@ from websockets.asyncio.client import connect
 
 from benchmarks.hostile import HANDSHAKE
 from benchmarks.scrape import scraped
+from benchmarks.stages import UNLIMITED
 from schemas.topics import DEAD_LETTERS, MESSAGES
 from tapeline.emulator.voxology import Call, SourceTrack, messages
 from tapeline.local.stack import Stack
@@ -23,10 +24,12 @@ from tapeline.topics.reader import entries
 MESSAGES_SENT = 200_000
 ROUND = 25_000
 FRAMES_SENT = 10_000
-SETTINGS = {
-    "TAPELINE_MAX_MESSAGES_PER_S": "1000000",
+SETTINGS = UNLIMITED | {
     "TAPELINE_MAX_DEAD_LETTERS_PER_CONNECTION": "1000000",
     "TAPELINE_MAX_STREAMS_PER_CONNECTION": "1000000",
+    "TAPELINE_MAX_NEW_STREAMS_PER_S_OF_SENDER": "1000000",
+    "TAPELINE_MAX_DEAD_LETTER_BYTES_PER_S_OF_SENDER": "1000000000",
+    "TAPELINE_MAX_CPU_PERCENT_OF_SENDER": "100",
 }
 _ODD = ['""', "null", "-1", "1e400", "[]", "{}", "true", "9223372036854775808", '"\\ud800"', "[" * 500]
 
