@@ -10,6 +10,7 @@ import faust.auth
 from processors.agents.assemble import Assemble
 from processors.agents.record import Record
 from processors.agents.stream_agent import StreamAgent
+from processors.agents.sweeper import Sweeper
 from processors.config import WorkerConfig
 from processors.driver.application import Application
 from processors.driver.batch import Batch, BatchSchema
@@ -174,6 +175,7 @@ def _agent(
                 writer=writers[METRICS.name],
             )
         case "record":
+            store, log = open_store(config.store), logs[MESSAGES.name]
             return Record(
                 app,
                 name,
@@ -181,9 +183,10 @@ def _agent(
                 producers,
                 *common,
                 storage=config.storage,
-                recordings=Recordings(open_store(config.store), logs[MESSAGES.name]),
+                recordings=Recordings(store, log),
                 reader=EventReader(registry),
                 writer=writers[RECORDINGS.name],
+                sweeper=Sweeper(store, log, CheckpointLog(config.kafka, changelog(name).name)),
             )
         case _:
             raise AssertionError(name)

@@ -81,7 +81,7 @@ def tapeline(
 for command in (
     *(serve.kafka, serve.topics, serve.gateway, serve.token, serve.worker, serve.demo),
     *(tools.play, tools.tap, tools.skip),
-    *(checks.rebuild, checks.verify, checks.audit),
+    *(checks.rebuild, checks.verify, checks.audit, checks.sweep),
     *(report.ls, report.show),
 ):
     hidden = any(name in RARE for name in inspect.signature(command).parameters)

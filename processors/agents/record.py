@@ -1,6 +1,7 @@
 """``record``: tracks into recordings in the object store."""
 
 import asyncio
+from collections.abc import AsyncIterable
 from typing import Any
 
 from processors.agents.announcer import Announcer, RecordingStandsError
@@ -8,6 +9,7 @@ from processors.agents.ownership import OwnedPartition
 from processors.agents.parts_cleaner import PartsCleaner
 from processors.agents.recording_jobs import STORE_ERRORS, RecordingJobs
 from processors.agents.stream_agent import StreamAgent
+from processors.agents.sweeper import Sweeper, sweep_daily
 from processors.agents.vitals import Outside
 from processors.config import StorageConfig
 from processors.core.processor import StreamProcessor, reason_of
@@ -23,6 +25,7 @@ from processors.core.record.stream import (
     StreamRecorder,
 )
 from processors.core.record.track import InconsistentEventsError
+from processors.driver.batch import Batch
 from processors.driver.fencing import FencedError
 from processors.storage.recordings import Kept, Recordings, Saved
 from runtime.probe import Probe
@@ -44,9 +47,16 @@ class Record(StreamAgent[Event, RecorderOutput]):
     """
 
     def __init__(
-        self, *args: Any, storage: StorageConfig, recordings: Recordings, reader: EventReader, writer: Writer
+        self,
+        *args: Any,
+        storage: StorageConfig,
+        recordings: Recordings,
+        reader: EventReader,
+        writer: Writer,
+        sweeper: Sweeper | None = None,
     ) -> None:
         super().__init__(*args, reader=reader)
+        self._sweeper = sweeper
         self._reader = reader
         self._storage = storage
         self._recordings = recordings
@@ -58,6 +68,18 @@ class Record(StreamAgent[Event, RecorderOutput]):
         self._store_probe = Probe(recordings.ask_store, Waiting(self.name, "store"))
         self._cleaner = PartsCleaner(self._delete_parts, self.log)
         self._crash: asyncio.Future[None] | None = None
+
+    async def run(self, batches: AsyncIterable[Batch]) -> None:
+        """Process batches until the worker stops, and sweep the store by the way."""
+        sweeping = self._sweeper and asyncio.create_task(
+            # Whoever has the first partition: of all workers one.
+            sweep_daily(self._sweeper, lambda: 0 in self._ownership.partitions, self.log)
+        )
+        try:
+            await super().run(batches)
+        finally:
+            if sweeping:
+                sweeping.cancel()
 
     def decoded(self, value: bytes) -> tuple[str, Event]:
         """Return the event, with its stream."""

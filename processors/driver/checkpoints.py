@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 
 from processors.core.attempt import Attempt
 from processors.core.partition import Checkpoint
@@ -123,6 +124,24 @@ class CheckpointLog:
         for key in others:
             del values[key]
         return [key.decode() for key in others]
+
+    async def read_all(self, decode: Callable[[bytes], S]) -> list[S]:
+        """Return the decoded snapshots of all partitions, of whichever log, without taking any.
+
+        What is written meanwhile may be missing. Wait for the broker. Raise UnreadableCheckpointError.
+        """
+        found: list[S] = []
+        for number in await self._numbers():
+            found += [state for _, state in await self.read(number, decode)]
+        return found
+
+    async def _numbers(self) -> list[int]:
+        admin = await connected(AIOKafkaAdminClient, self._cluster)
+        try:
+            (described,) = await admin.describe_topics([self.topic])
+        finally:
+            await disconnected(admin)
+        return sorted(partition["partition"] for partition in described["partitions"])
 
     def of_another_log(self, number: int) -> list[Checkpoint]:
         """Return what deletes the checkpoints of another log that the last ``read`` of a partition found."""

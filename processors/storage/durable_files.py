@@ -8,11 +8,12 @@ name to last. Every function blocks. All raise OSError.
 
 import errno
 import os
-import re
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
+
+from processors.core.record.sweep import STAGED, Listed
 
 Content = bytes | memoryview
 
@@ -21,9 +22,6 @@ FILE_MODE, FOLDER_MODE = 0o600, 0o700
 
 #: So many blocks does one call of the system write.
 _IOV_MAX = os.sysconf("SC_IOV_MAX")
-
-#: Names under which files are staged: obstore's local store lists none of these, and stages so itself.
-STAGED = re.compile(r".+#\d+")
 
 #: A folder may be removed, as empty, between its making and the first file in it. So often it is made again.
 _MAKE_FOLDER_TRIES = 100
@@ -204,3 +202,21 @@ def delete_staged(root: Path, path: str) -> None:
         for entry in entries:
             if STAGED.fullmatch(entry.name):
                 Path(entry.path).unlink(missing_ok=True)
+
+
+def staged_below(root: Path, folder: str) -> list[Listed]:
+    """Return the files staged anywhere below a folder of the store: obstore lists none of these."""
+    found = []
+    for above, _, files in os.walk(_below(root, folder)):
+        for name in filter(STAGED.fullmatch, files):
+            path = Path(above, name)
+            with suppress(FileNotFoundError):  # by now it has its name
+                status = path.stat()
+                modified_ms = status.st_mtime_ns // 1_000_000
+                found.append(Listed(path.relative_to(root).as_posix(), status.st_size, modified_ms))
+    return found
+
+
+def delete_file(root: Path, path: str) -> None:
+    """Delete a file of the store, if it is there."""
+    _below(root, path).unlink(missing_ok=True)

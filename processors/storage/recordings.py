@@ -28,6 +28,7 @@ from processors.core.record.location import locations
 from processors.core.record.manifest import MANIFEST, MIX, Outline, encoded
 from processors.core.record.manifest_reader import is_sound
 from processors.core.record.replacement import Facts, Keep, Span, facts_in, place
+from processors.core.record.sweep import PARTS
 from processors.core.record.track import InconsistentEventsError, Track
 from processors.storage.mix import interleaved, mixed
 from processors.storage.parts import KEPT_BYTES, Audio, Parts, encode_part, part_name
@@ -67,7 +68,7 @@ class Recordings:
     Streams of one name are to be composed one after the other: each looks at what the ones before have left.
     """
 
-    def __init__(self, store: ObjectStore, log: LogIdentity, parts: str = "parts") -> None:
+    def __init__(self, store: ObjectStore, log: LogIdentity, parts: str = PARTS) -> None:
         self._store = store
         self.log = log
         self._parts = parts

@@ -18,6 +18,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
 
+from processors.core.record.sweep import Listed
 from processors.storage import durable_files
 from processors.storage.durable_files import Content
 from runtime.reasons import in_words
@@ -95,6 +96,20 @@ async def names(store: ObjectStore, prefix: str) -> list[str]:
     return sorted(found)
 
 
+async def listed(store: ObjectStore, folder: str) -> list[Listed]:
+    """Return the objects below a folder; of local files also those staged there."""
+    found: list[Listed] = []
+    async for page in obstore.list(store, prefix=folder):
+        found += [
+            Listed(item["path"], item["size"], round(item["last_modified"].timestamp() * 1000))
+            for item in page
+        ]
+    if (root := _local_root(store)) is not None:
+        loop = asyncio.get_running_loop()
+        found += await loop.run_in_executor(_THREADS, durable_files.staged_below, root, folder)
+    return found
+
+
 async def put(store: ObjectStore, path: str, content: Content) -> None:
     """Write an object in one piece. It is seen only when it is whole, and durable when this returns.
 
@@ -149,6 +164,13 @@ async def delete_below(store: ObjectStore, prefix: str) -> None:
         await _in_thread(durable_files.delete_tree, root, prefix)
     elif paths := await names(store, prefix):
         await obstore.delete_async(store, paths)
+
+
+async def delete_staged(store: ObjectStore, path: str) -> None:
+    """Delete a file that was staged in a store of local files."""
+    root = _local_root(store)
+    assert root is not None, "no other store has any"
+    await _in_thread(durable_files.delete_file, root, path)
 
 
 def _local_root(store: ObjectStore) -> Path | None:

@@ -1,4 +1,4 @@
-"""Commands that prove and repair: rebuild, verify, audit."""
+"""Commands that prove and repair: rebuild, verify, audit, sweep."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -40,6 +40,7 @@ def rebuild(
     Each stream is assembled by the settings that it began with. Where nothing in Kafka tells them any more,
     those given here are taken, and that is said.
     """
+    from processors.core.record.sweep import REBUILT
     from processors.storage.recordings import Kept, Recordings, Saved
     from processors.storage.store import open_store
     from runtime.clients import TOOL_PATIENCE_S
@@ -60,7 +61,7 @@ def rebuild(
         cluster, registry = chosen.cluster(), registry_from(chosen.schema_registry())
         # Parts of its own: a live agent may be writing the same stream's.
         log = await log_identity(cluster, TOOL_PATIENCE_S)
-        recordings = Recordings(open_store(chosen.store), log, parts="rebuild")
+        recordings = Recordings(open_store(chosen.store), log, parts=REBUILT)
         made = kept = in_trouble = unmade = 0
         async with Announcer(cluster, registry, log) as announcer:
             with console().status("reading the log") as status:
@@ -194,3 +195,47 @@ def audit(chosen: Settings) -> None:
     told = f"{len(found.faults)} faults" if found.faults else "reconciled: every message is accounted for"
     echo(told)
     raise typer.Exit(1 if found.faults else 0)
+
+
+@takes(*CLUSTER, "store")
+def sweep(
+    chosen: Settings,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Remove what is found; else it is told only.")
+    ] = False,
+    older_than_h: Annotated[
+        int, typer.Option(min=24, help="Only what nothing was written to for so many hours.")
+    ] = 168,
+) -> None:
+    """Find parts and temporary files in a store that nothing refers to, and remove them with --delete.
+
+    Parts of open calls, and of what was given up in the last day, stay; so do all recordings. What is of
+    another log stays unless its recording stands. Workers of record sweep the parts once a day themselves.
+    """
+    from processors.agents.sweeper import EVERYTHING, Found, Sweeper
+    from processors.driver.checkpoints import CheckpointLog
+    from runtime.clients import TOOL_PATIENCE_S
+    from runtime.log_identity import log_identity
+    from schemas.topics import changelog
+    from tapeline.checks.recorded import opened
+
+    age_ms = older_than_h * 3_600_000
+
+    async def main() -> list[Found]:
+        cluster = chosen.cluster()
+        log = await log_identity(cluster, TOOL_PATIENCE_S)
+        removed = []
+        with opened(chosen.store) as store:
+            sweeper = Sweeper(store, log, CheckpointLog(cluster, changelog("record").name))
+            for one in await sweeper.found(EVERYTHING, age_ms):
+                found = one.candidate
+                if one.reason is None:
+                    echo(f"{found.path}: kept, its log is none of this cluster's")
+                elif not delete or await sweeper.remove(one, age_ms):
+                    removed.append(one)
+                    echo(f"{found.path}: {found.size} bytes; {one.reason}")
+        return removed
+
+    removed = run(main())
+    total = sum(one.candidate.size for one in removed)
+    echo(f"{len(removed)} left over, {total} bytes: {'removed' if delete else '--delete removes them'}")

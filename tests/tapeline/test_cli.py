@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 
 COMMANDS = (
     *("kafka", "topics", "gateway", "token", "worker", "play", "tap", "demo"),
-    *("rebuild", "verify", "audit", "dead-letters"),
+    *("rebuild", "verify", "audit", "sweep", "dead-letters"),
 )
 
 

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from support import LOG, call_events, record_all, until
 
 from processors.core.record.manifest import MANIFEST
-from processors.storage.durable_files import STAGED, DurableFile, delete_staged, delete_tree, write_file
+from processors.core.record.sweep import STAGED
+from processors.storage.durable_files import DurableFile, delete_staged, delete_tree, write_file
 from processors.storage.recordings import Recordings
 from processors.storage.store import StoreUrlError, delete_below, names, open_store
 
