@@ -32,6 +32,7 @@ TapelineError                      what a person meets, in words
  ├── LogReplacedError              a topic was made anew while it was read (runtime.log_identity)
  ├── LogLostError                  the log ends before what was read of it (processors.agents.log_changes)
  ├── StoreUrlError                 no store is at that URL (processors.storage.store)
+ ├── LostFileError                 a store lost what it acknowledged (processors.storage.durable_files)
  ├── RecordingStandsError          a recording stands: no other is written (processors.agents.announcer)
  ├── AdminEndpointError            the admin endpoint cannot listen (tapeline.serving.health)
  ├── EmbeddedKafkaError            the embedded Kafka cannot run (tapeline.local.kafka)

@@ -14,6 +14,7 @@ from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 from processors.core.record.sweep import STAGED, Listed
+from schemas.errors import TapelineError
 
 Content = bytes | memoryview
 
@@ -25,6 +26,17 @@ _IOV_MAX = os.sysconf("SC_IOV_MAX")
 
 #: A folder may be removed, as empty, between its making and the first file in it. So often it is made again.
 _MAKE_FOLDER_TRIES = 100
+
+
+class LostFileError(TapelineError, OSError):
+    """A store does not hold what it has acknowledged."""
+
+
+def check_kept(path: str, size: int, held: int | None) -> None:
+    """Raise LostFileError if what a store holds at a path is not of the size that was written."""
+    if held != size:
+        found = "holds nothing there" if held is None else f"holds {held}"
+        raise LostFileError(f"the store acknowledged {size} bytes of {path}, and {found}")
 
 
 class DurableFile:
@@ -112,11 +124,14 @@ def write_file(root: Path, path: str, content: Content) -> None:
         file.keep()
 
 
-def write_folder(root: Path, folder: str, files: Mapping[str, Sequence[Content]]) -> None:
+def write_folder(
+    root: Path, folder: str, files: Mapping[str, Sequence[Content]], before: Mapping[str, int]
+) -> None:
     """Write the files of a folder of the store at ``root``, each of its blocks.
 
-    The last is seen when all others are durable. Together they cost a third less than one by one, since the
-    folders above are synced once. What killed writers had staged there is deleted.
+    The last is seen when all others are durable, and have their sizes; so have those written ``before``, of
+    which they are given. Together they cost a third less than one by one, since the folders above are synced
+    once. What killed writers had staged there is deleted. Raise LostFileError.
     """
     with ExitStack() as closers:
         opened = []
@@ -129,6 +144,10 @@ def write_folder(root: Path, folder: str, files: Mapping[str, Sequence[Content]]
         for file in opened[:-1]:
             file.rename()
         sync_folders(root, _below(root, folder))
+        *others, _ = files
+        for name, size in {**before, **{name: sum(map(len, files[name])) for name in others}}.items():
+            path = _below(root, f"{folder}/{name}")
+            check_kept(f"{folder}/{name}", size, path.stat().st_size if path.is_file() else None)
         opened[-1].rename()
         _sync_folder(_below(root, folder))
     delete_staged(root, folder)

@@ -137,15 +137,16 @@ class Recordings:
             whole = whole and mix["samples"] * len(channels) <= 2 * KEPT_BYTES
             block = mix["samples"] if whole else BLOCK // len(channels)
             files[MIX] = interleaved(outline.tracks[0].format, channels, mix["samples"], block)
+        sizes: dict[str, int] = {}
         if whole:
             contents = {name: await _blocks(file) for name, file in files.items()}
             digests = {name: _sha256(blocks) for name, blocks in contents.items()}
         else:
-            contents, digests = {}, await self._write(folder, files)
+            contents, (digests, sizes) = {}, await self._write(folder, files)
         if channels:
             mix["sha256"] = digests[MIX]
         text = encoded(outline.manifest(self.log, digests, mix))
-        await put_folder(self._store, folder, {**contents, MANIFEST: [text]})
+        await put_folder(self._store, folder, {**contents, MANIFEST: [text]}, sizes)
         saved = _saved(found.location, text)
         if found.location in standing:
             replaced = msgspec.json.decode(standing[found.location])
@@ -197,13 +198,16 @@ class Recordings:
         if paths := [f"{folder}/{file}" for file in files]:
             await obstore.delete_async(self._store, paths)
 
-    async def _write(self, folder: str, files: dict[str, AsyncIterator[list[Audio]]]) -> dict[str, str]:
-        """Write files into the store, durably, and return the SHA-256 of each.
+    async def _write(
+        self, folder: str, files: dict[str, AsyncIterator[list[Audio]]]
+    ) -> tuple[dict[str, str], dict[str, int]]:
+        """Write files into the store, durably, and return the SHA-256 and the size of each.
 
         Some blocks of each in turn, so that parts are read once for all of them, as long as the tracks run in
         parallel.
         """
         digests = {file: hashlib.sha256() for file in files}
+        sizes = dict.fromkeys(files, 0)
         async with AsyncExitStack() as opened:
             writers = {
                 file: await opened.enter_async_context(writing(self._store, f"{folder}/{file}"))
@@ -217,8 +221,9 @@ class Recordings:
                     else:
                         block = blocks[0] if len(blocks) == 1 else b"".join(blocks)
                         digests[file].update(block)
+                        sizes[file] += len(block)
                         await write(block)
-        return {file: digest.hexdigest() for file, digest in digests.items()}
+        return {file: digest.hexdigest() for file, digest in digests.items()}, sizes
 
 
 async def differs(store: ObjectStore, folder: str, said: dict[str, Any]) -> str | None:

@@ -20,7 +20,7 @@ from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
 
 from processors.core.record.sweep import Listed
 from processors.storage import durable_files
-from processors.storage.durable_files import Content
+from processors.storage.durable_files import Content, LostFileError
 from runtime.reasons import in_words
 from schemas.errors import TapelineError
 
@@ -122,21 +122,46 @@ async def put(store: ObjectStore, path: str, content: Content) -> None:
         await obstore.put_async(store, path, content, use_multipart=False)
 
 
-async def put_folder(store: ObjectStore, folder: str, files: Mapping[str, Sequence[Content]]) -> None:
+async def put_folder(
+    store: ObjectStore, folder: str, files: Mapping[str, Sequence[Content]], before: Mapping[str, int]
+) -> None:
     """Write the objects of a folder, each in one piece, of its blocks.
 
-    The last is seen when all others are durable.
+    The last is seen when all others are durable, and the store says that it holds them; so for those written
+    ``before``, of which sizes are given. It is asked for the size and the ETag that it acknowledged: to read
+    the content back, and hash it, would cost as much as to write it.
 
-    What writers that were killed have left there, beside its objects, is deleted. Raise a StoreError, or an
-    OSError.
+    What writers that were killed have left there, beside its objects, is deleted. Raise LostFileError, a
+    StoreError, or an OSError.
     """
     if (root := _local_root(store)) is not None:
-        await _in_thread(durable_files.write_folder, root, folder, files)
+        await _in_thread(durable_files.write_folder, root, folder, files, before)
         return
-    for name, blocks in files.items():
+    written: dict[str, tuple[int, str | None]] = {name: (size, None) for name, size in before.items()}
+    *others, last = files
+    for name in others:
         # One piece: obstore takes twice as long over a list of them.
-        content = blocks[0] if len(blocks) == 1 else b"".join(blocks)
-        await obstore.put_async(store, f"{folder}/{name}", content, use_multipart=False)
+        content = _in_one(files[name])
+        done = await obstore.put_async(store, f"{folder}/{name}", content, use_multipart=False)
+        written[name] = len(content), done["e_tag"]
+    await asyncio.gather(*(_check_kept(store, f"{folder}/{name}", *said) for name, said in written.items()))
+    await obstore.put_async(store, f"{folder}/{last}", _in_one(files[last]), use_multipart=False)
+
+
+def _in_one(blocks: Sequence[Content]) -> Content:
+    return blocks[0] if len(blocks) == 1 else b"".join(blocks)
+
+
+async def _check_kept(store: ObjectStore, path: str, size: int, tag: str | None) -> None:
+    """Raise LostFileError if a store does not hold what it has acknowledged."""
+    try:
+        held = await obstore.head_async(store, path)
+    except FileNotFoundError:
+        durable_files.check_kept(path, size, None)
+    else:
+        durable_files.check_kept(path, size, held["size"])
+        if tag is not None and held["e_tag"] != tag:
+            raise LostFileError(f"the store acknowledged {path} as {tag}, and holds {held['e_tag']}")
 
 
 @asynccontextmanager
