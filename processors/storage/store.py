@@ -144,7 +144,12 @@ async def put_folder(
         content = _in_one(files[name])
         done = await obstore.put_async(store, f"{folder}/{name}", content, use_multipart=False)
         written[name] = len(content), done["e_tag"]
-    await asyncio.gather(*(_check_kept(store, f"{folder}/{name}", *said) for name, said in written.items()))
+    held = await _held(store, folder)
+    for name, (size, tag) in written.items():
+        holds, has_tag = held.get(f"{folder}/{name}", (None, None))
+        durable_files.check_kept(f"{folder}/{name}", size, holds)
+        if tag is not None and has_tag != tag:
+            raise LostFileError(f"the store acknowledged {folder}/{name} as {tag}, and holds {has_tag}")
     await obstore.put_async(store, f"{folder}/{last}", _in_one(files[last]), use_multipart=False)
 
 
@@ -152,16 +157,13 @@ def _in_one(blocks: Sequence[Content]) -> Content:
     return blocks[0] if len(blocks) == 1 else b"".join(blocks)
 
 
-async def _check_kept(store: ObjectStore, path: str, size: int, tag: str | None) -> None:
-    """Raise LostFileError if a store does not hold what it has acknowledged."""
-    try:
-        held = await obstore.head_async(store, path)
-    except FileNotFoundError:
-        durable_files.check_kept(path, size, None)
-    else:
-        durable_files.check_kept(path, size, held["size"])
-        if tag is not None and held["e_tag"] != tag:
-            raise LostFileError(f"the store acknowledged {path} as {tag}, and holds {held['e_tag']}")
+async def _held(store: ObjectStore, folder: str) -> dict[str, tuple[int, str | None]]:
+    """Return the size and the ETag of each object below a folder: by one request, half the cost of HEADs."""
+    return {
+        item["path"]: (item["size"], item["e_tag"])
+        async for page in obstore.list(store, prefix=folder)
+        for item in page
+    }
 
 
 @asynccontextmanager
