@@ -8,8 +8,9 @@
 Order within a stream follows from five rules:
 
 1. What is in the queues is older than what goes to the spool. From the first record that goes there until
-   the spool has been read empty, every new record follows it. (A spool that is empty and takes nothing
-   ends this, too: Kafka takes from memory what was to go there.)
+   the spool has been read empty, every new record follows it. (A spool that is empty and takes nothing,
+   or hangs, ends this, too: Kafka takes from memory what was to go there. What gets there all the same, too
+   late, is discarded.)
 2. When spooling begins, what waits in memory goes to the spool first. What is in flight stays.
 3. The spool is read when Kafka has acknowledged all that the queues held. What was read is removed from it
    when Kafka has acknowledged all of that.
@@ -34,7 +35,7 @@ from collections.abc import Callable, Sequence
 from ingest.outgoing import Outgoing, size_of
 from ingest.partition_queue import BatchBuilder, PartitionQueue
 from ingest.partition_queues import PartitionQueues
-from ingest.spool_job import Append, Head, Read, Remove, SpoolJob
+from ingest.spool_job import Append, Discard, Head, Read, Remove, SpoolJob
 from ingest.turns import Limit
 from ingest.unspooled import SPOOL_RETRY_S, Unspooled
 
@@ -57,6 +58,8 @@ class Outbox:
         self._drained: Head = ()
         """What was read from the spool, and is still there."""
         self._drain_retry_s = -float("inf")
+        self.astray = False
+        """Whether the spool holds what Kafka has got from memory, or gets, and nothing else."""
         self.closing = False
         """Whether ``close`` was called."""
         self.outages = 0
@@ -228,8 +231,11 @@ class Outbox:
     def spool_job(self, now_s: float) -> SpoolJob | None:
         """Return what to do with the spool next, if anything. One job at a time.
 
-        To be reported by ``appended``, ``read`` or ``removed``; or ``append_failed`` or ``drain_failed``.
+        To be reported by ``appended``, ``read``, ``removed`` or ``discarded``; or ``append_failed`` or
+        ``drain_failed``.
         """
+        if self.astray and now_s >= self._drain_retry_s:
+            return Discard()
         if not self.spooling:
             return None
         idle = not self.queued_bytes
@@ -238,8 +244,10 @@ class Outbox:
             return Remove(self._drained)
         limit, unspooled = self._limit, self._unspooled
         may_end = not self.spool_bytes and limit.until_us is None
-        if unspooled.failing and idle and self.connected and may_end:
+        if (unspooled.failing or self.astray) and self._can_do_without:
             self._end_spooling(now_s)
+            return None
+        if self.astray:
             return None
         if records := unspooled.begin(now_s):
             return Append(records)
@@ -247,6 +255,23 @@ class Outbox:
         if may_drain and self._queues.located and has_next:
             return Read(SPOOL_READ_BYTES, limit.ask())
         return None
+
+    @property
+    def _can_do_without(self) -> bool:
+        """Whether Kafka can take from memory what is on the way to the spool: nothing is before it."""
+        return (
+            self.connected and not self.queued_bytes and not self.spool_bytes and self._limit.until_us is None
+        )
+
+    def job_hangs(self, now_s: float) -> bool:
+        """Learn that the job is not done yet, nor given up; return whether this has ended spooling.
+
+        It is still to be reported. What it writes may then be in the spool, too, and is discarded.
+        """
+        if not self.spooling or not self._can_do_without:
+            return False
+        self._end_spooling(now_s)
+        return True
 
     def _end_spooling(self, now_s: float) -> None:
         """Send new records to the queues from now on, behind what has not got to the spool."""
@@ -257,7 +282,9 @@ class Outbox:
 
     def appended(self) -> None:
         """Learn that the spool has what was to be written."""
-        self.spooled(self._unspooled.written())
+        records = self._unspooled.written()
+        self.spooled(records)
+        self.astray = not records
         self._update_full()
 
     def append_failed(self, now_s: float) -> None:
@@ -271,7 +298,8 @@ class Outbox:
             self._queues.put(record, now_s)
         if not head:
             self._limit.reach()
-            if self._limit.until_us is None and not self.spool_bytes:
+            # The queues hold something if the answer took long: spooling has ended and begun meanwhile.
+            if self._limit.until_us is None and not self.spool_bytes and not self.queued_bytes:
                 self._end_spooling(now_s)
 
     def removed(self) -> None:
@@ -280,10 +308,15 @@ class Outbox:
         self._drained = ()
         self._update_full()
 
+    def discarded(self) -> None:
+        """Learn that the spool is empty."""
+        self.astray = False
+
     def spool_lost(self) -> None:
         """Learn that the spool was damaged, and holds nothing. What was read from it is in the queues."""
         self.spool_bytes = 0
         self._drained = ()
+        self.astray = False
         self._update_full()
 
     def drain_failed(self, now_s: float) -> None:

@@ -207,6 +207,12 @@ class Spool:
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return trouble
 
+    def discard(self) -> None:
+        """Remove all. Raise SpoolError."""
+        self._delete(_HIGHEST)
+        self.count = self.bytes = 0
+        self.first_us = None
+
     def _delete(self, last: int) -> None:
         """Delete all up to a number, which may be marked. Raise SpoolError."""
         with self._telling("lets nothing go"):

@@ -34,4 +34,9 @@ class Remove:
     head: Head
 
 
-SpoolJob = Append | Read | Remove
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Remove from the spool all that it holds: Kafka has it, or gets it, from memory."""
+
+
+SpoolJob = Append | Read | Remove | Discard

@@ -1,12 +1,13 @@
 """Carries out what the outbox decides for the spool, in a thread of its own, and tries a failing disk again.
 
-One job at a time: what is under way ends before the next begins, even when its task is cancelled. Between
-jobs it tells the gateway's other processes how old our oldest record is, and the outbox what they tell.
+One job at a time: what is under way ends before the next begins, even when its task is cancelled, or the disk
+hangs. Between jobs it tells the gateway's other processes how old our oldest record is, and the outbox what
+they tell.
 """
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +19,7 @@ from ingest.heads import Heads
 from ingest.outbox import Outbox
 from ingest.outgoing import Outgoing
 from ingest.spool import Spool, SpoolDamagedError, SpoolError
-from ingest.spool_job import Append, Read, Remove, SpoolJob
+from ingest.spool_job import Append, Discard, Read, Remove, SpoolJob
 from ingest.turns import Turns
 from ingest.unspooled import SPOOL_RETRY_S
 from runtime import telemetry
@@ -29,7 +30,8 @@ log = structlog.get_logger()
 #: So often it is looked what the other processes hold; and so often while they take turns.
 LOOK_S = 0.25
 TURN_S = 0.02
-#: At the end a disk is not waited for any longer.
+#: A disk that has not answered for so long hangs: what is in memory goes to Kafka, if it can, and a stop does
+#: not wait for it any longer.
 HANGS_S = 2.0
 
 
@@ -62,6 +64,8 @@ class Spooler:
         self._job: asyncio.Task[None] | None = None
         self._stopping = False
         self._spooling = False
+        self._hangs = False
+        """Whether the disk has not answered to the end."""
         self._log_throttle = LogThrottle()
 
     def wake(self) -> None:
@@ -84,7 +88,7 @@ class Spooler:
             connects = self._outbox.connected and not self._connected
             if connects or time.monotonic() >= self._look_s:
                 self._connected = self._outbox.connected
-                await self._take_turns()
+                await self._done(self._take_turns())
                 continue
             self._connected = self._outbox.connected
             spooling = self._outbox.spooling
@@ -98,10 +102,22 @@ class Spooler:
                         await self._wake.wait()
                 self._wake.clear()
                 continue
-            # A task of its own: a write goes on in its thread when what waits for it is cancelled.
-            self._job = asyncio.create_task(self._do(job))
-            await asyncio.shield(self._job)
+            await self._done(self._do(job))
             self._on_change()
+
+    async def _done(self, work: Coroutine[Any, Any, None]) -> None:
+        """Wait until the thread has done some work; while the disk hangs, do without it."""
+        # A task of its own: a write goes on in its thread when what waits for it is cancelled.
+        self._job = asyncio.create_task(work)
+        patience_s = HANGS_S
+        while not (await asyncio.wait({self._job}, timeout=patience_s))[0]:
+            patience_s = LOOK_S
+            if self._log_throttle.allows("hangs", time.monotonic()):
+                log.error("spool_hangs", reason=f"the disk of {self._spool.path} does not answer")
+            if self._outbox.job_hangs(time.monotonic()):
+                self._on_change()
+            self._log_spooling()
+        await self._job
 
     async def _take_turns(self) -> None:
         """Tell the other processes what is held here, and learn what they hold."""
@@ -137,6 +153,9 @@ class Spooler:
                     outbox.removed()
                     if trouble is not None:
                         self._failed(job, trouble)
+                case Discard():
+                    await self._in_thread(self._spool.discard)
+                    outbox.discarded()
         except SpoolError as error:
             now_s = time.monotonic()
             outbox.append_failed(now_s) if isinstance(job, Append) else outbox.drain_failed(now_s)
@@ -174,11 +193,16 @@ class Spooler:
         """Let the job under way end, and begin no other."""
         self._stopping = True
         self._wake.set()
-        for task in (self._task, self._job):
-            if task is not None:
-                await asyncio.wait({task}, timeout=HANGS_S)
-                if task.done() and not task.cancelled():
+        tasks = {task for task in (self._task, self._job) if task is not None}
+        if tasks:
+            done, pending = await asyncio.wait(tasks, timeout=HANGS_S)
+            for task in done:
+                if not task.cancelled():
                     task.exception()  # it counts as retrieved
+            self._hangs = bool(pending)
+        if self._outbox.astray:
+            with suppress(SpoolError):
+                await self._in_time(self._spool.discard)
 
     async def prepend(self, records: list[Outgoing]) -> None:
         """Write what is left at the end before all that the spool holds. Raise SpoolError."""
@@ -204,9 +228,10 @@ class Spooler:
     async def _in_time(self, call: Callable[..., Any], *arguments: Any) -> None:
         """Call in the thread; raise SpoolError when that takes too long: the disk hangs."""
         try:
-            async with asyncio.timeout(HANGS_S):
+            async with asyncio.timeout(0 if self._hangs else HANGS_S):
                 await self._in_thread(call, *arguments)
         except TimeoutError:
+            self._hangs = True
             raise SpoolError(f"the disk of {self._spool.path} has not answered for {HANGS_S:.0f} s") from None
 
     async def _in_thread(self, call: Callable[..., Any], *arguments: Any) -> Any:

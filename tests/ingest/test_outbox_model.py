@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from ingest.outbox import Outbox
 from ingest.outgoing import OVERHEAD_BYTES, Headers, Outgoing
 from ingest.partition_queue import PartitionQueue
-from ingest.spool_job import Append, Read, SpoolJob
+from ingest.spool_job import Append, Discard, Read, SpoolJob
 
 MAX_MEMORY_BYTES = 2500
 MAX_SPOOL_BYTES = 5000
@@ -77,7 +77,10 @@ class World(RuleBasedStateMachine):
         self.outbox = Outbox(MAX_MEMORY_BYTES, self.max_spool_bytes, self.disk_at_start)
         self.sent: dict[PartitionQueue, list[Outgoing]] = {}
         self.job: SpoolJob | None = None
-        self.located = self.failed = False
+        self.located = self.failed = self.given_up = False
+
+    def _spooled_bytes(self) -> int:
+        return 0 if self.outbox.astray else self._disk_bytes()
 
     def _disk_bytes(self) -> int:
         return sum(record.size for _, record in self.disk)
@@ -231,6 +234,16 @@ class World(RuleBasedStateMachine):
         else:
             self._begin_job()
 
+    @precondition(lambda self: self.job is not None)
+    @rule()
+    def hang(self) -> None:
+        """Let a job take too long. What it writes may be on the disk later, and comes from memory, too."""
+        assert self.job is not None
+        before = set(self.memory)
+        if self.outbox.job_hangs(self.now_s) and isinstance(self.job, Append):
+            self.given_up = True
+        assert set(self.memory) == before
+
     def _begin_job(self) -> None:
         if self.job is None and self.max_spool_bytes is not None:
             self.job = self.outbox.spool_job(self.now_s)
@@ -250,9 +263,19 @@ class World(RuleBasedStateMachine):
 
     def _end_job(self, works: bool) -> None:
         job, self.job = self.job, None
+        given_up, self.given_up = self.given_up, False
         if not works:
             failed = self.outbox.append_failed if isinstance(job, Append) else self.outbox.drain_failed
             failed(self.now_s)
+        elif given_up:
+            assert isinstance(job, Append)
+            assert not self.disk
+            self.disk = list(enumerate(job.records))
+            self.outbox.appended()
+            assert self.outbox.astray
+        elif isinstance(job, Discard):
+            self.disk.clear()
+            self.outbox.discarded()
         elif isinstance(job, Append):
             self._write(job.records, before=False)
             self.outbox.appended()
@@ -305,6 +328,8 @@ class World(RuleBasedStateMachine):
             self._land(records, landed)
         if self.job is not None and job != "never ends":
             self._end_job(job == "works")
+        if self.outbox.astray:
+            self.disk.clear()
         older, newer = self.outbox.take_rest()
         left = {record.value for record in (*older, *newer, *(r for _, r in self.disk))}
         assert left >= {value for values in self.pending.values() for value in values}, "forgotten"
@@ -326,7 +351,7 @@ class World(RuleBasedStateMachine):
     @invariant()
     def bytes_are_counted(self) -> None:
         assert self.outbox.memory_bytes == sum(self.memory.values())
-        assert self.outbox.spool_bytes == self._disk_bytes()
+        assert self.outbox.spool_bytes == self._spooled_bytes()
 
     @invariant()
     def it_is_full_when_it_holds_all_that_it_may(self) -> None:
@@ -334,7 +359,7 @@ class World(RuleBasedStateMachine):
         waiting_bytes = outbox.unspooled_bytes if outbox.spooling else outbox.queued_bytes
         assert outbox.full == (
             waiting_bytes > MAX_MEMORY_BYTES
-            or (outbox.spooling and self._disk_bytes() + waiting_bytes > MAX_SPOOL_BYTES)
+            or (outbox.spooling and self._spooled_bytes() + waiting_bytes > MAX_SPOOL_BYTES)
         )
 
     @invariant()
@@ -343,7 +368,7 @@ class World(RuleBasedStateMachine):
         assert outbox.queued_bytes <= MAX_MEMORY_BYTES + self.largest
         assert outbox.unspooled_bytes <= MAX_MEMORY_BYTES + self.largest
         most = max(MAX_SPOOL_BYTES + self.largest, self.disk_at_start)
-        assert self._disk_bytes() + outbox.unspooled_bytes <= most
+        assert self._spooled_bytes() + outbox.unspooled_bytes <= most
 
     @invariant()
     def what_the_disk_had_is_there_until_kafka_has_it(self) -> None:

@@ -1,15 +1,19 @@
 """The spooler, on a real file in a real thread."""
 
 import asyncio
+import sqlite3
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 from support import until
 
+from ingest import spool
 from ingest.outbox import Outbox
 from ingest.outgoing import Headers, Outgoing
 from ingest.spool import Spool, SpoolError
@@ -210,6 +214,70 @@ async def test_a_disk_that_hangs_does_not_keep_a_stop_waiting(tmp_path: Path) ->
             await part.spooler.close()
     finally:
         answers.set()
+
+
+class Hung(sqlite3.Connection):
+    """A file on a disk that does not answer while ``answers`` is not set."""
+
+    answers = threading.Event()
+    asked = threading.Event()
+
+    def execute(self, *arguments: Any) -> sqlite3.Cursor:
+        self.asked.set()
+        self.answers.wait()
+        return super().execute(*arguments)
+
+
+@pytest.fixture
+def hangs(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hung]]:
+    """Open files on a disk that can hang."""
+    Hung.answers.set()
+    monkeypatch.setattr(spool.sqlite3, "connect", partial(sqlite3.connect, factory=Hung))
+    yield Hung
+    Hung.answers.set()
+
+
+async def test_while_a_disk_hangs_memory_goes_to_kafka_and_what_it_writes_later_goes_once(
+    tmp_path: Path, hangs: type[Hung]
+) -> None:
+    async with running(tmp_path / "a.sqlite") as part:
+        await until(lambda: part.spooler._look_s > 0)
+        hangs.answers.clear()
+        hangs.asked.clear()
+        part.put(record(0), record(1))
+        await until(hangs.asked.is_set)
+        part.put(record(2))
+        part.find_kafka()
+        with capture_logs() as logs:
+            await until(lambda: not part.outbox.spooling, 10)
+        assert {line["event"] for line in logs} == {"spool_hangs", "spooling_ended"}
+        assert part.send_all() == [0, 1, 2]
+        assert part.outbox.empty
+        part.put(record(3))
+        assert part.send_all() == [3]
+        hangs.answers.set()
+        # Two that are written too late, and then removed.
+        await until(lambda: part.spool._db.total_changes == 4 and not part.outbox.astray)
+        assert part.spool.count == 0
+        part.put(record(4))
+        assert part.send_all() == [4]
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_stop_waits_once_for_a_disk_that_hangs(tmp_path: Path, hangs: type[Hung]) -> None:
+    part = Part(tmp_path / "a.sqlite")
+    await until(lambda: part.spooler._look_s > 0)
+    hangs.answers.clear()
+    part.put(record(0))
+    await until(lambda: bool(part.outbox._unspooled._writing))
+    await part.spooler.stop()
+    older, newer = part.outbox.take_rest()
+    assert numbers(older + newer) == [0]
+    for write in (part.spooler.prepend, part.spooler.append):
+        with pytest.raises(SpoolError, match="has not answered for"):
+            await write(newer)
+    await part.spooler.close()
+    assert part.spooler._hangs
 
 
 async def test_a_write_under_way_ends_when_its_task_is_cancelled(tmp_path: Path) -> None:
