@@ -326,3 +326,20 @@ def test_at_the_end_what_was_read_from_the_spool_is_still_there() -> None:
     older, newer = outbox.take_rest()
     assert older == []
     assert numbers(newer) == [1]
+
+
+def test_an_empty_spool_that_answers_late_does_not_end_a_spooling_that_has_begun_since() -> None:
+    outbox = Outbox(3 * SIZE, 100 * SIZE, 0)
+    outbox.locate(1, lambda key: 0)
+    outbox.connect()
+    assert outbox.spool_job(0.0) == Read(SPOOL_READ_BYTES)
+    assert outbox.job_hangs(2.0)
+    outbox.put(record(1), 3.0)
+    send(outbox, 1)
+    for number in range(2, 6):
+        outbox.put(record(number), 3.0)
+    assert outbox.spooling, "memory is full"
+    before = outbox.queued_bytes, outbox.unspooled_bytes
+    outbox.read([], 4.0)
+    assert (outbox.queued_bytes, outbox.unspooled_bytes) == before
+    assert outbox.spooling
