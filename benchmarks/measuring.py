@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from processors.core.measure.frames import warm_up
+from processors.core.measure import echo, frames
 from processors.core.measure.stream import StreamMeter
 from schemas.codec import Writer
 from schemas.event_reader import EventReader
@@ -34,7 +34,8 @@ NUMBERS = [(10, 1), (100, 1), (1000, 1)]
 
 async def run(folder: Path) -> str:
     """Return both series as a table."""
-    warm_up()
+    frames.warm_up()
+    echo.warm_up()
     call = next(c for c in demo_calls(1, datetime.now(UTC)) if len(c.tracks) == 2)
     speech = [track.audio for track in call.tracks]
     rows = [_row(calls, minutes, speech) for calls, minutes in LENGTHS + NUMBERS]

@@ -4,7 +4,7 @@ from typing import Any
 
 from processors.agents.ownership import OwnedPartition
 from processors.agents.stream_agent import StreamAgent
-from processors.core.measure.frames import warm_up
+from processors.core.measure import echo, frames
 from processors.core.measure.stream import StreamMeter, always_fits
 from processors.core.processor import StreamProcessor
 from processors.driver.producer import Outgoing
@@ -26,7 +26,8 @@ class Measure(StreamAgent[Event, Encoded]):
         self._reader = reader
         self._window_ms = window_ms
         self._writer = writer
-        warm_up()
+        frames.warm_up()
+        echo.warm_up()
 
     def decoded(self, value: bytes) -> tuple[str, Event]:
         """Return the event, with its stream."""

@@ -148,9 +148,13 @@ class Conversation:
             party.levels += bytes(min(behind, ECHO_DELAYS))
             if party.start == party.end - behind:
                 party.start += behind
-        for run in activity.runs:
-            party.pending.append(run)
-            party.end += run[1]
+        pending = party.pending
+        for kind, length in activity.runs:
+            if pending and pending[-1][0] == kind:  # fewer runs cost less
+                pending[-1] = (kind, pending[-1][1] + length)
+            else:
+                pending.append((kind, length))
+            party.end += length
         party.levels += activity.levels
 
     def _limit(self) -> int:

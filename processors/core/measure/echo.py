@@ -7,14 +7,21 @@ talk that it explains is none. ``kernels`` holds the work on frames, and the lim
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from processors.core.measure.frames import ActivityRun
-from processors.core.measure.kernels import ECHO_DELAYS, FRAME_MS, echo_path, find_echo
+from processors.core.measure.kernels import (
+    BLOCK_FRAMES,
+    ECHO_DELAYS,
+    FRAME_MS,
+    PAUSE,
+    SPEECH,
+    echo_path,
+    find_echo,
+)
 from processors.core.measure.turns import Party
 
 #: Parties of which each is compared with each; echoes of further ones are not looked for.
@@ -45,43 +52,56 @@ class EchoPair(msgspec.Struct, array_like=True):
         return (delay * FRAME_MS, loss) if found else None
 
 
+def warm_up() -> None:
+    """Compile the kernels before a conversation needs them."""
+    talk = [(SPEECH, BLOCK_FRAMES)]
+    pairs: list[EchoPair] = []
+    drop_echoes([Party("", n, 0, BLOCK_FRAMES, pending=talk) for n in range(2)], pairs, 0, BLOCK_FRAMES)
+    pairs[0].path()
+
+
 def drop_echoes(parties: Sequence[Party], pairs: list[EchoPair], first: int, end: int) -> None:
     """Make talk that is another party's echo a pause, from the watermark up to a frame of the timeline."""
     if not 2 <= len(parties) <= MAX_PARTIES:
         return
     kinds = {p.track_index: _kinds(p, end - first) for p in parties}
     levels = {p.track_index: _levels(p, first - _HISTORY, end) for p in parties}
-    found = {index: own.copy() for index, own in kinds.items()}
+    found = {index: np.frombuffer(bytearray(own), np.uint8) for index, own in kinds.items()}
     known = {(pair.source, pair.track): pair for pair in pairs}
-    for source in parties:
-        for party in parties:
-            if source is party:
+    dropped = dict.fromkeys(kinds, 0)
+    for source in kinds:
+        for track in kinds:
+            if source == track:
                 continue
-            pair = known.get((source.track_index, party.track_index))
+            pair = known.get((source, track))
             if pair is None:
-                pair = EchoPair(source.track_index, party.track_index)
+                pair = EchoPair(source, track)
                 pairs.append(pair)
-            heard = np.concatenate([np.frombuffer(pair.before, np.uint8), kinds[source.track_index]])
-            sums = np.frombuffer(pair.sums, np.float64).reshape(_SHAPE)
-            own = levels[party.track_index][_HISTORY:]
-            party.echo += find_echo(sums, heard, levels[source.track_index], own, found[party.track_index])
-            pair.before = heard[-_HISTORY:].tobytes()
+            heard = pair.before + kinds[source]
+            pair.before = heard[-_HISTORY:]
+            if SPEECH in heard:  # of silence there is no echo
+                dropped[track] += find_echo(
+                    np.frombuffer(pair.sums, np.float64).reshape(_SHAPE),
+                    np.frombuffer(heard, np.uint8),
+                    levels[source],
+                    levels[track][_HISTORY:],
+                    found[track],
+                )
     for party in parties:
-        if not np.array_equal(found[party.track_index], kinds[party.track_index]):
+        if dropped[party.track_index]:
+            party.echo += dropped[party.track_index]
             runs = [(kind, sum(1 for _ in same)) for kind, same in groupby(found[party.track_index].tolist())]
             party.pending[:] = runs + _rest(party.pending, end - first)
 
 
-def _kinds(party: Party, frames: int) -> npt.NDArray[np.uint8]:
+def _kinds(party: Party, frames: int) -> bytes:
     """Return what the first pending frames are, pauses where there are none yet."""
-    kinds = np.zeros(frames, np.uint8)
-    at = 0
+    kinds = b""
     for kind, length in party.pending:
-        if at >= frames:
+        if len(kinds) >= frames:
             break
-        kinds[at : at + length] = kind
-        at += length
-    return kinds
+        kinds += bytes((kind,)) * min(length, frames - len(kinds))
+    return kinds.ljust(frames, bytes((PAUSE,)))
 
 
 def _rest(runs: list[ActivityRun], frames: int) -> list[ActivityRun]:
@@ -97,14 +117,10 @@ def _rest(runs: list[ActivityRun], frames: int) -> list[ActivityRun]:
 
 def _levels(party: Party, first: int, end: int) -> npt.NDArray[np.uint8]:
     """Return the levels of the frames between two of the timeline: 0 where they are not known."""
-    levels = np.zeros(end - first, np.uint8)
     begins = party.end - len(party.levels)
-    known: npt.NDArray[Any] = np.frombuffer(party.levels, np.uint8)[
-        max(0, first - begins) : max(0, end - begins)
-    ]
-    at = max(0, begins - first)
-    levels[at : at + len(known)] = known[: len(levels) - at]
-    return levels
+    known = party.levels[max(0, first - begins) : max(0, end - begins)]
+    known = bytes(min(max(0, begins - first), end - first)) + known
+    return np.frombuffer(known[: end - first].ljust(end - first, b"\0"), np.uint8)
 
 
 def forget_levels(party: Party, watermark: int) -> None:

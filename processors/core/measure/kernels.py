@@ -113,8 +113,10 @@ ECHO_DELAYS = 21
 #: How well to begin with, and to go on; over how many frames. Those count in which the source lies at least
 #: _MIN_ECHO_LOSS_DB above the other track and within _ECHO_RANGE_DB of its loudest. They are forgotten with
 #: a time constant of _ECHO_MEMORY_FRAMES.
-_ECHO_BEGINS, _ECHO_ENDS, _MIN_ECHO_FRAMES, _MIN_ECHO_LOSS_DB = 0.8, 0.65, 50, 6.0
+_ECHO_BEGINS, _ECHO_ENDS, _MIN_ECHO_FRAMES, _MIN_ECHO_LOSS_DB = 0.8, 0.65, 50, 6
 _ECHO_RANGE_DB, _ECHO_MEMORY_FRAMES = 20, 1500.0
+#: Above every level.
+_NO_LEVEL = 1000
 #: How far above the echo that is expected a frame still is one, and how many frames longer it lasts.
 _ECHO_MARGIN_DB, _ECHO_TAIL_FRAMES = 6.0, 4
 
@@ -821,20 +823,34 @@ def _follow_echo(
 ) -> None:
     """Add a block's pairs of levels, of frames in which the source speaks aloud."""
     sums[:6] *= 1 - (end - first) / _ECHO_MEMORY_FRAMES
-    for frame in range(first, end):
-        if kinds[frame] == UNKNOWN:
-            continue
-        echo = float(levels[frame])
-        for d in range(ECHO_DELAYS):
-            at = frame + ECHO_DELAYS - 1 - d
-            source = float(source_levels[at])
-            if source_kinds[at] == SPEECH and source >= max(least, echo + _MIN_ECHO_LOSS_DB):
-                sums[0, d] += 1
-                sums[1, d] += source
-                sums[2, d] += echo
-                sums[3, d] += source * source
-                sums[4, d] += echo * echo
-                sums[5, d] += source * echo
+    # 0, and a level that none reaches, for frames that do not count: the loop over pairs has no branch.
+    sources = np.zeros(end - first + ECHO_DELAYS - 1, np.int32)
+    for at in range(len(sources)):
+        if source_kinds[first + at] == SPEECH and source_levels[first + at] >= least:
+            sources[at] = source_levels[first + at]
+    echoes = np.full(end - first, _NO_LEVEL, np.int32)
+    for at in range(len(echoes)):
+        if kinds[first + at] != UNKNOWN:
+            echoes[at] = levels[first + at]
+    for d in range(ECHO_DELAYS):
+        heard = sources[ECHO_DELAYS - 1 - d :]
+        count = of_source = of_echo = source_squares = echo_squares = products = np.int32(0)
+        for at in range(len(echoes)):
+            echo = echoes[at]
+            counts = np.int32(heard[at] >= echo + _MIN_ECHO_LOSS_DB)
+            source, echo = heard[at] * counts, echo * counts
+            count += counts
+            of_source += source
+            of_echo += echo
+            source_squares += source * source
+            echo_squares += echo * echo
+            products += source * echo
+        sums[0, d] += count
+        sums[1, d] += of_source
+        sums[2, d] += of_echo
+        sums[3, d] += source_squares
+        sums[4, d] += echo_squares
+        sums[5, d] += products
 
 
 @_compiled

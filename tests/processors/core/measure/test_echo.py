@@ -1,14 +1,16 @@
 """Echo of one party on the track of another: of levels whose echo is known."""
 
 import msgspec
+import numba
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support import DELIVERY
 
+from processors.core.measure import kernels
 from processors.core.measure.conversation import Conversation, ConversationState
-from processors.core.measure.echo import MAX_PARTIES, EchoPair
+from processors.core.measure.echo import MAX_PARTIES, EchoPair, warm_up
 from processors.core.measure.frames import Activity
 from processors.core.measure.kernels import LOWEST_DB
 from schemas.events import TrackSegment
@@ -116,3 +118,17 @@ def test_what_is_known_of_an_echo_does_not_grow() -> None:
     assert len(msgspec.msgpack.encode(pair)) < 1300
     with pytest.raises(ValueError, match="an echo of 3"):
         EchoPair(0, 1, sums=bytearray(3))
+
+
+def test_what_was_warmed_up_is_compiled_no_more() -> None:
+    def compiled() -> str:
+        return str([getattr(kernels, name).signatures for name in ("find_echo", "echo_path")])
+
+    if numba.config.DISABLE_JIT:
+        pytest.skip("nothing is compiled")
+    warm_up()
+    before = compiled()
+    assert "[]" not in before
+    far = spoken(FRAMES, FAR, -25, 2)
+    assert heard(echoed(spoken(FRAMES, NEAR, -25, 1), far, 20, 8), far)["parties"][0]["echo_ms"] > 0
+    assert compiled() == before
