@@ -14,6 +14,7 @@ from processors.core.audio.formats import RATES_HZ, AudioFormat
 from processors.core.audio.g711 import PCM
 from processors.core.measure.frames import Activity, FrameMeter, FrameState
 from processors.core.measure.kernels import OVERLOAD
+from processors.core.measure.losses import Losses
 from schemas.errors import CorruptRecordError
 from schemas.events import Delivery, Gap, Segment, TrackClosed, TrackOpened
 from schemas.schema import Record
@@ -72,6 +73,7 @@ class MeterState(msgspec.Struct, array_like=True):
     declared_ms: int | None = None
     """Duration by ``stop_track``."""
     take: int = 1
+    losses: Losses = msgspec.field(default_factory=Losses)
 
     def __post_init__(self) -> None:
         """Raise ValueError for a rate that no track has: filters and windows are of its size."""
@@ -124,7 +126,9 @@ class TrackMeter:
                 self._frames.feed(segment.audio[start : start + taken], inside)
             for gap in inside:
                 window.gap_samples += gap.samples
-                self._add_gap(Gap(segment.first_sample + start + gap.first_sample, gap.samples))
+                placed = Gap(segment.first_sample + start + gap.first_sample, gap.samples)
+                self._add_gap(placed)
+                self.state.losses.add(placed, segment.delivery)
             window.samples += taken
             start += taken
             if window.samples == self._window_samples:
@@ -198,6 +202,7 @@ class TrackMeter:
         if self._frames is not None:
             record |= self._frames.record()
         record["longest_gap_ms"] = self._format.duration_ms(self.state.longest_gap)
+        record |= self.state.losses.record(self.state.total.samples, self.state.rate_hz, self.state.delivery)
         return record | self._delivered(self.state.delivery)
 
     def _delivered(self, delivery: Delivery | None) -> Record:
