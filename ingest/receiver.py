@@ -140,7 +140,8 @@ class Receiver:
         spent_s = time.thread_time() - began_s
         budget.messages.left -= 1
         budget.bytes.left -= len(frame)
-        budget.cpu_us.left -= int(spent_s * 1e6)
+        if session.rejected or len(frame) > DEAR_CHARACTERS:
+            budget.cpu_us.left -= int(spent_s * 1e6)
         if spent_s > DEAR_S:
             await asyncio.sleep(0)
 
