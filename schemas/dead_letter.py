@@ -9,6 +9,9 @@ from dataclasses import dataclass
 Headers = list[tuple[str, bytes]]
 
 _PREFIX = "__connect.errors."
+#: The component of what is no dead letter, but notes that one was published again: its topic, partition and
+#: offset are those of what it was published as.
+REPUBLISHER = "dead-letters"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from runtime.cluster import Cluster
-from schemas.dead_letter import parse_headers
+from schemas.dead_letter import REPUBLISHER, parse_headers
 from schemas.identity import LogIdentity
 from schemas.registry import Registry
 from schemas.topics import DEAD_LETTERS, MESSAGES
@@ -31,6 +31,8 @@ async def dead_letters(cluster: Cluster, registry: Registry | None, log: LogIden
         if entry.raw is None:
             continue  # a damaged batch
         letter = parse_headers(list(entry.raw.headers))
+        if letter.component == REPUBLISHER:
+            continue
         if letter.component == "gateway":
             found.refused_by_gateway += 1
         elif letter.topic_id not in (None, log.topic_id):

@@ -53,12 +53,13 @@ def summary(
         echo("no dead letters")
         return
     table = Table(box=None, pad_edge=False)
-    for heading in ("refused by", "reason", "letters", "last (UTC)", "last at"):
+    for heading in ("refused by", "reason", "letters", "again", "back", "last (UTC)", "last at"):
         table.add_column(heading, no_wrap=True)
     for item in found:
         place = item.last.place
         component, said = visible(item.component), visible(item.reason)
-        table.add_row(component, said, str(item.count), _time(item.last_ms), place)
+        counts = (str(number) for number in (item.count, item.republished, item.came_back))
+        table.add_row(component, said, *counts, _time(item.last_ms), place)
     out = console(to_stderr=False)
     out.print(table)
     out.print("\nWhat the last of each said:")
@@ -125,35 +126,47 @@ def republish(
     reason: Reasons = None,
     since: Since = None,
     until: Until = None,
+    again: Annotated[bool, typer.Option("--again", help="Those, too, that were published again.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
 ) -> None:
     """Publish again: frames through the gateway's checks, records to the topic where an agent read them.
 
-    Status 1 when one is still refused. The dead letters stay in their topic.
+    Those that were published again already are left out, and what came back of them. Status 1 when one is
+    still refused. The dead letters stay in their topic.
     """
     from runtime.registry import registry_from
-    from tapeline.topics.dead_letters import Revived
+    from tapeline.topics.dead_letters import Passed, Revived
     from tapeline.topics.dead_letters import republish as publishing
 
     if not (places or reason or since or until):
         raise CommandError("which ones? Give places, --reason, --since or --until")
 
-    async def main() -> tuple[int, int]:
-        published = refused = 0
+    async def main() -> tuple[int, int, int]:
+        published = refused = passed = 0
         choice = _choice(reason, places, since, until)
         async for letter, revived in publishing(
-            chosen.cluster(), registry_from(chosen.schema_registry()), choice
+            chosen.cluster(),
+            registry_from(chosen.schema_registry()),
+            choice,
+            again=again,
+            dry_run=dry_run,
         ):
             if isinstance(revived, Revived):
                 published += 1
                 echo(f"{letter.place} -> {revived.topic}")
+            elif isinstance(revived, Passed):
+                passed += 1
+                echo(f"{letter.place} is left out: {revived.reason}")
             else:
                 refused += 1
                 echo(f"{letter.place} is still refused: {revived}")
-        return published, refused
+        return published, refused, passed
 
-    published, refused = run(main())
-    echo(f"{published} published, {refused} still refused")
-    raise typer.Exit(1 if refused or not published else 0)
+    published, refused, passed = run(main())
+    echo(
+        f"{published} {'to publish' if dry_run else 'published'}, {refused} still refused, {passed} left out"
+    )
+    raise typer.Exit(1 if refused or not published + passed else 0)
 
 
 @app.callback(invoke_without_command=True)

@@ -11,7 +11,7 @@ from websockets.asyncio.client import connect
 
 from ingest.config import Limits
 from schemas.codec import Writer
-from schemas.topics import MESSAGES
+from schemas.topics import MESSAGES, TRACKS
 from tapeline.local.stack import Stack
 from tapeline.topics.dead_letters import Choice, Letter, Revived, letters, revive
 from tapeline.topics.reader import entries
@@ -69,6 +69,62 @@ async def test_by_reason_one_by_one_and_again_after_a_fix(pipeline: Stack, refus
     ]
     assert {e.value["payload"]["media"] for e in taken if e.value} == {b"\xff" * 8}
     assert dict(taken[0].raw.headers)["tapeline.republished-from"].decode() in places
+
+
+async def closed(pipeline: Stack, stream: int) -> None:
+    """Wait until assemble has closed a stream."""
+
+    async def is_closed() -> bool:
+        events = [e.value async for e in entries(pipeline.cluster, TRACKS, None) if e.value]
+        return any(e["stream_id"] == stream and e["type"] == "StreamClosed" for e in events)
+
+    await until(is_closed)
+
+
+async def test_what_was_published_again_is_left_out_and_so_is_what_came_back(
+    pipeline: Stack, tmp_path: Path
+) -> None:
+    """Letters of a closed stream, whose messages assemble refuses each time."""
+    stream, environment = 7510, pipeline.environment
+    async with gateway(pipeline, tmp_path) as (made, url), connect(url) as connection:
+        for text in (live_track(stream, 2), json.dumps({"type": "end_stream", "stream_id": stream})):
+            await connection.send(text)
+        await until(lambda: made.publisher.published == 2)
+
+        async def found() -> list[Letter]:
+            every = [x async for x in letters(pipeline.cluster, Choice(frozenset({"StreamClosed"})))]
+            return [x for x in every if x.key == str(stream).encode()]
+
+        async def refused_after(number: int) -> bool:
+            return len(await found()) >= number
+
+        await closed(pipeline, stream)
+        for later in range(100, 103):
+            await connection.send(live_track(stream, later))
+        await until(lambda: refused_after(3))
+    first = await found()
+    places = [x.place for x in first]
+
+    _, out, _ = await tapeline("dead-letters", "republish", "--dry-run", *places, environment=environment)
+    assert f"{len(places)} to publish, 0 still refused, 0 left out" in out
+    assert len(await found()) == len(places)
+    status, out, error = await tapeline("dead-letters", "republish", *places, environment=environment)
+    assert (status, f"{len(places)} published" in out) == (0, True), error
+    await until(lambda: refused_after(2 * len(places)))
+    behind = [x for x in await found() if x.place not in places]
+    assert [x.value for x in behind] == [x.value for x in first], "in their order"
+    assert [(x.times, x.came_back) for x in await found()] == [(1, False)] * len(places) + [(0, True)] * len(
+        places
+    )
+
+    everything = [x.place for x in await found()]
+    for _ in range(2):
+        status, out, _ = await tapeline("dead-letters", "republish", *everything, environment=environment)
+        assert (status, f"0 published, 0 still refused, {len(everything)} left out" in out) == (0, True)
+    _, out, _ = await tapeline("dead-letters", "republish", "--again", places[0], environment=environment)
+    assert "1 published, 0 still refused, 0 left out" in out
+    await until(lambda: refused_after(len(everything) + 1))
+    assert (await found())[0].times == 2
 
 
 async def test_what_an_agent_refused_goes_back_to_where_it_was(refused: list[Letter]) -> None:
