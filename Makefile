@@ -58,7 +58,8 @@ demo: $(DEMO_STAMP) ## Eight calls through the whole pipeline, compared byte for
 	@$(BIN)/tapeline demo
 
 test: setup ## Every test, three files at a time
-	@$(BIN)/pytest --numprocesses 3 --dist loadfile
+	@# In the order of the folders: those that wait for processes come first, and not one by one at the end.
+	@$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 check: setup ## Style, types, layers, known vulnerabilities
 	@$(BIN)/ruff check .

@@ -78,10 +78,10 @@ async def _small_frames(port: int) -> None:
         writer.close()
 
 
-async def pings_unread(port: int) -> None:
+async def pings_unread(port: int, request: bytes = HANDSHAKE) -> None:
     """Send pings, and read no pong."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(HANDSHAKE)
+    writer.write(request)
     await reader.readuntil(b"\r\n\r\n")
     assert isinstance(writer.transport, asyncio.ReadTransport)
     writer.transport.pause_reading()

@@ -20,6 +20,7 @@ from websockets.asyncio.client import connect
 from benchmarks import attacks
 from benchmarks.attacks import HANDSHAKE, pings_unread
 from benchmarks.scrape import scraped
+from ingest.auth import new_token
 from schemas.topics import MESSAGES
 from tapeline.emulator.voxology import Call, SourceTrack, chunks, messages
 from tapeline.local.stack import Stack
@@ -52,7 +53,14 @@ async def run(folder: Path) -> str:
 
 
 async def _measure(folder: Path, hostile: bool) -> str:
-    stack = Stack(folder, settings=SETTINGS)
+    folder.mkdir(parents=True)
+    tokens, (own, own_entry), (theirs, their_entry) = (
+        folder / "tokens.toml",
+        new_token("us"),
+        new_token("them"),
+    )
+    tokens.write_text(own_entry + their_entry)
+    stack = Stack(folder, settings=SETTINGS | {"TAPELINE_TOKENS": str(tokens)})
     others = None
     try:
         await stack.start_broker()
@@ -60,11 +68,11 @@ async def _measure(folder: Path, hostile: bool) -> str:
         gateway = psutil.Process(stack.processes["gateway"].pid)
         if hostile:
             others = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "benchmarks.hostile", str(stack.listen_port)
+                *(sys.executable, "-m", "benchmarks.hostile", str(stack.listen_port), theirs)
             )
             await asyncio.sleep(10)
         calls, sent_ms = _calls(), {}
-        playing = asyncio.gather(*(_play(call, stack.url, sent_ms) for call in calls))
+        playing = asyncio.gather(*(_play(call, f"{stack.url}/{own}", sent_ms) for call in calls))
         peak, most = 0, 0.0
         while not playing.done():
             peak = max(peak, gateway.memory_info().rss)
@@ -142,22 +150,34 @@ async def _compared(
 # The other connections, in a process of their own ------------------------------------------------
 
 
+#: Of the sender that all of them are.
+TOKEN = ""
+
+
+def _request() -> bytes:
+    return HANDSHAKE.replace(b"GET / ", b"GET /%s " % TOKEN.encode(), 1)
+
+
+def _url(port: int) -> str:
+    return f"ws://127.0.0.1:{port}/{TOKEN}"
+
+
 async def _opened(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(HANDSHAKE)
+    writer.write(_request())
     await reader.readuntil(b"\r\n\r\n")
     return reader, writer
 
 
 async def _idle(port: int, _: random.Random) -> None:
-    async with connect(f"ws://127.0.0.1:{port}", compression=None) as connection:
+    async with connect(_url(port), compression=None) as connection:
         await connection.wait_closed()
 
 
 async def _slow(port: int, source: random.Random) -> None:
     """Send a handshake a byte at a time."""
     _, writer = await asyncio.open_connection("127.0.0.1", port)
-    for byte in HANDSHAKE:
+    for byte in _request():
         writer.write(bytes([byte]))
         await writer.drain()
         await asyncio.sleep(source.random())
@@ -183,7 +203,7 @@ async def _flood(port: int, source: random.Random) -> None:
     """Send valid messages as fast as they are accepted."""
     number = 1
     stream_id = source.randint(10_000, 2**40)
-    async with connect(f"ws://127.0.0.1:{port}", compression=None) as connection:
+    async with connect(_url(port), compression=None) as connection:
         while True:
             number += 1
             message = {"stream_id": stream_id, "type": "live_track", "name": "far", "call_id": "flood"}
@@ -202,7 +222,7 @@ async def _reset(port: int, source: random.Random) -> None:
 
 
 async def _pings_unread(port: int, _: random.Random) -> None:
-    await pings_unread(port)
+    await pings_unread(port, _request())
 
 
 async def others(port: int) -> None:
@@ -227,4 +247,5 @@ if __name__ == "__main__":
     # These clients would be on other machines: here they only get CPU time that is left over.
     os.nice(19)
     resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+    TOKEN = sys.argv[2]
     asyncio.run(others(int(sys.argv[1])))

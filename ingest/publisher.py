@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import structlog
 
+from ingest.budget import TIMES_FREE
 from ingest.config import Buffers
 from ingest.framing import Framing
 from ingest.outbox import Outbox
@@ -138,8 +139,15 @@ class Publisher:
 
     @property
     def ready(self) -> bool:
-        """Whether it can take a message: Kafka acknowledges, or the spool takes it, and there is capacity."""
-        return (self.has_spool or self.acknowledges) and not self.full
+        """Whether it can take messages: Kafka acknowledges, or the spool takes them, and there is capacity.
+
+        Of a spool, that ends where a sender alone is read no further.
+        """
+        return (self.has_spool or self.acknowledges) and not self.full and not self._share_is_taken
+
+    @property
+    def _share_is_taken(self) -> bool:
+        return self.spooling and self.spool_bytes > TIMES_FREE * self.free_bytes
 
     @property
     def acknowledges(self) -> bool:

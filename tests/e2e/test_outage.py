@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from support import gateway, is_ready, live_track, until
 from websockets.asyncio.client import ClientConnection, connect
 
+from ingest.address import networks
 from ingest.config import Buffers
 from ingest.spool import Spool
 from ingest.turns import OLD_US, SLACK_US
@@ -143,31 +144,42 @@ async def test_a_gateway_that_stops_without_kafka_leaves_all_to_the_next(
 async def test_at_capacity_the_sockets_wait_and_new_connections_are_refused(
     shaky: Stack, tmp_path: Path
 ) -> None:
+    """Several senders fill the spool: one alone leaves a fifth of it free."""
     tiny = Buffers(20_000, tmp_path / "gateway-0.sqlite", max_spool_bytes=100_000)
-    async with gateway(shaky, buffers=tiny) as (made, url):
+    streams = range(6200, 6205)
+    async with AsyncExitStack() as stack:
+        made, url = await stack.enter_async_context(
+            gateway(shaky, buffers=tiny, trusted_proxies=networks("127.0.0.1"))
+        )
         await until(lambda: made.publisher.acknowledges)
-        async with connect(url) as connection:
-            await connection.send(live_track(6200, 2))
-            await until(lambda: made.publisher.published == 1)
-            freeze(shaky)
 
-            async def flood() -> None:
-                for number in range(3, 4003):
-                    await connection.send(live_track(6200, number, bytes(4000)))
+        async def flood(stream_id: int, last: int = 202) -> None:
+            headers = {"X-Forwarded-For": f"192.0.2.{stream_id - 6200}"}
+            connection = await stack.enter_async_context(connect(url, additional_headers=headers))
+            for number in range(2, last):
+                await connection.send(live_track(stream_id, number, bytes(4000)))
 
-            with capture_logs() as logs:
-                flooding = asyncio.create_task(flood())
-                await until(lambda: made.publisher.full, 20)
-                await asyncio.sleep(1)
-                assert not flooding.done(), "the socket waits"
-                assert made.publisher.spool_bytes < 200_000
-                with pytest.raises(Exception, match="503"):
-                    await connect(url)
-            assert "reading_stopped" in [line["event"] for line in logs]
-            thaw(shaky)
-            await flooding
-            await until(lambda: made.publisher.published == 4001, 60)
-    assert await numbers(shaky, 6200) == list(range(2, 4003))
+        freeze(shaky)
+        with capture_logs() as logs:
+            alone = asyncio.create_task(flood(6200, 4002))
+            await until(lambda: made.publisher.spool_bytes > 70_000)
+            await asyncio.sleep(1)
+            assert not alone.done(), "the socket waits"
+            assert made.publisher.spool_bytes < 100_000
+            assert not made.publisher.ready
+            flooding = asyncio.gather(alone, *map(flood, streams[1:]))
+            await until(lambda: made.publisher.full, 20)
+            await asyncio.sleep(1)
+            assert not flooding.done(), "the sockets wait"
+            assert made.publisher.spool_bytes < 200_000
+            with pytest.raises(Exception, match="503"):
+                await connect(url)
+        assert "reading_stopped" in [line["event"] for line in logs]
+        thaw(shaky)
+        await flooding
+        await until(lambda: made.publisher.published == 4800, 60)
+    for stream_id in streams:
+        assert await numbers(shaky, stream_id) == list(range(2, 4002 if stream_id == 6200 else 202))
 
 
 async def test_without_a_spool_what_is_lost_at_the_end_is_counted(shaky: Stack) -> None:

@@ -76,6 +76,7 @@ COMMANDS = {
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_that_waits_for_kafka(name: str, after_s: float, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "call.wav", np.zeros(800, np.int16), 8000)
+    (tmp_path / ".tapeline" / "store").mkdir(parents=True)  # where verify looks before it waits
     here = {
         "TAPELINE_KAFKA": f"127.0.0.1:{free_port()}",
         "TAPELINE_LISTEN": f"127.0.0.1:{free_port()}",
