@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import time
+from collections import Counter
 from contextlib import suppress
 
 import structlog
@@ -28,6 +29,8 @@ log = structlog.get_logger()
 
 #: How often the metrics are set, and idle connections closed.
 HOUSEKEEPING_INTERVAL_S = 1.0
+#: So many looks before this one must have missed a token, before its connections are closed.
+REMOVED_LOOKS = 2
 #: Files and sockets beside those of connections: libraries, the spool, Kafka, the admin endpoint's callers.
 OTHER_FILES = 256
 #: How long a stop waits for Kafka's acknowledgements, after the connections are closed.
@@ -70,8 +73,8 @@ class Gateway:
         self._housekeeping: asyncio.Task[None] | None = None
         self._listener: Listener | None = None
         self._draining = False
-        self._missing: set[Token] = set()
-        """Tokens that were gone at the last look: a file that is being written is empty for a moment."""
+        self._missing: Counter[Token] = Counter()
+        """How many looks in a row tokens were gone: a file that is being copied is empty for a moment."""
 
     async def start(self) -> None:
         """Listen: at once where a spool takes what Kafka does not yet, else when Kafka has been found.
@@ -90,7 +93,9 @@ class Gateway:
         await self._listener.open(self._config.host, self._config.port)
         self._housekeeping = asyncio.create_task(self._run_housekeeping())
         scheme = "wss" if self._config.tls_certificate else "ws"
-        log.info("gateway_listening", url=f"{scheme}://{self._config.host}:{self.port}{self._config.path}")
+        log.info(
+            "gateway_listening", url=f"{scheme}://{_in_url(self._config.host)}:{self.port}{self._config.path}"
+        )
 
     @property
     def port(self) -> int:
@@ -173,13 +178,14 @@ class Gateway:
             if token is not None and token not in standings:
                 standings[token] = standing(token, known, now_s)
             match standings[token] if token is not None else Standing.VALID:
-                case Standing.REMOVED if token in self._missing:
+                case Standing.REMOVED if token is not None and self._missing[token] >= REMOVED_LOOKS:
                     found[connection] = "token_removed", "the token was removed"
                 case Standing.EXPIRED if not session.open_streams:
                     found[connection] = "token_expired", "the token has expired"
                 case _ if session.is_idle(idle_before_us):
                     found[connection] = "idle", f"no message for {limit_s:.0f} s"
-        self._missing = {token for token, stands in standings.items() if stands is Standing.REMOVED}
+        gone = (token for token, stands in standings.items() if stands is Standing.REMOVED)
+        self._missing = Counter({token: self._missing[token] + 1 for token in gone})
         return found
 
     def _measure(self) -> None:
@@ -192,6 +198,11 @@ class Gateway:
         telemetry.STREAMS.set(sum(len(session.open_streams) for session in self._sessions.values()))
         telemetry.IN_FLIGHT_BYTES.set(publisher.memory_bytes)
         telemetry.TOKENS_UNUSABLE.set(self._tokens is not None and self._tokens.is_unusable)
+
+
+def _in_url(host: str) -> str:
+    """Return a host as a URL has it (RFC 3986, section 3.2.2)."""
+    return f"[{host}]" if ":" in host else host
 
 
 async def run_gateway(config: GatewayConfig) -> bool:

@@ -56,10 +56,7 @@ class Spool:
             self._open()
         except (SpoolError, OSError) as error:
             if not isinstance(error, SpoolDamagedError):
-                raise SpoolError(
-                    f"the spool {path} (TAPELINE_SPOOL) cannot be opened: {error}; does another gateway "
-                    "use it?"
-                ) from error
+                raise SpoolError(f"{error} (TAPELINE_SPOOL); does another gateway use it?") from error
             self.damaged = self.put_aside()
 
     def _open(self) -> None:

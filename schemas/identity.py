@@ -95,6 +95,11 @@ class StreamSelector(NamedTuple):
         origin = found["origin"]
         return cls(found["sender"], int(found["number"]), None if origin is None else int(origin))
 
+    def __str__(self) -> str:
+        """Return it as a person gives it."""
+        sender = "" if self.sender is None else f"{self.sender}/"
+        return f"{sender}{self.stream_id}" + ("" if self.origin_offset is None else f"@{self.origin_offset}")
+
     def matches(self, stream: StreamIdentity) -> bool:
         """Return whether a stream is meant; a number alone means those of any sender."""
         return (

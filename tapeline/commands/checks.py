@@ -156,7 +156,10 @@ def verify(
         if oracle is not None:
             if not oracle.is_dir():
                 raise CommandError(f"no folder {oracle}: `tapeline play --oracle` writes one")
-            for judge in oracles.read_all(oracle):
+            judges = oracles.read_all(oracle)
+            if not judges:
+                raise CommandError(f"nothing lies in {oracle} that `tapeline play --oracle` wrote")
+            for judge in judges:
                 with opened(chosen.store) as store:
                     try:
                         faults = await against_oracle(store, recorded, judge)

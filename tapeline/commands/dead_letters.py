@@ -163,10 +163,12 @@ def republish(
         return published, refused, passed
 
     published, refused, passed = run(main())
+    if not published + refused + passed:
+        raise CommandError("no dead letter is meant by that; `tapeline dead-letters list` names them")
     echo(
         f"{published} {'to publish' if dry_run else 'published'}, {refused} still refused, {passed} left out"
     )
-    raise typer.Exit(1 if refused or not published + passed else 0)
+    raise typer.Exit(1 if refused else 0)
 
 
 @app.callback(invoke_without_command=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidMessage, InvalidURI, WebSocketException
+from websockets.exceptions import InvalidMessage, InvalidStatus, InvalidURI, WebSocketException
 
 from runtime.reasons import in_words
 from runtime.urls import without_secrets
@@ -86,10 +86,11 @@ async def _send(socket: ClientConnection | None, frame: str, url: str, patience_
                 socket = await connect(url, compression=None)
             await socket.send(frame)
         except ssl.SSLCertVerificationError as error:
-            raise PlayError(
-                f"{shown}: its certificate is not trusted: {error.verify_message}; "
-                "SSL_CERT_FILE may name a file of authorities to trust"
-            ) from None
+            told = error.verify_message
+            cure = "SSL_CERT_FILE may name a file of authorities to trust"
+            if "mismatch" in told:
+                cure = "give a name that stands in the certificate"
+            raise PlayError(f"{shown}: its certificate is not trusted: {told}; {cure}") from None
         except (InvalidURI, ValueError):
             raise PlayError(f"{shown} is no URL of a gateway, such as ws://127.0.0.1:8765") from None
         except (OSError, WebSocketException) as error:
@@ -106,10 +107,20 @@ def _told(error: Exception, url: str) -> str:
     return in_words(error).replace(url, without_secrets(url))
 
 
+#: What to do about a handshake that was refused with a status.
+_CURES = {
+    401: "; a valid token is needed: ws://HOST:PORT/TOKEN",
+    404: "; the gateway serves another path (its TAPELINE_PATH)",
+    429: "; too many connections are open of this sender or address",
+}
+
+
 def _hint(error: Exception, url: str) -> str:
     """Return what may be wrong with the URL, where something listens that speaks otherwise."""
     if url.startswith("wss://") and isinstance(error, (ConnectionResetError, ssl.SSLError)):
         return "; does it speak TLS? Without, the URL begins with ws://"
+    if isinstance(error, InvalidStatus):
+        return _CURES.get(error.response.status_code, "")
     if url.startswith("ws://") and isinstance(error, InvalidMessage):
         return "; does it speak TLS? Then the URL begins with wss://"
     return ""

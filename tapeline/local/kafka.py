@@ -110,7 +110,8 @@ def run(port: int, data: Path, say: Callable[[str], None], more: str = "") -> No
     config.write_text(properties(port, free_port(), data) + more)
     command = java_command(jars)
     if archive().exists():
-        command.insert(1, f"-XX:AOTCache={archive()}")
+        # What of it does not fit is left out; the runtime would say so of each part.
+        command[1:1] = [f"-XX:AOTCache={archive()}", "-Xlog:aot*=off"]
     raise_again()  # from here on there may be a child
     if not (data / "log" / "meta.properties").exists():
         format_storage(command, config)

@@ -75,8 +75,7 @@ async def find_recording(
         raise damaged[0]
     if not found:
         raise NoRecordingError(
-            f"no recording of stream {selector.stream_id} lies in the store; "
-            "a call is recorded when it has ended"
+            f"no recording of stream {selector} lies in the store; a call is recorded when it has ended"
         )
     if len(found) > 1:
         candidates = "\n".join(f"  {recording}" for recording in found)

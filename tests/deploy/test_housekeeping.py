@@ -8,7 +8,7 @@ from coverage_floor import below, by_package
 
 ROOT = Path(__file__).parents[2]
 #: What a person makes or writes: ignored by git, left alone by `make clean`.
-KEPT = {".env", "tokens.toml", "/stream-*.html", "/stream-*.png"}
+KEPT = {".env", "tokens.toml", "/stream-*.html", "/stream-*.png", "*.pem", "/judged"}
 
 
 def test_git_ignores_what_make_clean_removes_and_nothing_else_but_what_is_kept() -> None:

@@ -138,6 +138,8 @@ async def test_what_an_agent_refused_goes_back_to_where_it_was(refused: list[Let
 async def test_to_republish_everything_must_be_said(pipeline: Stack) -> None:
     status, _, error = await tapeline("dead-letters", "republish", environment=pipeline.environment)
     assert (status, "which ones?" in error) == (1, True)
+    status, _, error = await tapeline("dead-letters", "republish", "99:1", environment=pipeline.environment)
+    assert (status, "no dead letter is meant" in error) == (1, True)
 
 
 async def test_what_a_sender_wrote_is_shown_and_not_obeyed(pipeline: Stack, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ def test_what_is_shown_of_a_stream_selects_it_and_no_other(
     stream: StreamIdentity, other: StreamIdentity
 ) -> None:
     shown = StreamSelector.parse(str(stream))
+    assert str(shown) == str(stream)
     assert shown.matches(stream)
     assert StreamSelector.parse(stream.name).matches(stream)
     assert StreamSelector.parse(str(stream.stream_id)).matches(stream)
