@@ -57,9 +57,9 @@ $(DEMO_STAMP): requirements-demo.lock pyproject.toml
 demo: $(DEMO_STAMP) ## Eight calls through the whole pipeline, compared byte for byte
 	@$(BIN)/tapeline demo
 
-test: setup ## Every test, three files at a time
+test: setup ## Every test, four files at a time
 	@# In the order of the folders: those that wait for processes come first, and not one by one at the end.
-	@$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: setup ## Style, types, layers, known vulnerabilities
 	@$(BIN)/ruff check .

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from support import until
 
+from tapeline.local.kafka import free_port
 from tapeline.local.stack import Stack
 from tapeline.serving.deadline import END_TIMEOUT_S
 
@@ -16,7 +17,9 @@ async def test_a_gateway_whose_disk_hangs_in_its_stop_ends_all_the_same(
     broker: Stack, tmp_path: Path
 ) -> None:
     name = "a gateway that hangs"
-    await broker.start(name, "gateway", settings={"TAPELINE_SPOOL": str(tmp_path), "TAPELINE_DRAIN_S": "1"})
+    settings = {"TAPELINE_SPOOL": str(tmp_path), "TAPELINE_DRAIN_S": "1"}
+    settings["TAPELINE_LISTEN"] = f"127.0.0.1:{free_port()}"
+    await broker.start(name, "gateway", settings=settings)
     try:
         await until(lambda: "gateway_listening" in broker.log_of(name).read_text())
         # Who opens this to read waits until somebody writes, as for a disk that does not answer.
