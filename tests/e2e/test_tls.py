@@ -5,6 +5,7 @@ import json
 import socket
 import ssl
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
